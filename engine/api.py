@@ -1,0 +1,104 @@
+"""What a screen or a script may ask of the engine. `engine.facade.Engine` is the real one; tests of screens inject theirs.
+
+Nothing here blocks unless its docstring says so; callbacks come from the engine's own threads.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from engine.inference.prompt import PromptEvent, PromptRequest
+from engine.plan import Plan
+from engine.snapshot import Freshness, MetricsReading, Snapshot
+
+
+class Action(StrEnum):
+    """A change to the world that the operator can ask for."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    seq: int
+    """Counts every line ever read from this log, so that a gap shows"""
+    time: str
+    """RFC 3339 with nine decimals, UTC; empty when the line had none"""
+    text: str
+    """Cleaned; long lines are cut and say so"""
+
+
+class LogFeed(Protocol):
+    """A log that is being read in the background into a bounded buffer. Safe to use from the event loop."""
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest line kept; lines before it were dropped."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """Number of the line that comes next; `end - first` lines are kept."""
+        ...
+
+    @property
+    def freshness(self) -> Freshness: ...
+
+    @property
+    def message(self) -> str:
+        """Why it is stale, failed or ended; empty while it is fresh."""
+        ...
+
+    def line(self, seq: int) -> LogLine:
+        """Raises IndexError for a line that is not kept."""
+        ...
+
+    def lines(self, start: int, stop: int) -> Sequence[LogLine]:
+        """The kept ones among `start <= seq < stop`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Cancel(Protocol):
+    def __call__(self) -> None:
+        """Stops what was begun, soon; more than once is harmless."""
+        ...
+
+
+class EngineApi(Protocol):
+    def open(self) -> None:
+        """Begins to observe."""
+        ...
+
+    def close(self) -> None:
+        """Stops observing; deployments and operations go on. Blocks for at most a second."""
+        ...
+
+    def subscribe(self, listener: Callable[[Snapshot], None]) -> Cancel:
+        """Calls `listener` with each new snapshot."""
+        ...
+
+    def plan(self, name: str, runtime: str | None = None) -> Plan:
+        """What starting the profile would do. Blocks (reads files, tries ports). Raises `EngineError`."""
+        ...
+
+    def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
+        """Begins an operation in the background; the snapshots show it. Raises `Refused` when one is under way on it."""
+        ...
+
+    def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
+        """Reads the deployment's log. `changed` is called, at most about 20 times a second, when there is more."""
+        ...
+
+    def metrics(self, name: str) -> MetricsReading:
+        """The latest metrics of a deployment, with their histories."""
+        ...
+
+    def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
+        """Sends one prompt. Tokens and, always last, the result come to `on_event`."""
+        ...

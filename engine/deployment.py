@@ -1,0 +1,91 @@
+"""A deployment: a profile that has been started, as its runtime reports it."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Protocol(StrEnum):
+    """How a server is spoken to."""
+
+    TRITON = "triton"
+    OPENAI = "openai"
+
+
+class Lifecycle(StrEnum):
+    """What the runtime knows: whether the container or process runs. Readiness is not its business."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+class State(StrEnum):
+    """What the operator is told, judged from lifecycle, health probe and operations under way."""
+
+    ABSENT = "absent"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where a deployment answers. It is kept with the deployment itself (container label, state folder)."""
+
+    protocol: Protocol
+    http: str
+    """Base URL, e.g. http://127.0.0.1:8000"""
+    health: str
+    """URL that answers 200 when ready"""
+    grpc: str | None = None
+    """host:port"""
+    metrics: str | None = None
+    """URL of the Prometheus exposition"""
+    model: str | None = None
+    """The served model's name when the profile states one; otherwise the server is asked"""
+    ready_timeout_s: float = 1800.0
+    ready_prompt: str | None = None
+    """A prompt that must be answered before the deployment counts as started"""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Service":
+        """Raises ValueError or TypeError when the text is not what `to_json` writes."""
+        data = json.loads(text)
+        data["protocol"] = Protocol(data["protocol"])
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Facts about one container or process that is ours. Times are seconds since the epoch."""
+
+    name: str
+    runtime: str
+    """docker or process"""
+    stack: str
+    id: str
+    """Container id, or the process runtime's launch id: changes with every create"""
+    what: str
+    """Image reference, or program path"""
+    lifecycle: Lifecycle
+    service: Service
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit_code: int | None = None
+    """Negative or > 128 for a signal, as the runtime reports it"""
+    oom_killed: bool = False
+    stop_requested: bool = False
+    """The stop was asked for through the runtime, so its exit is no failure (process runtime; Docker cannot tell)"""
+    error: str = ""
+    """The runtime's own word on why it did not start"""
+    pid: int | None = None
+    """Main process on this machine, when it runs here"""
+    profile_digest: str = ""

@@ -1,0 +1,1 @@
+"""Clients of the inference protocols: one prompt, streamed, with its timings."""

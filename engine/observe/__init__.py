@@ -1,0 +1,1 @@
+"""Observation: what runtimes, servers and GPUs report, made into snapshots."""

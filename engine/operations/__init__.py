@@ -1,0 +1,1 @@
+"""Operations: changes to the world, with steps, a journal and an outcome."""

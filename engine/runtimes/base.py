@@ -1,0 +1,66 @@
+"""What every runtime does. The rest of the engine cannot tell runtimes apart.
+
+All calls block and are made off the event loop. All raise `RuntimeUnreachable` when the runtime does not answer
+within its deadline, `NotFound` for a deployment that does not exist, and `OperationFailed` with the runtime's own
+word when it refuses. A constructor neither connects nor raises.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+from engine.deployment import Deployment
+from engine.plan import Launch
+
+
+class LogSource(Protocol):
+    """An open log. Iterate it in one thread; `close` from any thread ends the iteration promptly, without an error."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        r"""Blocks of raw bytes as they arrive, not cut at lines.
+
+        Each line begins with its time as RFC 3339 with nine decimals and `Z` and a space (30 + 1 bytes), as
+        `docker logs --timestamps` writes it. The end of the iteration is the end of the log (not followed, or the
+        deployment is gone). Raises `RuntimeUnreachable` when the stream breaks.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    name: str
+
+    def check(self) -> str:
+        """One line on the runtime's version, e.g. `Docker 28.2.2`. Raises `RuntimeUnreachable`."""
+        ...
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Every deployment that is ours, ended ones included, read from the runtime itself."""
+        ...
+
+    def create(self, launch: Launch) -> None:
+        """Makes it ready to start. Raises `Refused` when the name is taken."""
+        ...
+
+    def start(self, name: str) -> None: ...
+
+    def stop(self, name: str, timeout_s: float) -> None:
+        """Asks it to end, kills it after `timeout_s`, and returns when it has ended. Ended already is no error."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forgets an ended deployment with its log. Raises `Refused` while it runs."""
+        ...
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> LogSource:
+        """History (the last `tail` lines, or all; only lines after `since`, epoch seconds), then what follows."""
+        ...
+
+    def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
+        """Calls `changed` soon after any of ours changes, until `closing` is set or the runtime goes away.
+
+        Raises `RuntimeUnreachable` when it goes away. It is a hint: callers poll as well, slowly.
+        """
+        ...

@@ -1,0 +1,42 @@
+"""Where tritontui keeps things, and what the environment says about it."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+SHIPPED_IN_WHEEL = Path(__file__).parent / "shipped"
+SHIPPED_IN_CHECKOUT = Path(__file__).parent.parent / "profiles"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Folders of one user. The state folder holds what the process runtime must not lose."""
+
+    config_dir: Path
+    state_dir: Path
+    cache_dir: Path
+    profiles_dirs: tuple[Path, ...] = ()
+    """Folders given on the command line; searched before all others"""
+    working_dir: Path = field(default_factory=Path.cwd)
+
+    @classmethod
+    def load(cls, profiles_dirs: tuple[Path, ...] = ()) -> "Settings":
+        """From the environment: TRITONTUI_CONFIG_DIR, TRITONTUI_STATE_DIR and TRITONTUI_CACHE_DIR override platformdirs."""
+        dirs = platformdirs.PlatformDirs("tritontui", appauthor=False)
+        return cls(
+            config_dir=Path(os.environ.get("TRITONTUI_CONFIG_DIR", dirs.user_config_dir)),
+            state_dir=Path(os.environ.get("TRITONTUI_STATE_DIR", dirs.user_state_dir)),
+            cache_dir=Path(os.environ.get("TRITONTUI_CACHE_DIR", dirs.user_cache_dir)),
+            profiles_dirs=profiles_dirs,
+        )
+
+    @property
+    def shipped_profiles(self) -> Path:
+        return SHIPPED_IN_WHEEL if SHIPPED_IN_WHEEL.is_dir() else SHIPPED_IN_CHECKOUT
+
+    @property
+    def profile_folders(self) -> tuple[Path, ...]:
+        """First wins."""
+        return (*self.profiles_dirs, self.working_dir / "profiles", self.config_dir / "profiles", self.shipped_profiles)

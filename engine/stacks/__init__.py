@@ -1,0 +1,1 @@
+"""Stacks: ways of serving. One file each: profile -> plan."""

@@ -1,0 +1,24 @@
+"""How a state looks: a symbol and a word beside the colour, so that none is needed to tell it."""
+
+from dataclasses import dataclass
+
+from engine.deployment import State
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    symbol: str
+    word: str
+    colour: str
+    """A variable of the theme, without the dollar sign"""
+
+
+LOOKS: dict[State, Look] = {
+    State.ABSENT: Look(" ", "–", "text-muted"),
+    State.STOPPED: Look("■", "stopped", "text-muted"),
+    State.STARTING: Look("◐", "starting", "text-warning"),
+    State.READY: Look("●", "ready", "text-success"),
+    State.STOPPING: Look("◑", "stopping", "text-warning"),
+    State.FAILED: Look("▲", "failed", "text-error"),
+    State.UNREACHABLE: Look("?", "unreachable", "text-error"),
+}
