@@ -1,4 +1,6 @@
-"""What a screen or a script may ask of the engine. `engine.facade.Engine` is the real one; tests of screens inject theirs.
+"""What a screen or a script may ask of the engine.
+
+`engine.facade.Engine` is the real one; tests of screens inject theirs.
 
 Nothing here blocks unless its docstring says so; callbacks come from the engine's own threads.
 """
@@ -88,11 +90,14 @@ class EngineApi(Protocol):
         ...
 
     def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
-        """Begins an operation in the background; the snapshots show it. Raises `Refused` when one is under way on it."""
+        """Begins an operation in the background; the snapshots show its steps and how it ended, refusal included."""
         ...
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
-        """Reads the deployment's log. `changed` is called, at most about 20 times a second, when there is more."""
+        """Reads the deployment's log. `changed` is called, at most about 20 times a second, when there is more.
+
+        Raises `NotFound` when no deployment of that name is known.
+        """
         ...
 
     def metrics(self, name: str) -> MetricsReading:
@@ -100,5 +105,5 @@ class EngineApi(Protocol):
         ...
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
-        """Sends one prompt. Tokens and, always last, the result come to `on_event`."""
+        """Sends one prompt. Tokens and, always last, the result come to `on_event`. Raises `NotFound`."""
         ...

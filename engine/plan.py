@@ -42,7 +42,7 @@ class Launch:
     """Docker only; None keeps the image's own"""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
-    """Variable name -> reference (`env`, `env:OTHER` or `file:PATH`); resolved by the runtime at launch, never stored"""
+    """Variable -> reference (`env`, `env:OTHER` or `file:PATH`); resolved by the runtime at launch, never stored"""
     ports: tuple[PortBinding, ...] = ()
     mounts: tuple[Mount, ...] = ()
     gpus: int | tuple[str, ...] = 0

@@ -23,7 +23,7 @@ class Settings:
 
     @classmethod
     def load(cls, profiles_dirs: tuple[Path, ...] = ()) -> "Settings":
-        """From the environment: TRITONTUI_CONFIG_DIR, TRITONTUI_STATE_DIR and TRITONTUI_CACHE_DIR override platformdirs."""
+        """TRITONTUI_CONFIG_DIR, TRITONTUI_STATE_DIR and TRITONTUI_CACHE_DIR override the user's usual folders."""
         dirs = platformdirs.PlatformDirs("tritontui", appauthor=False)
         return cls(
             config_dir=Path(os.environ.get("TRITONTUI_CONFIG_DIR", dirs.user_config_dir)),

@@ -70,8 +70,20 @@ class Outcome(StrEnum):
     """Its process is gone and left no outcome"""
 
 
+class StepKind(StrEnum):
+    CHECK = "check"
+    CREATE = "create"
+    START = "start"
+    WAIT = "wait"
+    """Only watches: nothing is being changed, so other operations may begin"""
+    PROMPT = "prompt"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
+    kind: StepKind
     title: str
     outcome: Outcome | None = None
     """None: not begun"""

@@ -1,0 +1,339 @@
+"""Watches runtimes, servers, GPUs, profiles and the journal, each at its own pace, and publishes snapshots.
+
+One thread with an event loop of its own. What blocks runs in threads beside it: one for each runtime, so that a hung
+daemon delays nobody else.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from engine.catalog import Catalog, CatalogReader
+from engine.deployment import Deployment, Lifecycle, State
+from engine.errors import EngineError, RuntimeUnreachable
+from engine.observe.gpus import GpuSampler
+from engine.observe.metrics import MetricsTracker, scrape
+from engine.observe.probe import Health, Probe, new_client, probe
+from engine.observe.state import judge
+from engine.runtimes.base import Runtime
+from engine.snapshot import (
+    Freshness,
+    GpuReading,
+    MetricsReading,
+    Model,
+    OperationStatus,
+    Outcome,
+    RuntimeStatus,
+    Snapshot,
+)
+from engine.store import Journal
+from engine.text import clean_line
+
+if TYPE_CHECKING:
+    import httpx
+
+PUBLISH_EVERY_S = 0.1
+CATALOG_EVERY_S = 2.0
+RUNTIME_EVERY_S = 5.0
+"""Events bring changes at once; this is for those that get lost"""
+RETRY_EVERY_S = 2.0
+PROBE_EVERY_S = 1.0
+SCRAPE_EVERY_S = 1.0
+GPU_EVERY_S = 1.0
+JOURNAL_EVERY_S = 1.0
+ENDED_OPERATIONS = 20
+
+Key = tuple[str, str, str, float | None]
+"""One run of one deployment: runtime, name, id, start"""
+
+
+class _Run:
+    """What is known of one run of a deployment beyond what its runtime says."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.probe: Probe | None = None
+        self.was_ready = False
+        self.metrics = MetricsTracker(deployment.service.metrics or "")
+        self.tasks: list[asyncio.Task[None]] = []
+
+
+class Monitor:
+    def __init__(
+        self,
+        runtimes: dict[str, Runtime],
+        catalog: CatalogReader,
+        journal: Journal,
+        gpus: GpuSampler,
+    ) -> None:
+        self._runtimes = runtimes
+        self._catalog_reader = catalog
+        self._journal = journal
+        self._gpu_sampler = gpus
+        self._listeners: list[Callable[[Snapshot], None]] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Event
+        self._nudges: dict[str, asyncio.Event] = {}
+        self._catalog: Catalog | None = None
+        self._deployments: dict[str, tuple[Deployment, ...]] = {}
+        self._status: dict[str, RuntimeStatus] = {}
+        self._runs: dict[Key, _Run] = {}
+        self._operations: tuple[OperationStatus, ...] = ()
+        self._journal_read = False
+        self._gpus: GpuReading | None = None
+        self._dirty = True
+        self.latest = Snapshot(at=time.time(), hostname=clean_line(socket.gethostname()), loading=True)
+
+    def open(self) -> None:
+        self._thread = threading.Thread(target=self._main, name="monitor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._loop and self._thread:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
+                self._loop.call_soon_threadsafe(self._ended.set)
+            self._thread.join(timeout=1.0)
+
+    def subscribe(self, listener: Callable[[Snapshot], None]) -> Callable[[], None]:
+        with self._lock:
+            self._listeners.append(listener)
+        listener(self.latest)
+
+        def unsubscribe() -> None:
+            with self._lock, contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def operation_changed(self, status: OperationStatus) -> None:
+        """Told by operations of this program, so that their steps show at once. From any thread."""
+        loop = self._loop
+        if loop and not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # closed between the question and the call
+                loop.call_soon_threadsafe(self._take_operation, status)
+
+    def metrics(self, name: str) -> MetricsReading:
+        """From any thread."""
+        for (_, run_name, _, _), run in list(self._runs.items()):
+            if run_name == name:
+                return run.metrics.reading(time.time())
+        return MetricsReading(None, Freshness.NONE, message="It is not running: there are no metrics.")
+
+    # -- the thread of its own ----------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        async with new_client() as client:
+            tasks = [asyncio.create_task(task) for task in self._sources()]
+            tasks.append(asyncio.create_task(self._publish(client)))
+            if not self._closing.is_set():
+                await self._ended.wait()
+            for run in self._runs.values():
+                tasks += run.tasks
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _sources(self) -> list[Coroutine[Any, Any, None]]:
+        sources = [self._watch_catalog(), self._watch_journal(), self._watch_gpus()]
+        for runtime in self._runtimes.values():
+            self._nudges[runtime.name] = asyncio.Event()
+            threading.Thread(target=self._listen, args=(runtime,), name=f"watch-{runtime.name}", daemon=True).start()
+            sources.append(self._watch_runtime(runtime))
+        return sources
+
+    async def _watch_catalog(self) -> None:
+        while True:
+            self._catalog = await asyncio.to_thread(self._catalog_reader.load)
+            self._dirty = True
+            await asyncio.sleep(CATALOG_EVERY_S)
+
+    async def _watch_journal(self) -> None:
+        while True:
+            recent = await asyncio.to_thread(self._journal.recent)
+            self._journal_read = True
+            mine = {status.id: status for status in self._operations}
+            # An operation of this program may have gone on since the journal was read.
+            self._operations = tuple(
+                known if (known := mine.get(status.id)) and known.outcome is not Outcome.RUNNING else status
+                for status in recent
+            )
+            self._dirty = True
+            await asyncio.sleep(JOURNAL_EVERY_S)
+
+    def _take_operation(self, status: OperationStatus) -> None:
+        others = tuple(known for known in self._operations if known.id != status.id)
+        self._operations = (status, *others) if others else (status,)
+        self._operations = tuple(sorted(self._operations, key=lambda known: -known.began_at))
+        self._dirty = True
+        for nudge in self._nudges.values():
+            nudge.set()
+
+    async def _watch_gpus(self) -> None:
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gpus")
+        loop = asyncio.get_running_loop()
+        while True:
+            self._gpus = await loop.run_in_executor(executor, self._gpu_sampler.sample)
+            self._dirty = True
+            await asyncio.sleep(GPU_EVERY_S)
+
+    async def _watch_runtime(self, runtime: Runtime) -> None:
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=runtime.name)
+        loop = asyncio.get_running_loop()
+        nudge = self._nudges[runtime.name]
+        version = ""
+        while True:
+            nudge.clear()
+            pause = RUNTIME_EVERY_S
+            try:
+                version = version or await loop.run_in_executor(executor, runtime.check)
+                self._deployments[runtime.name] = await loop.run_in_executor(executor, runtime.deployments)
+                self._note(runtime.name, reachable=True, detail=version)
+            except EngineError as error:
+                version = ""
+                self._note(runtime.name, reachable=False, detail=str(error))
+                pause = RETRY_EVERY_S
+            self._dirty = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(nudge.wait(), pause)
+
+    def _note(self, name: str, *, reachable: bool, detail: str) -> None:
+        known = self._status.get(name)
+        same = known is not None and known.reachable == reachable
+        since = known.since if known and same else time.time()
+        self._status[name] = RuntimeStatus(name, reachable, detail, since)
+
+    def _listen(self, runtime: Runtime) -> None:
+        """In a thread of its own: a runtime's events hurry its next poll."""
+
+        def changed() -> None:
+            if self._loop and not self._loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # closed between the question and the call
+                    self._loop.call_soon_threadsafe(self._nudges[runtime.name].set)
+
+        while not self._closing.is_set():
+            with contextlib.suppress(RuntimeUnreachable):  # the poll reports it, with the sentence
+                runtime.watch(changed, self._closing)
+            changed()
+            self._closing.wait(RETRY_EVERY_S)
+
+    # -- what is known of each run ------------------------------------------------------------------------------------
+
+    async def _publish(self, client: "httpx.AsyncClient") -> None:
+        while True:
+            if self._dirty:
+                self._dirty = False
+                self._follow_runs(client)
+                snapshot = self._picture()
+                if replace(snapshot, at=0.0) != replace(self.latest, at=0.0):
+                    self.latest = snapshot
+                    with self._lock:
+                        listeners = tuple(self._listeners)
+                    for listener in listeners:
+                        listener(snapshot)
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def _follow_runs(self, client: "httpx.AsyncClient") -> None:
+        """Begins to probe and scrape what has started, and ends it for what has gone."""
+        running = {
+            (d.runtime, d.name, d.id, d.started_at): d
+            for deployments in self._deployments.values()
+            for d in deployments
+            if d.lifecycle is Lifecycle.RUNNING
+        }
+        for key in self._runs.keys() - running.keys():
+            for task in self._runs.pop(key).tasks:
+                task.cancel()
+        for key, deployment in running.items():
+            if key in self._runs:
+                self._runs[key].deployment = deployment
+                continue
+            run = self._runs[key] = _Run(deployment)
+            run.tasks.append(asyncio.create_task(self._probe(client, run)))
+            if deployment.service.metrics:
+                run.tasks.append(asyncio.create_task(self._scrape(client, run)))
+
+    async def _probe(self, client: "httpx.AsyncClient", run: _Run) -> None:
+        while True:
+            run.probe = await probe(client, run.deployment.service.health)
+            run.was_ready = run.was_ready or run.probe.health is Health.READY
+            self._dirty = True
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def _scrape(self, client: "httpx.AsyncClient", run: _Run) -> None:
+        url = run.deployment.service.metrics or ""
+        while True:
+            try:
+                text = await scrape(client, url)
+                await asyncio.to_thread(run.metrics.update, text, time.time())
+            except EngineError as error:
+                run.metrics.failed(str(error), time.time())
+            await asyncio.sleep(SCRAPE_EVERY_S)
+
+    # -- the picture --------------------------------------------------------------------------------------------------
+
+    def _picture(self) -> Snapshot:
+        now = time.time()
+        catalog = self._catalog
+        models = {deployment.name: self._deployed(deployment, now) for deployment in self._newest()}
+        order = list(catalog.entries) if catalog else []
+        for name, entry in (catalog.entries if catalog else {}).items():
+            known = models.get(name)
+            profile = entry.profile
+            if known:
+                models[name] = replace(known, summary=profile.summary, has_profile=True)
+            else:
+                models[name] = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
+        order += sorted(models.keys() - set(order))
+        loading = not (catalog and self._journal_read and self._gpus and len(self._status) == len(self._runtimes))
+        return Snapshot(
+            at=now,
+            hostname=self.latest.hostname,
+            loading=loading,
+            models=tuple(models[name] for name in order),
+            problems=catalog.problems if catalog else (),
+            runtimes=tuple(self._status[name] for name in self._runtimes if name in self._status),
+            operations=self._operations[:ENDED_OPERATIONS],
+            gpus=self._gpus,
+        )
+
+    def _newest(self) -> list[Deployment]:
+        """One for each name: what runs before what has ended, the newer before the older."""
+        every = [deployment for deployments in self._deployments.values() for deployment in deployments]
+        every.sort(key=lambda d: (d.lifecycle is Lifecycle.RUNNING, d.started_at or d.created_at))
+        return list({deployment.name: deployment for deployment in every}.values())
+
+    def _deployed(self, deployment: Deployment, now: float) -> Model:
+        run = self._runs.get((deployment.runtime, deployment.name, deployment.id, deployment.started_at))
+        operations = tuple(status for status in self._operations if status.target == deployment.name)
+        verdict = judge(
+            deployment, run.probe if run else None, operations, now, was_ready=run.was_ready if run else False
+        )
+        status = self._status.get(deployment.runtime)
+        stale = status.since if status and not status.reachable else None
+        return Model(
+            name=deployment.name,
+            state=verdict.state,
+            stack=deployment.stack,
+            runtime=deployment.runtime,
+            detail=verdict.detail,
+            since=verdict.since,
+            has_profile=False,
+            deployment=deployment,
+            stale_since=stale,
+        )

@@ -1,0 +1,58 @@
+"""Asks a server whether it is ready."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from engine.text import clean_line
+
+if TYPE_CHECKING:
+    import httpx
+
+PROBE_TIMEOUT_S = 2.0
+MAX_SHOWN = 120
+
+
+class Health(StrEnum):
+    READY = "ready"
+    NOT_READY = "not ready"
+    """It answered, and not with success"""
+    REFUSED = "refused"
+    """Nothing listens there"""
+    SILENT = "silent"
+    """It accepted the connection and did not answer in time"""
+    BROKEN = "broken"
+    """What came was no HTTP answer"""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    health: Health
+    detail: str = ""
+
+
+async def probe(client: "httpx.AsyncClient", url: str) -> Probe:
+    """One request, at most `PROBE_TIMEOUT_S`; never raises for what the server does."""
+    import httpx
+
+    try:
+        async with client.stream("GET", url, timeout=PROBE_TIMEOUT_S) as response:
+            # The body is of no use, and an endless one must not be read.
+            code = response.status_code
+    except (httpx.ConnectTimeout, httpx.ConnectError):
+        return Probe(Health.REFUSED, "nothing listens on its port")
+    except httpx.TimeoutException:
+        return Probe(Health.SILENT, f"it accepts connections but did not answer within {PROBE_TIMEOUT_S:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Probe(Health.BROKEN, f"its answer was no HTTP: {clean_line(str(error))[:MAX_SHOWN]}")
+    if code == 200:
+        return Probe(Health.READY)
+    return Probe(Health.NOT_READY, f"its health endpoint answers {code}")
+
+
+def new_client() -> "httpx.AsyncClient":
+    """For probes and scrapes: straight to the machine, never through a proxy, never redirected."""
+    import httpx
+
+    limits = httpx.Limits(max_keepalive_connections=64)
+    return httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)

@@ -1,0 +1,230 @@
+"""Carries out operations: start, stop, restart and remove, each in steps that are checked and recorded."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from engine.api import Action
+from engine.deployment import Deployment, Lifecycle
+from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.operations.lock import exclusive
+from engine.operations.ready import ReadyWait
+from engine.operations.record import Abandoned, Progress, Record
+from engine.plan import Plan
+from engine.runtimes.base import Runtime
+from engine.settings import Settings
+from engine.snapshot import OperationStatus, Outcome, Step, StepKind
+from engine.stacks.context import is_free
+from engine.store import Journal
+
+STOP_TIMEOUT_S = 45.0
+"""Longer than the 30 s that Triton gives its own shutdown"""
+Planner = Callable[[str, str | None], Plan]
+
+
+class Conductor:
+    """One for the engine; each `run` is one operation, and may be called from several threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtimes: dict[str, Runtime],
+        journal: Journal,
+        planner: Planner,
+    ) -> None:
+        self._runtimes = runtimes
+        self._journal = journal
+        self._planner = planner
+        self._locks = settings.state_dir / "locks"
+        self.closing = threading.Event()
+        """Set: operations that only wait are ended as abandoned."""
+
+    def run(
+        self,
+        action: Action,
+        name: str,
+        *,
+        runtime: str | None = None,
+        wait: bool = True,
+        timeout_s: float | None = None,
+        progress: Progress = lambda _: None,
+    ) -> OperationStatus:
+        """Blocks until the operation has ended. Raises `EngineError` when it did not succeed, after recording that.
+
+        `wait`: a start counts as done only when the server is ready, at most `timeout_s` (or the profile's own limit).
+        """
+        steps = _STEPS[action]
+        record = Record(self._journal, action.value, name, [step for step in steps if wait or _changes(step)], progress)
+        try:
+            match action:
+                case Action.START:
+                    message = self._start(record, name, runtime, wait=wait, timeout_s=timeout_s)
+                case Action.STOP:
+                    message = self._stop(record, name)
+                case Action.RESTART:
+                    message = self._restart(record, name, wait=wait, timeout_s=timeout_s)
+                case Action.REMOVE:
+                    message = self._remove(record, name)
+        except Abandoned as error:
+            record.finish(Outcome.CANCELLED, str(error))
+            raise
+        except EngineError as error:
+            record.finish(Outcome.FAILED, str(error))
+            raise
+        except KeyboardInterrupt:
+            record.finish(Outcome.CANCELLED, f"Interrupted; what was begun with {name} goes on.")
+            raise
+        record.finish(Outcome.DONE, message)
+        return record.status
+
+    def locate(self, name: str) -> tuple[Runtime, Deployment] | None:
+        """Where the deployment lives. Raises `RuntimeUnreachable` when it may live where nobody answers."""
+        silent: RuntimeUnreachable | None = None
+        for runtime in self._runtimes.values():
+            try:
+                for deployment in runtime.deployments():
+                    if deployment.name == name:
+                        return runtime, deployment
+            except RuntimeUnreachable as error:
+                silent = error
+        if silent:
+            raise silent
+        return None
+
+    def require(self, name: str) -> tuple[Runtime, Deployment]:
+        """As `locate`, but raises `NotFound` when there is none."""
+        found = self.locate(name)
+        if not found:
+            raise NotFound(f"{name} has not been started: there is no deployment of that name.")
+        return found
+
+    def _find(self, name: str, wanted: str) -> tuple[Runtime, Deployment] | None:
+        """A start needs only its own runtime; that another one is silent must not hinder it."""
+        try:
+            return self.locate(name)
+        except RuntimeUnreachable:
+            for deployment in self._runtimes[wanted].deployments():
+                if deployment.name == name:
+                    return self._runtimes[wanted], deployment
+            return None
+
+    def _start(
+        self, record: Record, name: str, runtime_name: str | None, *, wait: bool, timeout_s: float | None
+    ) -> str:
+        with exclusive(self._locks, name):
+            with record.step(StepKind.CHECK) as detail:
+                plan = self._planner(name, runtime_name)
+                runtime = self._runtimes[plan.launch.runtime]
+                found = self._find(name, runtime.name)
+                reuse = self._check(plan, runtime, found)
+                detail(f"{plan.launch.stack} on {runtime.name}")
+            if found and found[1].lifecycle is Lifecycle.RUNNING:
+                deployment = found[1]
+            else:
+                with record.step(StepKind.CREATE) as detail:
+                    if reuse:
+                        detail("kept from its last run")
+                    else:
+                        if found:
+                            found[0].remove(name)
+                        runtime.create(plan.launch)
+                        detail(
+                            ", ".join(f"{port.purpose} {port.host_ip}:{port.host_port}" for port in plan.launch.ports)
+                        )
+                with record.step(StepKind.START), self._undo_create(runtime, name, created=not reuse):
+                    runtime.start(name)
+                deployment = self.require(name)[1]
+        if not wait:
+            return f"{name} was started; it is not known yet whether it becomes ready."
+        ready = ReadyWait(self._journal, runtime, deployment, record, self.closing)
+        return ready.run(timeout_s or deployment.service.ready_timeout_s)
+
+    def _check(self, plan: Plan, runtime: Runtime, found: tuple[Runtime, Deployment] | None) -> bool:
+        """Whether the kept deployment can be started again as it is. Raises `Refused` when nothing can be started."""
+        name = plan.launch.name
+        if found and found[1].lifecycle is Lifecycle.RUNNING:
+            if found[0] is not runtime:
+                raise Refused(
+                    f"{name} runs on {found[0].name} already.", f"Stop it before it is started on {runtime.name}."
+                )
+            return True
+        if found and found[0] is runtime and found[1].profile_digest == plan.launch.profile_digest:
+            service = found[1].service
+            if found[1].lifecycle is Lifecycle.EXITED and all(
+                is_free(host, port) for host, port in _addresses(service)
+            ):
+                return True
+        for port in plan.launch.ports:
+            if not is_free(port.host_ip, port.host_port):
+                raise Refused(
+                    f"Port {port.host_port} ({port.purpose}) of {name} is in use on {port.host_ip}.",
+                    "Stop what uses it, or give the profile another port under `expose`.",
+                )
+        return False
+
+    @contextlib.contextmanager
+    def _undo_create(self, runtime: Runtime, name: str, *, created: bool) -> Iterator[None]:
+        """A deployment that could not even be started is taken away again, so that the next try begins afresh."""
+        try:
+            yield
+        except OperationFailed:
+            if created:
+                with contextlib.suppress(EngineError):  # the first error is the one that matters
+                    runtime.remove(name)
+            raise
+
+    def _stop(self, record: Record, name: str) -> str:
+        with exclusive(self._locks, name), record.step(StepKind.STOP) as detail:
+            runtime, deployment = self.require(name)
+            if deployment.lifecycle is not Lifecycle.RUNNING:
+                return f"{name} was not running."
+            runtime.stop(name, STOP_TIMEOUT_S)
+            ended = self.require(name)[1]
+            if ended.lifecycle is Lifecycle.RUNNING:
+                raise OperationFailed(f"{name} was told to stop and still runs.", f"Look at it on {runtime.name}.")
+            detail("" if ended.exit_code is None else f"exit code {ended.exit_code}")
+        return f"{name} is stopped."
+
+    def _restart(self, record: Record, name: str, *, wait: bool, timeout_s: float | None) -> str:
+        runtime, _ = self.require(name)
+        self._stop(record, name)
+        return self._start(record, name, runtime.name, wait=wait, timeout_s=timeout_s)
+
+    def _remove(self, record: Record, name: str) -> str:
+        with exclusive(self._locks, name):
+            runtime, deployment = self.require(name)
+            with record.step(StepKind.STOP):
+                if deployment.lifecycle is Lifecycle.RUNNING:
+                    runtime.stop(name, STOP_TIMEOUT_S)
+            with record.step(StepKind.REMOVE):
+                runtime.remove(name)
+        return f"{name} and its log are removed."
+
+
+_START = (
+    Step(StepKind.CHECK, "check"),
+    Step(StepKind.CREATE, "create"),
+    Step(StepKind.START, "start"),
+    Step(StepKind.WAIT, "wait until ready"),
+    Step(StepKind.PROMPT, "answer a prompt"),
+)
+_STOP = (Step(StepKind.STOP, "stop"),)
+_STEPS: dict[Action, tuple[Step, ...]] = {
+    Action.START: _START,
+    Action.STOP: _STOP,
+    Action.RESTART: _STOP + _START,
+    Action.REMOVE: (*_STOP, Step(StepKind.REMOVE, "remove")),
+}
+
+
+def _changes(step: Step) -> bool:
+    return step.kind not in (StepKind.WAIT, StepKind.PROMPT)
+
+
+def _addresses(service: object) -> Iterator[tuple[str, int]]:
+    for attribute in ("http", "grpc", "metrics"):
+        address = getattr(service, attribute)
+        parts = urlsplit(address if address and "//" in address else f"//{address or ''}")
+        if parts.hostname and parts.port:
+            yield parts.hostname, parts.port

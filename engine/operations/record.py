@@ -1,0 +1,74 @@
+"""The record of one operation: its steps as they happen, written to the journal and told to who listens."""
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from engine.errors import EngineError
+from engine.snapshot import OperationStatus, Outcome, Step, StepKind
+from engine.store import Journal
+
+Progress = Callable[[OperationStatus], None]
+
+
+class Record:
+    """Steps are known from the beginning, so that what is still to come can be shown."""
+
+    def __init__(self, journal: Journal, kind: str, target: str, steps: Sequence[Step], progress: Progress) -> None:
+        self._journal = journal
+        self._progress = progress
+        self.status = OperationStatus(
+            id=uuid.uuid4().hex,
+            kind=kind,
+            target=target,
+            steps=tuple(steps),
+            began_at=time.time(),
+            outcome=Outcome.RUNNING,
+            owner=_owner(),
+        )
+        self._tell()
+
+    @contextmanager
+    def step(self, kind: StepKind) -> Iterator[Callable[[str], None]]:
+        """Marks the step as under way, then as done or failed. Yields what sets its detail."""
+        self._change(kind, outcome=Outcome.RUNNING, began_at=time.time())
+        try:
+            yield lambda detail: self._change(kind, detail=detail)
+        except Abandoned:
+            self._change(kind, outcome=Outcome.CANCELLED, ended_at=time.time())
+            raise
+        except EngineError:
+            self._change(kind, outcome=Outcome.FAILED, ended_at=time.time())
+            raise
+        self._change(kind, outcome=Outcome.DONE, ended_at=time.time())
+
+    def finish(self, outcome: Outcome, message: str) -> None:
+        self.status = replace(self.status, outcome=outcome, message=message, ended_at=time.time())
+        self._tell()
+
+    def _change(self, kind: StepKind, **values: object) -> None:
+        steps = tuple(replace(step, **values) if step.kind is kind else step for step in self.status.steps)  # type: ignore[arg-type]
+        if steps != self.status.steps:
+            self.status = replace(self.status, steps=steps)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._journal.write(self.status)
+        self._progress(self.status)
+
+
+class Abandoned(EngineError):
+    """Nobody waits any longer; what was begun goes on, or was stopped by somebody else."""
+
+
+def _owner() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}, pid {os.getpid()}"

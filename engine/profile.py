@@ -1,0 +1,99 @@
+"""The schema of a profile: a few lines that say what to serve and how."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+AUTO = "auto"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
+_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if not match:
+            raise ValueError("a duration is a number with s, m or h, e.g. 90s or 30m")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if not match:
+            raise ValueError("a size is a number with k, m or g, e.g. 1g")
+        return int(float(match[1]) * _BYTES[match[2].lower()])
+    return value
+
+
+def _mount(value: str) -> str:
+    source, _, rest = value.partition(":")
+    target, _, mode = rest.partition(":")
+    if not source or not target.startswith("/") or mode not in ("", "ro", "rw"):
+        raise ValueError("a mount is SOURCE:/TARGET, and :rw to make it writable")
+    return value
+
+
+def _secret(value: str) -> str:
+    if value == "env" or re.fullmatch(r"env:[A-Za-z_]\w*|file:.+", value):
+        return value
+    raise ValueError("a secret is a reference (env, env:NAME or file:PATH), never the value itself")
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=63)]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Expose(_Strict):
+    """Ports on the machine; `auto` takes the standard port, or the next free one. Left out: not exposed."""
+
+    http: Port | None = None
+    grpc: Port | None = None
+    metrics: Port | None = None
+
+
+class Ready(_Strict):
+    """When a start counts as done: the health endpoint answers and, if there is one, the prompt is answered."""
+
+    timeout: Duration = 1800.0
+    prompt: str | None = None
+
+
+class Profile(_Strict):
+    """What to serve and how. Read from YAML by `engine.catalog`."""
+
+    name: Name
+    summary: str = ""
+    stack: str
+    runtime: Literal["docker", "process"] = "docker"
+    image: str | None = None
+    """Container image; needed to run on Docker"""
+    program: str | None = None
+    """The server's program on the process runtime; found by itself when left out"""
+    model: str | None = None
+    """vllm: repository id or folder. triton: the model that prompts go to"""
+    repository: str | None = None
+    """triton: folder of the model repository, relative to the profile's file"""
+    gpus: Annotated[int, Field(ge=0)] | Literal["all"] | list[int | str] = 0
+    """A count, `all`, or a list of indices or UUIDs"""
+    engine: dict[str, Any] = {}
+    """The server's own options by their own names"""
+    env: dict[EnvName, str] = {}
+    secrets: dict[EnvName, Annotated[str, AfterValidator(_secret)]] = {}
+    mounts: list[Annotated[str, AfterValidator(_mount)]] = []
+    """SOURCE:/TARGET, read-only unless :rw is added"""
+    shm_size: Annotated[int | None, BeforeValidator(_size)] = None
+    """Bytes, or 1g"""
+    bind: str = "127.0.0.1"
+    expose: Expose | None = None
+    ready: Ready = Ready()

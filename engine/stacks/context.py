@@ -1,0 +1,164 @@
+"""What every stack needs to make a plan, and the parts of a plan that are alike for all of them."""
+
+import errno
+import json
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InvalidProfile
+from engine.plan import Launch, Mount, Plan, PortBinding
+
+if TYPE_CHECKING:
+    from engine.deployment import Service
+    from engine.profile import Profile
+    from engine.settings import Settings
+
+MAX_AUTO_PORT_TRIES = 500
+GIB = 1 << 30
+
+
+@dataclass
+class PlanContext:
+    """One planning of one profile on one runtime."""
+
+    profile: "Profile"
+    path: Path
+    digest: str
+    runtime: str
+    settings: "Settings"
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def on_docker(self) -> bool:
+        return self.runtime == "docker"
+
+    @property
+    def host(self) -> str:
+        """Where this machine reaches what is bound."""
+        return "127.0.0.1" if self.profile.bind in ("0.0.0.0", "::") else self.profile.bind  # noqa: S104
+
+    def resolve(self, path: str) -> Path:
+        """Paths in a profile are relative to its file."""
+        return (self.path.parent / Path(path).expanduser()).resolve()
+
+    def ports(self, standard: dict[str, int]) -> tuple[PortBinding, ...]:
+        """Binds each exposed purpose; with no `expose` all standard ones. Warns of ports that are taken."""
+        expose = self.profile.expose
+        wanted: dict[str, int | str] = dict(standard)
+        if expose is not None:
+            wanted = {purpose: port for purpose, port in expose.model_dump().items() if port is not None}
+            strange = wanted.keys() - standard.keys()
+            if strange:
+                raise InvalidProfile(
+                    f"{self.path}: `expose` names {', '.join(sorted(strange))}, which the stack"
+                    f" {self.profile.stack} does not have.",
+                    f"It has {', '.join(standard)}.",
+                )
+        bindings: list[PortBinding] = []
+        used: set[int] = {port for port in wanted.values() if isinstance(port, int)}
+        for purpose, port in wanted.items():
+            if isinstance(port, str):
+                port = self._free_port(standard[purpose], used)
+                used.add(port)
+            elif not is_free(self.profile.bind, port):
+                self.warnings.append(f"Port {port} ({purpose}) is in use on {self.profile.bind} right now.")
+            bindings.append(
+                PortBinding(purpose, self.profile.bind, port, standard[purpose] if self.on_docker else port)
+            )
+        taken = [binding.host_port for binding in bindings]
+        if len(set(taken)) != len(taken):
+            raise InvalidProfile(f"{self.path}: `expose` gives one port to two purposes.", "Give each its own.")
+        if not self.profile.bind.startswith("127."):
+            self.warnings.append(f"Ports are bound to {self.profile.bind}: others on the network can reach them.")
+        return tuple(bindings)
+
+    def _free_port(self, preferred: int, used: set[int]) -> int:
+        for port in range(preferred, preferred + MAX_AUTO_PORT_TRIES):
+            if port not in used and is_free(self.profile.bind, port):
+                return port
+        raise InvalidProfile(
+            f"No port from {preferred} to {preferred + MAX_AUTO_PORT_TRIES - 1} is free on {self.profile.bind}.",
+            "State a free one under `expose`.",
+        )
+
+    def launch(
+        self,
+        *,
+        command: tuple[str, ...],
+        service: "Service",
+        ports: tuple[PortBinding, ...],
+        entrypoint: tuple[str, ...] | None = None,
+        env: dict[str, str] | None = None,
+        mounts: tuple[Mount, ...] = (),
+        default_shm: int | None = None,
+    ) -> Launch:
+        profile = self.profile
+        gpus: int | tuple[str, ...]
+        match profile.gpus:
+            case "all":
+                gpus = -1
+            case list():
+                gpus = tuple(str(gpu) for gpu in profile.gpus)
+            case count:
+                gpus = int(count)
+        return Launch(
+            name=profile.name,
+            stack=profile.stack,
+            runtime=self.runtime,
+            command=command,
+            service=service,
+            image=self.image() if self.on_docker else None,
+            entrypoint=entrypoint,
+            env={**(env or {}), **profile.env},
+            secrets=dict(profile.secrets),
+            ports=ports,
+            mounts=(*mounts, *(self._mount(text) for text in profile.mounts)) if self.on_docker else (),
+            gpus=gpus,
+            shm_bytes=(profile.shm_size or default_shm) if self.on_docker else None,
+            profile_digest=self.digest,
+        )
+
+    def plan(self, launch: Launch) -> Plan:
+        return Plan(launch, str(self.path), self.profile.summary, tuple(self.warnings), possible_runtimes(self.profile))
+
+    def image(self) -> str:
+        if not self.profile.image:
+            raise InvalidProfile(f"{self.path}: `image` is missing.", "Name the container image to run it on Docker.")
+        return self.profile.image
+
+    def _mount(self, text: str) -> Mount:
+        source, target, *mode = text.split(":")
+        if source.startswith((".", "~", "/")):
+            source = str(self.resolve(source))
+        return Mount(source, target, read_only=mode != ["rw"])
+
+
+def possible_runtimes(profile: "Profile") -> tuple[str, ...]:
+    """The profile's own runtime first."""
+    others = ("process",) if profile.runtime == "docker" else ("docker",) if profile.image else ()
+    return (profile.runtime, *others)
+
+
+def option_words(key: str, value: Any) -> str:
+    """An option's value as a command line takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, separators=(",", ":"))
+    if value is None:
+        raise InvalidProfile(f"The engine option `{key}` has no value.", "Give it one, or take the line out.")
+    return str(value)
+
+
+def is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            # An address that is not this machine's is the server's to complain about, with its own words.
+            return error.errno not in (errno.EADDRINUSE, errno.EACCES)
+    return True

@@ -1,0 +1,69 @@
+"""Text from outside, cleaned of what would steer a terminal and of secrets. Logs, names and answers pass here once."""
+
+import re
+
+TAB = "    "
+
+# C0 without \n, DEL, C1; bidirectional controls and invisible format characters that make text read other than it is;
+# line and paragraph separators; lone surrogates, which no terminal's encoding can write. Joiners (U+200C, U+200D) stay:
+# words of several languages need them.
+_INVISIBLE = "\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+_TRIGGER = f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_INVISIBLE}\ud800-\udfff]"
+# A control string (OSC, DCS, SOS, PM, APC) ends at ST or BEL; one that is never ended takes no more than its line.
+_STRING = r"[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+_CSI = r"[0-?]*[ -/]*[@-~]?"
+_SEQUENCE = rf"(?<=\x1b)(?:\[{_CSI}|[\]PX^_]{_STRING}|[ -/]*[0-~]?)|(?<=\x9b){_CSI}|(?<=[\x90\x98\x9d-\x9f]){_STRING}"
+_UNWANTED = re.compile(f"{_TRIGGER}(?:{_SEQUENCE})?")
+_SUSPECT = re.compile(_TRIGGER)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ASCII_CONTROLS = bytes(byte for byte in (*range(32), 127) if byte != 10)
+
+# Each kind of secret: strings that must occur (cheap to look for), what is replaced, and what remains of it. No pattern
+# crosses a line, and each begins with a literal or follows a rare hint: a block of log is searched at the speed of C.
+_SECRETS = (
+    (("hf_",), re.compile(r"hf_[A-Za-z0-9]{16,}"), "hf_***"),
+    (("nvapi-",), re.compile(r"nvapi-[A-Za-z0-9_-]{16,}"), "nvapi-***"),
+    (("earer", "EARER"), re.compile(r"(bearer[ \t]+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), r"\1***"),
+    (
+        ("pi_key", "PI_KEY", "pi-key", "PI-KEY", "pi-Key", "pikey", "piKey", "PIKEY"),
+        re.compile(
+            r"(api[_-]?key['\"]?(?:[ \t]*[=:][ \t]*|[ \t]+)[\[(]?['\"]?)(?!None\b|null\b)[^\s'\",;&)\]]{4,}",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+)
+
+
+def clean(text: str) -> str:
+    r"""Without control characters and terminal sequences, complete or cut; tabs become four spaces, `\n` stays.
+
+    Every character that can begin a sequence is removed, so pieces of a stream may be cleaned one by one: the rest of a
+    sequence that was cut between two pieces shows as harmless text.
+    """
+    if text.isascii():
+        if is_plain(text.encode("ascii")):
+            return text
+    elif not _SUSPECT.search(text):
+        return text
+    text = text.replace("\t", TAB)
+    text = _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
+    return _UNWANTED.sub("", text)
+
+
+def clean_line(text: str) -> str:
+    """`clean`, and on one line: line breaks become spaces. For names and messages."""
+    return " ".join(clean(text.replace("\r", "\n")).split("\n"))
+
+
+def is_plain(data: bytes) -> bool:
+    """ASCII with no control character but line feeds: `clean` would change nothing."""
+    return data.isascii() and len(data.translate(None, _ASCII_CONTROLS)) == len(data)
+
+
+def mask_secrets(text: str) -> str:
+    """Tokens and keys that programs print by mistake, replaced by `***` after what tells their kind."""
+    for hints, pattern, remainder in _SECRETS:
+        if any(hint in text for hint in hints):
+            text = pattern.sub(remainder, text)
+    return text

@@ -1,0 +1,126 @@
+"""A wrong profile is one clear sentence with its place; the others go on working."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.catalog import CatalogEntry, CatalogReader, read_profile
+from engine.errors import InvalidProfile, NotFound
+from engine.settings import Settings
+from engine.snapshot import ProfileProblem
+
+GOOD = "name: good\nstack: triton\nrepository: .\n"
+
+
+def reader(tmp_path: Path, *folders: Path) -> CatalogReader:
+    return CatalogReader(Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", folders, tmp_path / "cwd"))
+
+
+def problem_of(tmp_path: Path, text: str) -> ProfileProblem:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    result = read_profile(path)
+    assert isinstance(result, ProfileProblem), result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("name: a\nstack: triton\nrepositry: x\n", 3, ["Unknown key `repositry`", "`repository`"]),
+        ("name: a\nstack: triton\nexpose:\n  htp: 1\n", 4, ["Unknown key `expose.htp`", "`http`"]),
+        ("name: a\nstack: triton\nexpose:\n  http: 70000\n", 4, ["expose.http", "65535"]),
+        ("name: a\nstack: triton\nexpose: {http: 0}\n", 3, ["expose"]),
+        ("name: Bad Name\nstack: triton\n", 1, ["`name`", "lower-case"]),
+        ("name: a\nstack: tritn\n", 2, ["did you mean `triton`"]),
+        ("name: a\nstack: triton\nname: b\n", 3, ["`name` stands twice"]),
+        ("name: a\nstack: triton\nready:\n  timeout: soon\n", 4, ["ready.timeout", "30m"]),
+        ("name: a\nstack: triton\nsecrets:\n  HF_TOKEN: hf_abc\n", 4, ["secrets.HF_TOKEN", "reference"]),
+        ("name: a\nstack: [\n", 3, ["Not valid YAML"]),
+        ("name: a\n\tstack: b\n", 2, ["Not valid YAML"]),
+        ("stack: triton\n", 1, ["`name` is missing"]),
+        ("- a\n", 1, ["mapping"]),
+        ("", 1, ["mapping"]),
+        ("name: 5\nstack: triton\n", 1, ["name"]),
+    ],
+)
+def test_a_wrong_profile_says_where_and_what(tmp_path: Path, text: str, line: int, words: list[str]) -> None:
+    problem = problem_of(tmp_path, text)
+    assert problem.line == line, problem
+    for word in words:
+        assert word in problem.message, problem
+
+
+def test_binary_and_huge_and_unreadable_files_are_problems(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "huge.yaml").write_bytes(b"#" * (2 << 20))
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "good.yaml").write_text(GOOD)
+    catalog = reader(tmp_path, tmp_path).load()
+    assert {Path(problem.path).name for problem in catalog.problems} == {
+        "binary.yaml",
+        "huge.yaml",
+        "folder.yaml",
+        "gone.yaml",
+    }
+    assert catalog.get("good").profile.stack == "triton"
+
+
+def test_first_folder_wins_and_one_folder_has_no_name_twice(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "a.yaml").write_text(GOOD + f"summary: {folder.name}\n")
+    (first / "b.yaml").write_text(GOOD)
+    catalog = reader(tmp_path, first, second).load()
+    assert catalog.get("good").profile.summary == "first"
+    (problem,) = [problem for problem in catalog.problems if problem.path.startswith(str(first))]
+    assert "already taken by a.yaml" in problem.message
+
+
+def test_a_changed_file_is_read_again_and_its_digest_follows_its_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    catalog = reader(tmp_path, tmp_path)
+    digest = catalog.load().get("good").digest
+    path.write_text("# a comment\n" + GOOD)
+    assert catalog.load().get("good").digest == digest
+    path.write_text(GOOD + "model: other\n")
+    assert catalog.load().get("good").digest != digest
+
+
+def test_an_unknown_name_gets_the_nearest_and_a_broken_file_its_problem(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "broken.yaml").write_text("name: [")
+    catalog = reader(tmp_path, tmp_path).load()
+    with pytest.raises(NotFound, match="Did you mean good"):
+        catalog.get("goood")
+    with pytest.raises(InvalidProfile, match=r"broken\.yaml"):
+        catalog.get("broken")
+
+
+def test_aliases_that_multiply_do_not_take_forever(tmp_path: Path) -> None:
+    lines = ["name: a", "stack: triton", "env: &e0 {A: b}"]
+    bomb = "engine:\n  a0: &a0 [x]\n" + "".join(f"  a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 12))
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines) + "\n" + bomb)
+    assert isinstance(read_profile(path), CatalogEntry)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=200) | st.binary(max_size=200))
+def test_nothing_that_a_file_holds_raises(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "any.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    assert isinstance(read_profile(path), CatalogEntry | ProfileProblem)
+
+
+def test_every_shipped_profile_is_valid() -> None:
+    shipped = Settings.load().shipped_profiles
+    files = sorted(shipped.glob("*.yaml"))
+    assert files
+    for path in files:
+        assert isinstance(read_profile(path), CatalogEntry), read_profile(path)

@@ -1,0 +1,290 @@
+"""Operations against a runtime in memory and a real HTTP server that is ready when the test says so."""
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.api import Action
+from engine.deployment import Deployment, Lifecycle, Protocol, Service
+from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.operations.conductor import Conductor
+from engine.operations.lock import exclusive
+from engine.operations.record import Abandoned
+from engine.plan import Launch, Plan, PortBinding
+from engine.settings import Settings
+from engine.snapshot import OperationStatus, Outcome
+from engine.store import Journal
+
+
+class MemoryRuntime:
+    """Keeps deployments in a dictionary; each fault is one attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.held: dict[str, Deployment] = {}
+        self.unreachable = False
+        self.start_error = ""
+        self.stop_works = True
+
+    def check(self) -> str:
+        return self.name
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        if self.unreachable:
+            raise RuntimeUnreachable(f"{self.name} does not answer.")
+        return tuple(self.held.values())
+
+    def create(self, launch: Launch) -> None:
+        self.held[launch.name] = Deployment(
+            launch.name,
+            self.name,
+            launch.stack,
+            f"id{time.monotonic_ns()}",
+            "image",
+            Lifecycle.CREATED,
+            launch.service,
+            time.time(),
+            profile_digest=launch.profile_digest,
+        )
+
+    def change(self, name: str, **values: object) -> None:
+        self.held[name] = replace(self.held[name], **values)  # type: ignore[arg-type]
+
+    def start(self, name: str) -> None:
+        if self.start_error:
+            raise OperationFailed(self.start_error)
+        self.change(name, lifecycle=Lifecycle.RUNNING, started_at=time.time(), exit_code=None)
+
+    def stop(self, name: str, timeout_s: float) -> None:
+        if self.stop_works:
+            self.change(name, lifecycle=Lifecycle.EXITED, exit_code=0, finished_at=time.time())
+
+    def remove(self, name: str) -> None:
+        del self.held[name]
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> "MemoryLog":
+        return MemoryLog()
+
+    def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
+        closing.wait()
+
+
+class MemoryLog:
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"2026-01-01T00:00:00.000000000Z fine so far\n2026-01-01T00:00:01.000000000Z Error: no \x1b[31mmodel\n"
+
+    def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A conductor over two runtimes, and a server whose readiness the test holds."""
+
+    def __init__(self, folder: Path, url: str, port: int) -> None:
+        self.docker, self.process = MemoryRuntime("docker"), MemoryRuntime("process")
+        self.settings = Settings(folder / "config", folder / "state", folder / "cache", (), folder)
+        self.journal = Journal(folder / "state" / "history.sqlite")
+        self.service = Service(Protocol.TRITON, url, f"{url}/v2/health/ready", ready_timeout_s=10)
+        self.ports: tuple[PortBinding, ...] = ()
+        self.digest = "1"
+        self.conductor = Conductor(
+            self.settings, {"docker": self.docker, "process": self.process}, self.journal, self.plan
+        )
+
+    def plan(self, name: str, runtime: str | None) -> Plan:
+        launch = Launch(name, "triton", runtime or "docker", (), self.service, ports=self.ports)
+        return Plan(replace(launch, profile_digest=self.digest), "p.yaml")
+
+    def run(self, action: Action, **options: object) -> OperationStatus:
+        return self.conductor.run(action, "m", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ready() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, ready: threading.Event) -> Iterator[Bench]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 (the library's name)
+            self.send_response(200 if ready.is_set() else 400)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Bench(tmp_path, f"http://127.0.0.1:{server.server_port}", server.server_port)
+    server.shutdown()
+    server.server_close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def in_background(bench: Bench, action: Action) -> tuple[threading.Thread, list[EngineError]]:
+    errors: list[EngineError] = []
+
+    def carry_out() -> None:
+        try:
+            bench.run(action)
+        except EngineError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=carry_out, daemon=True)
+    thread.start()
+    return thread, errors
+
+
+def test_a_start_is_done_when_the_server_is_ready(bench: Bench, ready: threading.Event) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: "m" in bench.docker.held and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
+    assert thread.is_alive()
+    assert bench.journal.recent()[0].outcome is Outcome.RUNNING
+    ready.set()
+    thread.join(10)
+    assert not errors
+    last = bench.journal.recent()[0]
+    assert last.outcome is Outcome.DONE
+    assert all(step.outcome is Outcome.DONE for step in last.steps)
+
+
+def test_a_server_that_ends_while_starting_fails_with_its_last_words(bench: Bench) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.docker.held.get("m") is not None and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
+    bench.docker.change("m", lifecycle=Lifecycle.EXITED, exit_code=1)
+    thread.join(10)
+    assert "exit code 1" in str(errors[0])
+    assert "Error: no model" in str(errors[0])
+    assert bench.journal.recent()[0].outcome is Outcome.FAILED
+    assert "m" in bench.docker.held, "its log must stay readable"
+
+
+def test_a_start_that_was_stopped_is_cancelled_not_failed(bench: Bench) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.docker.held.get("m") is not None and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
+    bench.run(Action.STOP)
+    thread.join(10)
+    assert isinstance(errors[0], Abandoned)
+    outcomes = {status.kind: status.outcome for status in bench.journal.recent()}
+    assert outcomes == {"start": Outcome.CANCELLED, "stop": Outcome.DONE}
+
+
+def test_closing_the_console_leaves_the_start_to_itself(bench: Bench) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.docker.held.get("m") is not None and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
+    bench.conductor.closing.set()
+    thread.join(10)
+    assert isinstance(errors[0], Abandoned)
+    assert bench.docker.held["m"].lifecycle is Lifecycle.RUNNING
+
+
+def test_not_ready_in_time_is_a_failure_that_leaves_it_running(bench: Bench) -> None:
+    with pytest.raises(OperationFailed, match="answers 400"):
+        bench.run(Action.START, timeout_s=0.2)
+    assert bench.docker.held["m"].lifecycle is Lifecycle.RUNNING
+
+
+def test_what_could_not_be_started_leaves_nothing_behind(bench: Bench) -> None:
+    bench.docker.start_error = "port is already allocated."
+    with pytest.raises(OperationFailed, match="already allocated"):
+        bench.run(Action.START)
+    assert not bench.docker.held
+
+
+def test_a_taken_port_is_refused_before_anything_is_done(bench: Bench) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        bench.ports = (PortBinding("http", "127.0.0.1", taken.getsockname()[1], 8000),)
+        with pytest.raises(Refused, match="in use"):
+            bench.run(Action.START)
+    assert not bench.docker.held
+
+
+def test_a_kept_deployment_is_started_again_unless_its_profile_changed(bench: Bench, ready: threading.Event) -> None:
+    bench.service = replace(bench.service, http="http://127.0.0.1:9")  # its own port must be free to be reused
+    ready.set()
+    bench.run(Action.START)
+    first = bench.docker.held["m"].id
+    bench.run(Action.STOP)
+    bench.run(Action.START)
+    assert bench.docker.held["m"].id == first
+    bench.run(Action.STOP)
+    bench.digest = "2"
+    bench.run(Action.START)
+    assert bench.docker.held["m"].id != first
+
+
+def test_one_name_runs_in_one_place(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.run(Action.START)
+    with pytest.raises(Refused, match="runs on docker already"):
+        bench.run(Action.START, runtime="process")
+    bench.run(Action.STOP)
+    bench.run(Action.START, runtime="process")
+    assert not bench.docker.held
+    assert "m" in bench.process.held
+
+
+def test_another_runtime_that_is_silent_does_not_hinder_a_start(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.docker.unreachable = True
+    bench.run(Action.START, runtime="process")
+    assert bench.process.held["m"].lifecycle is Lifecycle.RUNNING
+    bench.run(Action.STOP)
+    with pytest.raises(RuntimeUnreachable):
+        bench.run(Action.START, runtime="docker")
+
+
+def test_two_changes_at_once_are_refused(bench: Bench) -> None:
+    with exclusive(bench.settings.state_dir / "locks", "m"), pytest.raises(Refused, match="being changed"):
+        bench.run(Action.START)
+
+
+def test_remove_stops_first_and_what_is_not_there_is_not_found(bench: Bench, ready: threading.Event) -> None:
+    with pytest.raises(NotFound):
+        bench.run(Action.REMOVE)
+    ready.set()
+    bench.run(Action.START)
+    bench.run(Action.REMOVE)
+    assert not bench.docker.held
+
+
+def test_a_stop_that_did_not_stop_it_is_a_failure(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.run(Action.START)
+    bench.docker.stop_works = False
+    with pytest.raises(OperationFailed, match="still runs"):
+        bench.run(Action.STOP)
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing(bench: Bench, ready: threading.Event, tmp_path: Path) -> None:
+    ready.set()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    bench.conductor._journal = Journal(blocked / "history.sqlite")
+    assert bench.run(Action.START).outcome is Outcome.DONE
+    assert "cannot be written" in bench.conductor._journal.problem
+
+
+def test_an_operation_whose_process_is_gone_is_interrupted(bench: Bench) -> None:
+    status = OperationStatus("1", "start", "m", (), time.time(), Outcome.RUNNING, "me")
+    bench.journal.write(status)
+    assert bench.journal.recent()[0].outcome is Outcome.RUNNING
+    with bench.journal._connect() as database:
+        database.execute("UPDATE operations SET pid_began = 1")
+    assert bench.journal.recent()[0].outcome is Outcome.INTERRUPTED

@@ -1,0 +1,86 @@
+"""Every action of the console in one place: it feeds the key bindings, the footer, the help and the command palette."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+from engine.api import Action
+from engine.deployment import State
+from engine.snapshot import Model
+
+RUNNING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleAction:
+    id: str
+    """Keymaps refer to it; `pane.logs` is the screen's method `action_pane("logs")`"""
+    keys: str
+    label: str
+    """A word or two for the footer"""
+    help: str
+    group: str
+    change: Action | None = None
+    """What it asks of the engine, for the selected model"""
+    refusal: Callable[[Model | None], str] = lambda _: ""
+    """Why it cannot be done now; empty when it can"""
+    footer: bool = True
+
+    @property
+    def call(self) -> str:
+        """As Textual calls it"""
+        method, _, argument = self.id.partition(".")
+        return f"{method}('{argument}')" if argument else method
+
+    def binding(self) -> Binding:
+        return Binding(self.keys, self.call, self.label, show=self.footer, id=self.id, tooltip=self.help)
+
+
+def _start(model: Model | None) -> str:
+    if not model:
+        return "No model is selected."
+    if model.state in RUNNING:
+        return f"{model.name} is {model.state.value} already."
+    return "" if model.has_profile else f"{model.name} has no profile any more; it can only be removed."
+
+
+def _stop(model: Model | None) -> str:
+    if not model:
+        return "No model is selected."
+    return "" if model.state in RUNNING else f"{model.name} is not running."
+
+
+def _restart(model: Model | None) -> str:
+    return _stop(model) or ("" if model and model.has_profile else "It has no profile any more: it cannot be started.")
+
+
+def _remove(model: Model | None) -> str:
+    if not model:
+        return "No model is selected."
+    return "" if model.deployment else f"{model.name} has not been started: there is nothing to remove."
+
+
+ACTIONS = (
+    ConsoleAction("start", "enter", "start", "Start the selected model", "Model", Action.START, _start),
+    ConsoleAction("stop", "x", "stop", "Stop the selected model", "Model", Action.STOP, _stop),
+    ConsoleAction(
+        "restart", "R", "restart", "Stop it and start it again", "Model", Action.RESTART, _restart, footer=False
+    ),
+    ConsoleAction(
+        "remove", "d", "remove", "Remove its deployment and log", "Model", Action.REMOVE, _remove, footer=False
+    ),
+    ConsoleAction("pane.logs", "1", "logs", "Its log, live", "Panes", footer=False),
+    ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and charts", "Panes", footer=False),
+    ConsoleAction("pane.playground", "3", "playground", "Send it a prompt and see the timings", "Panes", footer=False),
+    ConsoleAction(
+        "pane.launch", "4", "launch", "What was done to start or stop it, step by step", "Panes", footer=False
+    ),
+    ConsoleAction("pane.plan", "5", "plan", "What starting it would do", "Panes", footer=False),
+    ConsoleAction("zoom", "z", "zoom", "Give the whole screen to the pane, or take it back", "Panes"),
+    ConsoleAction("next_area", "tab", "next area", "Move between the list and the pane", "Panes", footer=False),
+    ConsoleAction("leave", "escape", "back", "Back to the list of models", "Panes", footer=False),
+    ConsoleAction("help", "question_mark", "help", "All keys", "Console"),
+    ConsoleAction("palette", "ctrl+p", "palette", "Find a command by typing", "Console", footer=False),
+    ConsoleAction("quit", "q", "quit", "Leave the console; what runs goes on running", "Console"),
+)
