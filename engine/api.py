@@ -35,7 +35,10 @@ class LogLine:
 
 
 class LogFeed(Protocol):
-    """A log that is being read in the background into a bounded buffer. Safe to use from the event loop."""
+    """A log that is being read in the background into a bounded buffer. Safe to use from the event loop.
+
+    The last line may be unfinished: its text can still change, and `end` can step back by one.
+    """
 
     @property
     def first(self) -> int:
@@ -95,6 +98,8 @@ class EngineApi(Protocol):
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
         """Reads the deployment's log. `changed` is called, at most about 20 times a second, when there is more.
+
+        It may be called before this returns.
 
         Raises `NotFound` when no deployment of that name is known.
         """

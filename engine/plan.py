@@ -84,7 +84,7 @@ def _docker_run(launch: Launch) -> list[str]:
         else:
             words += ["--gpus", "all" if launch.gpus < 0 else str(launch.gpus)]
     if launch.shm_bytes:
-        words += ["--shm-size", str(launch.shm_bytes)]
+        words += ["--shm-size", f"{launch.shm_bytes}b"]
     words += ["--stop-timeout", str(int(launch.stop_timeout_s))]
     for port in launch.ports:
         words += ["-p", f"{port.host_ip}:{port.host_port}:{port.container_port}"]

@@ -193,6 +193,11 @@ class Snapshot:
     operations: tuple[OperationStatus, ...] = ()
     """Those under way and the last that ended, newest first"""
     gpus: GpuReading | None = None
+    trouble: str = ""
+    """What is wrong with the engine's own keeping, e.g. a history that cannot be written"""
+
+    def runtime(self, name: str) -> RuntimeStatus | None:
+        return next((status for status in self.runtimes if status.name == name), None)
 
     def model(self, name: str) -> Model | None:
         return next((model for model in self.models if model.name == name), None)

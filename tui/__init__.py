@@ -1,1 +1,1 @@
-"""The screen of tritontui: knows the engine's snapshots and operations; talks to no container, GPU or network by itself."""
+"""The screen of tritontui: knows the engine's snapshots and operations; talks to no container, GPU or network."""

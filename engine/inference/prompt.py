@@ -22,7 +22,7 @@ class PromptOutcome(StrEnum):
 class PromptRequest:
     prompt: str
     model: str | None = None
-    """None: the deployment's stated model, or the first that takes text"""
+    """None: the deployment's stated model, or the only one that takes text"""
     max_tokens: int = 256
     temperature: float | None = None
     transport: Transport | None = None
@@ -46,7 +46,7 @@ class Timing:
     """Until the stream was closed"""
     tokens_in: int | None = None
     tokens_out: int | None = None
-    token_source: str = "chunks"
+    token_source: str = "chunks"  # noqa: S105 (no secret)
     """`server` when it counted them, otherwise `chunks`: each non-empty chunk counts as one"""
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.catalog import Catalog, CatalogReader
 from engine.deployment import Deployment, Lifecycle, State
 from engine.errors import EngineError, RuntimeUnreachable
-from engine.observe.gpus import GpuSampler
+from engine.observe.gpus import GpuSampler, aged
 from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.probe import Health, Probe, new_client, probe
 from engine.observe.state import judge
@@ -188,8 +188,13 @@ class Monitor:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gpus")
         loop = asyncio.get_running_loop()
         while True:
-            self._gpus = await loop.run_in_executor(executor, self._gpu_sampler.sample)
-            self._dirty = True
+            sampling = loop.run_in_executor(executor, self._gpu_sampler.sample)
+            while True:
+                done, _ = await asyncio.wait([sampling], timeout=GPU_EVERY_S)
+                self._dirty = True  # a driver that hangs makes the last reading stale
+                if done:
+                    break
+            self._gpus = sampling.result()
             await asyncio.sleep(GPU_EVERY_S)
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
@@ -309,7 +314,8 @@ class Monitor:
             problems=catalog.problems if catalog else (),
             runtimes=tuple(self._status[name] for name in self._runtimes if name in self._status),
             operations=self._operations[:ENDED_OPERATIONS],
-            gpus=self._gpus,
+            gpus=aged(self._gpus, now) if self._gpus else None,
+            trouble=self._journal.problem,
         )
 
     def _newest(self) -> list[Deployment]:

@@ -68,7 +68,7 @@ class _Answers:
 
     def problem(self, index: int) -> str:
         if self.lost:
-            return f"GPU {index} is lost: it no longer answers the driver. Reset it, or restart the machine."
+            return f"GPU {index} is lost. Reset it or restart the machine."
         refusals = [f"{', '.join(whats)} ({reason})" for reason, whats in self.refused.items()]
         return f"GPU {index} does not report {'; '.join(refusals)}." if refusals else ""
 

@@ -15,7 +15,9 @@ GOOD = "name: good\nstack: triton\nrepository: .\n"
 
 
 def reader(tmp_path: Path, *folders: Path) -> CatalogReader:
-    return CatalogReader(Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", folders, tmp_path / "cwd"))
+    return CatalogReader(
+        Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", folders, tmp_path / "cwd")
+    )
 
 
 def problem_of(tmp_path: Path, text: str) -> ProfileProblem:

@@ -121,7 +121,7 @@ def bench(tmp_path: Path, ready: threading.Event) -> Iterator[Bench]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield Bench(tmp_path, f"http://127.0.0.1:{server.server_port}", server.server_port)
     server.shutdown()

@@ -14,8 +14,8 @@ class Look:
 
 
 LOOKS: dict[State, Look] = {
-    State.ABSENT: Look(" ", "–", "text-muted"),
-    State.STOPPED: Look("■", "stopped", "text-muted"),
+    State.ABSENT: Look(" ", "–", "foreground-muted"),
+    State.STOPPED: Look("■", "stopped", "foreground-muted"),
     State.STARTING: Look("◐", "starting", "text-warning"),
     State.READY: Look("●", "ready", "text-success"),
     State.STOPPING: Look("◑", "stopping", "text-warning"),

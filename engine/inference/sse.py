@@ -1,0 +1,98 @@
+"""Server-sent events from raw bytes, bounded, with a sentence for whatever else a server may send."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from engine.inference.channel import PromptFailed
+from engine.text import clean_line
+
+MAX_EVENT = 4 << 20
+"""Bytes of one event"""
+_FIELDS = (b"event:", b"id:", b"retry:", b":")
+
+
+class EventReader:
+    """Cuts a body into the data of its events. Events may be split between blocks anywhere."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, block: bytes) -> Iterator[bytes]:
+        """Raises `PromptFailed` when this is no event stream."""
+        searched = len(self._rest)
+        self._rest += block
+        start = 0
+        while (end := self._rest.find(b"\n", max(start, searched))) >= 0:
+            line = bytes(self._rest[start:end]).rstrip(b"\r")
+            start = end + 1
+            if line:
+                self._line(line)
+            elif self._data:
+                yield self._event()
+        del self._rest[:start]
+        if len(self._rest) + self._size > MAX_EVENT:
+            raise PromptFailed(f"The server sent more than {MAX_EVENT >> 20} MiB as one piece of its answer.")
+
+    def end(self) -> Iterator[bytes]:
+        """The last event, when its closing empty line never came."""
+        if self._rest.strip():
+            self._line(bytes(self._rest).rstrip(b"\r"))
+        self._rest.clear()
+        if self._data:
+            yield self._event()
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._size += len(line)
+        elif not line.startswith(_FIELDS):
+            raise PromptFailed(f"The server answered with something that is not an event stream: {excerpt(line)}")
+
+    def _event(self) -> bytes:
+        event = b"\n".join(self._data)
+        self._data, self._size = [], 0
+        return event
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object; bytes that are no UTF-8 are kept as `surrogateescape` does. Raises `PromptFailed`."""
+    try:
+        value = json.loads(data.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise PromptFailed(f"The server answered with something that is not a JSON object: {excerpt(data)}")
+    return value
+
+
+def error_in(answer: dict[str, Any]) -> str | None:
+    """The server's own word, when the object reports an error."""
+    error = answer.get("error")
+    if error is None and answer.get("object") == "error":
+        error = answer
+    if isinstance(error, dict):
+        error = error.get("message") or json.dumps(error)
+    return excerpt(str(error)) if error is not None else None
+
+
+def error_message(body: bytes) -> str:
+    """The word of an error body: JSON, JSON as an event, or whatever it is."""
+    text = body.strip().removeprefix(b"data:").strip()
+    try:
+        answer = parse_object(text)
+    except PromptFailed:
+        return excerpt(text) or "no reason given"
+    return error_in(answer) or excerpt(
+        str(answer.get("detail") or answer.get("message") or text.decode(errors="replace"))
+    )
+
+
+def excerpt(text: str | bytes, limit: int = 400) -> str:
+    """On one line, cleaned, and cut where it is long."""
+    if isinstance(text, bytes):
+        text = text[: limit * 4].decode("utf-8", "replace")
+    line = clean_line(text[: limit * 4]).strip()
+    return line if len(line) <= limit else line[:limit] + "…"

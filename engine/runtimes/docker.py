@@ -1,0 +1,150 @@
+"""The runtime for containers. Docker is the truth: every answer is read from it, nothing is remembered here."""
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engine.deployment import Deployment, Lifecycle
+from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.plan import CONTAINER_PREFIX, Launch
+from engine.runtimes import docker_container
+from engine.runtimes.docker_logs import DockerLog
+from engine.runtimes.docker_stream import StreamBrokenError
+from engine.runtimes.secrets import resolve_secrets
+
+if TYPE_CHECKING:
+    from engine.runtimes.base import LogSource
+    from engine.runtimes.docker_client import DockerConnection
+    from engine.settings import Settings
+
+EVENTS = ("create", "start", "die", "destroy", "oom", "pause", "unpause", "rename", "restart", "stop")
+CLOSING_CHECK_S = 0.25
+
+
+class DockerRuntime:
+    """Implements `Runtime`; safe to use from several threads."""
+
+    name = "docker"
+
+    def __init__(self, _settings: "Settings") -> None:
+        self._lock = threading.Lock()
+        self._connected: DockerConnection | None = None
+
+    @property
+    def _docker(self) -> "DockerConnection":
+        # The SDK takes long to import: not for a command or a first paint that does not ask Docker.
+        from engine.runtimes.docker_client import DockerConnection
+
+        with self._lock:
+            self._connected = self._connected or DockerConnection()
+            return self._connected
+
+    def check(self) -> str:
+        with self._docker.session("tell its version") as api:
+            return f"Docker {docker_container.word(api.version().get('Version', '(unknown version)'))}"
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        with self._docker.session("list the deployments") as api:
+            rows = api.containers(all=True, filters={"label": docker_container.LABEL_SCHEMA})
+        reports = (self._docker.inspect(row["Id"]) for row in rows)
+        found = (self._read(report) for report in reports if report is not None)
+        return tuple(sorted((ours for ours in found if ours is not None), key=lambda ours: ours.name))
+
+    def create(self, launch: Launch) -> None:
+        from engine.runtimes.docker_create import create_container
+
+        if not launch.image:
+            raise Refused(f"{launch.name} has no image to run.", "Give `image` in the profile.")
+        self._refuse_taken(launch)
+        secrets = resolve_secrets(launch.secrets)
+        try:
+            with self._docker.session(f"create {launch.name}", changes=True) as api:
+                create_container(api, launch, secrets)
+        except OperationFailed:
+            # Someone else may have taken the name in between.
+            self._refuse_taken(launch)
+            raise
+
+    def start(self, name: str) -> None:
+        container = self._find(name)
+        with self._docker.session(f"start {name}", changes=True) as api:
+            api.start(container.id)
+
+    def stop(self, name: str, timeout_s: float) -> None:
+        container = self._find(name)
+        with self._docker.session(f"stop {name}", changes=True) as api:
+            # Docker answers when it has ended; the SDK adds this timeout to the client's own.
+            api.stop(container.id, timeout=math.ceil(timeout_s))
+
+    def remove(self, name: str) -> None:
+        container = self._find(name)
+        if container.lifecycle is Lifecycle.RUNNING:
+            raise Refused(f"{name} is running.", f"Stop it first (`tritontui down {name}`).")
+        with self._docker.session(f"remove {name}", changes=True) as api:
+            api.remove_container(container.id, v=True)
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> "LogSource":
+        opened = self._find(name)
+        parameters: dict[str, Any] = {
+            "stdout": 1,
+            "stderr": 1,
+            "timestamps": 1,
+            "follow": int(follow),
+            "tail": "all" if tail is None else tail,
+        }
+        if since is not None:
+            parameters["since"] = f"{since:.9f}"
+        stream = self._docker.stream(f"read the log of {name}", f"containers/{opened.id}/logs", parameters)
+
+        def still_running() -> bool:
+            try:
+                now = self._find(name)
+            except NotFound:
+                return False
+            same = (now.id, now.started_at) == (opened.id, opened.started_at)
+            return same and now.lifecycle is Lifecycle.RUNNING
+
+        return DockerLog(name, stream, follow=follow, still_running=still_running)
+
+    def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
+        filters = {"type": ["container"], "event": EVENTS, "label": [docker_container.LABEL_SCHEMA]}
+        stream = self._docker.stream("report events", "events", {"filters": json.dumps(filters)})
+        try:
+            while not closing.is_set() and (body := stream.read(CLOSING_CHECK_S)) is not None:
+                if body:
+                    changed()
+        except StreamBrokenError as error:
+            raise _no_more_events(str(error)) from error
+        finally:
+            stream.close()
+        if not closing.is_set():
+            raise _no_more_events("the daemon ended them")
+
+    def _find(self, name: str) -> Deployment:
+        """Raises `NotFound` for what does not exist or is not ours."""
+        report = self._docker.inspect(CONTAINER_PREFIX + name)
+        found = self._read(report) if report is not None else None
+        if found is None or found.name != name:
+            raise NotFound(f"Docker has no deployment named {name}.", "`tritontui ls` shows those there are.")
+        return found
+
+    def _read(self, report: dict[str, Any]) -> Deployment | None:
+        return docker_container.deployment(report, local=self._docker.is_local)
+
+    def _refuse_taken(self, launch: Launch) -> None:
+        report = self._docker.inspect(launch.container_name)
+        if report is None:
+            return
+        if self._read(report) is not None:
+            raise Refused(f"The deployment {launch.name} exists already.", "Stop and remove it first.")
+        taken = launch.container_name
+        raise Refused(
+            f"A container named {taken} exists that tritontui did not make; it is left alone.",
+            f"Rename it (`docker rename {taken} OTHER`), remove it, or give the profile another name.",
+        )
+
+
+def _no_more_events(why: str) -> RuntimeUnreachable:
+    return RuntimeUnreachable(f"Docker's events broke off: {why}.", "They are followed again once Docker answers.")

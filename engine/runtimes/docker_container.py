@@ -1,0 +1,120 @@
+"""What a container of ours is: from a launch to Docker's words for it, and from what Docker reports to a deployment."""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from engine.deployment import Deployment, Lifecycle, Protocol, Service
+from engine.plan import CONTAINER_PREFIX, Launch
+from engine.text import clean_line
+
+SCHEMA = "1"
+LABEL_SCHEMA = "tritontui.schema"
+LABEL_NAME = "tritontui.name"
+LABEL_STACK = "tritontui.stack"
+LABEL_SERVICE = "tritontui.service"
+LABEL_PROFILE = "tritontui.profile"
+LABEL_CREATED = "tritontui.created"
+
+_LIFECYCLES = {
+    "created": Lifecycle.CREATED,
+    "running": Lifecycle.RUNNING,
+    "paused": Lifecycle.RUNNING,
+    "restarting": Lifecycle.RUNNING,
+}
+_ID = re.compile(r"\b[0-9a-f]{64}\b")
+_LONGEST_WORD = 300
+
+
+def labels(launch: Launch) -> dict[str, str]:
+    return {
+        LABEL_SCHEMA: SCHEMA,
+        LABEL_NAME: launch.name,
+        LABEL_STACK: launch.stack,
+        LABEL_SERVICE: launch.service.to_json(),
+        LABEL_PROFILE: launch.profile_digest,
+        LABEL_CREATED: f"{time.time():.3f}",
+    }
+
+
+def owned_name(container_name: str, container_labels: Mapping[str, str] | None) -> str | None:
+    """The deployment's name; None for a container that is not ours.
+
+    The label alone proves nothing: `docker commit` copies it into an image, and so into every container of that image.
+    """
+    name = (container_labels or {}).get(LABEL_NAME)
+    return name if name and container_name.removeprefix("/") == CONTAINER_PREFIX + name else None
+
+
+def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
+    """From an `inspect`; None when the container is not ours. `local`: its process ids are this machine's."""
+    config: Mapping[str, Any] = report.get("Config") or {}
+    state: Mapping[str, Any] = report.get("State") or {}
+    found: Mapping[str, str] = config.get("Labels") or {}
+    name = owned_name(report.get("Name", ""), found)
+    if name is None:
+        return None
+    lifecycle = _LIFECYCLES.get(state.get("Status", ""), Lifecycle.EXITED)
+    ended = lifecycle is Lifecycle.EXITED
+    error = word(state.get("Error") or "")
+    try:
+        service = Service.from_json(found.get(LABEL_SERVICE, ""))
+    except (ValueError, TypeError, KeyError):
+        # It is still ours to see, stop and remove.
+        service = Service(protocol=Protocol.OPENAI, http="", health="")
+        error = error or f"Its labels cannot be read (schema {word(found.get(LABEL_SCHEMA, '?'))}, not {SCHEMA})."
+    return Deployment(
+        name=name,
+        runtime="docker",
+        stack=clean_line(found.get(LABEL_STACK, "")),
+        id=report.get("Id", ""),
+        what=clean_line(config.get("Image") or ""),
+        lifecycle=lifecycle,
+        service=service,
+        created_at=epoch(report.get("Created")) or 0.0,
+        started_at=epoch(state.get("StartedAt")),
+        finished_at=epoch(state.get("FinishedAt")) if ended else None,
+        exit_code=state.get("ExitCode") if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        error=error,
+        pid=(state.get("Pid") or None) if local else None,
+        profile_digest=found.get(LABEL_PROFILE, ""),
+    )
+
+
+def epoch(stamp: str | None) -> float | None:
+    """Docker's times; its year 1 stands for never."""
+    if not stamp or stamp.startswith("0001-"):
+        return None
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return None
+
+
+def word(explanation: object) -> str:
+    """Docker's own word on one line, without ids, cut to what fits in a sentence."""
+    text = _ID.sub(lambda match: match.group()[:12], " ".join(clean_line(str(explanation)).split()))
+    return text if len(text) <= _LONGEST_WORD else text[: _LONGEST_WORD - 1] + "…"
+
+
+_REMEDIES = (
+    (
+        r"port is already allocated|address already in use",
+        "Stop what listens on it, or choose another port in `expose`.",
+    ),
+    (r"could not select device driver", "Install nvidia-container-toolkit and restart Docker."),
+    (r"nvidia-container-cli.*(?:nvml|driver)", "Check the driver with nvidia-smi; after a driver update, reboot."),
+    (r"unknown device|no such device", "Compare `gpus` in the profile with `nvidia-smi -L`."),
+    (r"bind source path does not exist", "Correct the path in the profile."),
+    (r"executable file not found|no such file or directory: unknown", "Check the command against the image."),
+    (r"no space left on device", "Free disk space: docker system df shows what takes it."),
+    (r"cannot assign requested address", "The machine does not have the address in `bind`."),
+)
+
+
+def remedy(explanation: str) -> str:
+    """What to do about the refusals that are met most; empty for others."""
+    return next((advice for pattern, advice in _REMEDIES if re.search(pattern, explanation, re.IGNORECASE)), "")

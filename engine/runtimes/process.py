@@ -1,0 +1,246 @@
+"""The runtime without Docker: each deployment is a local program under a small supervisor of its own (`shim`).
+
+The supervisor outlives the console and keeps its state in a folder, `deployments/NAME` in the state folder, which is
+all that this class knows: any number of consoles may look and act at once.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine.deployment import Deployment, Lifecycle
+from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.plan import Launch
+from engine.runtimes import shim
+from engine.runtimes.process_identity import is_alive, wait_for_end
+from engine.runtimes.process_log import FileLog
+from engine.runtimes.process_state import RUNTIME, Facts, Record
+from engine.runtimes.process_truth import Truth, ask
+from engine.runtimes.secrets import resolve_secrets
+from engine.settings import Settings
+
+LOG_FILE_BYTES = 64 << 20
+"""Two such files are kept for each deployment"""
+# What a local program may need from the console's surroundings; nothing else of it is passed on.
+_INHERITED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LD_LIBRARY_PATH|XDG_\w+|CUDA_HOME|CUDA_PATH|SSL_CERT_\w+"
+    r"|(https?|no|all)_proxy|REQUESTS_CA_BUNDLE|HF_HOME|HF_HUB_CACHE|HF_ENDPOINT|HF_HUB_OFFLINE",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_ANSWER_S = 15.0
+"""How long a shim may take to start its program, and to end after it has killed it"""
+_WATCH_S = 0.5
+_LOCK_POLL_S = 0.02
+
+
+class ProcessRuntime:
+    """`Runtime` for local programs. Any method is safe from any thread and any number of processes."""
+
+    name = RUNTIME
+
+    def __init__(self, settings: Settings, *, log_file_bytes: int = LOG_FILE_BYTES) -> None:
+        self._root = settings.state_dir / "deployments"
+        self._log_file_bytes = log_file_bytes
+        self._truth = Truth()
+
+    def check(self) -> str:
+        if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+            raise RuntimeUnreachable("Local processes need Linux 5.3 or later.", "Use the docker runtime here.")
+        return f"Linux {platform.release()}"
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        try:
+            names = sorted(entry.name for entry in os.scandir(self._root) if _NAME.fullmatch(entry.name))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise RuntimeUnreachable(
+                f"The state folder {self._root} cannot be read: {error.strerror}.", "Correct its owner or permissions."
+            ) from error
+        found = []
+        for name in names:
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                found.append(self._look(name)[1])
+        return tuple(found)
+
+    def create(self, launch: Launch) -> None:
+        folder = self._folder(launch.name)
+        facts = Facts.of(launch, uuid.uuid4().hex, time.time())
+        with self._writing():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Complete before it gets its name, so that nobody ever sees half of it; the name decides who was first.
+            new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
+            try:
+                shim.write_json(str(new), shim.LAUNCH, facts.to_data())
+                new.rename(folder)
+            except OSError as error:
+                shutil.rmtree(new, ignore_errors=True)
+                if folder.exists():
+                    raise Refused(
+                        f"A local deployment named {launch.name} exists already.", f"Remove {launch.name} first."
+                    ) from error
+                raise
+
+    def start(self, name: str) -> None:
+        """Running already is no error. Raises `Refused` for a secret that cannot be resolved."""
+        with self._locked(name) as folder:
+            record, deployment = self._look(name)
+            if deployment.lifecycle is Lifecycle.RUNNING:
+                if record.run is not None and is_alive(record.run.shim):
+                    return
+                raise OperationFailed(f"Processes of {name}'s earlier run are still there.", f"Stop {name} first.")
+            if record.facts is None:
+                raise OperationFailed(record.damage)
+            request = {"env": self._environment(record.facts), "log_file_bytes": self._log_file_bytes}
+            with self._writing():
+                (folder / shim.STOP).unlink(missing_ok=True)
+            self._run_shim(name, folder, record.facts.id, json.dumps(request))
+
+    def stop(self, name: str, timeout_s: float) -> None:
+        with self._locked(name) as folder:
+            record, deployment = self._look(name)
+            if deployment.lifecycle is not Lifecycle.RUNNING:
+                return
+            # Without room for the file the shim uses the launch's own timeout: a full disk prevents no stop.
+            with contextlib.suppress(OSError):
+                shim.write_json(str(folder), shim.STOP, {"timeout_s": timeout_s})
+            supervisor = record.run.shim if record.run else None
+            if not (supervisor and ask(name, supervisor, signal.SIGTERM)):
+                self._truth.end_survivors(record, timeout_s)
+                return
+        if not wait_for_end(supervisor, timeout_s + _ANSWER_S):
+            raise OperationFailed(
+                f"{name} has not ended {timeout_s + _ANSWER_S:.0f} s after it was asked to and then killed.",
+                f"Process {supervisor[0]} still waits for it; a GPU driver may hold it (see dmesg).",
+            )
+
+    def remove(self, name: str) -> None:
+        with self._locked(name) as folder:
+            if self._look(name)[1].lifecycle is Lifecycle.RUNNING:
+                raise Refused(f"{name} is running.", f"Stop {name} before removing it.")
+            with self._writing():
+                # Gone under its name at once; what an interruption leaves has a name that is never listed.
+                grave = Path(tempfile.mkdtemp(prefix=".removed-", dir=self._root))
+                folder.rename(grave / name)
+                shutil.rmtree(grave)
+
+    def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> FileLog:
+        folder = self._look(name)[0].folder
+
+        def ended() -> bool:
+            try:
+                return self._look(name)[1].lifecycle is Lifecycle.EXITED
+            except NotFound:
+                return True
+
+        return FileLog(folder, ended, tail=tail, follow=follow, since=since)
+
+    def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
+        seen = self.deployments()
+        while not closing.wait(_WATCH_S):
+            if (now := self.deployments()) != seen:
+                seen = now
+                changed()
+
+    def _folder(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise NotFound(f"No local deployment can be named {name!r}.")
+        return self._root / name
+
+    def _look(self, name: str) -> tuple[Record, Deployment]:
+        try:
+            record = Record.read(self._folder(name))
+            return record, self._truth.judge(record)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+
+    def _environment(self, facts: Facts) -> dict[str, str]:
+        env = {key: value for key, value in os.environ.items() if _INHERITED.fullmatch(key)}
+        env |= {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        # As on Docker, a deployment sees the GPUs that its profile asks for and no others.
+        if isinstance(facts.gpus, tuple):
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(facts.gpus)
+        elif facts.gpus >= 0:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(facts.gpus)))
+        return {**env, **facts.env, **resolve_secrets(facts.secrets), shim.LAUNCH_ID: facts.id}
+
+    def _run_shim(self, name: str, folder: Path, launch_id: str, request: str) -> None:
+        """Returns when the program was started; it answers at the latest when its side of the pipes is closed."""
+        try:
+            answer = subprocess.run(
+                [sys.executable, "-I", "-S", shim.__file__, str(folder)],
+                input=request,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_ANSWER_S,
+                env={shim.LAUNCH_ID: launch_id},
+                cwd="/",
+                start_new_session=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OperationFailed(
+                f"{name} could not be started within {_ANSWER_S:.0f} s.", "Is the machine, or a disk, overloaded?"
+            ) from error
+        except OSError as error:
+            raise OperationFailed(f"The supervisor of {name} could not be started: {error.strerror}.") from error
+        if answer.stdout:
+            raise OperationFailed(answer.stdout)
+        if answer.stderr:
+            raise OperationFailed(f"The supervisor of {name} failed: {answer.stderr.splitlines()[-1]}.")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OperationFailed(
+                f"The state folder {self._root} cannot be written: {error.strerror}.",
+                "Correct its owner, permissions or free space, or set TRITONTUI_STATE_DIR.",
+            ) from error
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[Path]:
+        """Holds the deployment against other consoles; the kernel lets go of it when this process ends."""
+        folder = self._folder(name)
+        deadline = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                raise _unreadable(name, error) from error
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # What was waited for may have been a removal.
+                    if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                        yield folder
+                        return
+            finally:
+                os.close(descriptor)
+            if time.monotonic() >= deadline:
+                raise Refused(f"Another tritontui is starting or stopping {name}.", "Try again when it is done.")
+            time.sleep(_LOCK_POLL_S)
+
+
+def _unreadable(name: str, error: OSError) -> EngineError:
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"There is no local deployment named {name}.")
+    return RuntimeUnreachable(
+        f"The state of {name} cannot be read: {error.strerror}.", "Correct its owner or permissions."
+    )

@@ -1,0 +1,126 @@
+"""Reads the log of a local deployment from the files that its shim writes, over their rotation."""
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.errors import RuntimeUnreachable
+from engine.runtimes.shim import LOG_PREFIX, log_numbers, stamp
+
+_BLOCK = 256 << 10
+_POLL_S = 0.05
+_POLLS_PER_CHECK = 4
+"""Whether the deployment still runs is asked after so many polls without news"""
+_STAMP = len(stamp(0))
+
+
+class FileLog:
+    """A `LogSource` on the folder of a deployment. `ended` says whether nothing more will be written."""
+
+    def __init__(
+        self, folder: Path, ended: Callable[[], bool], *, tail: int | None, follow: bool, since: float | None
+    ) -> None:
+        self._folder = folder
+        self._ended = ended
+        self._tail = tail
+        self._follow = follow
+        self._since = None if since is None else stamp(int(since * 1e9))
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        number, file = 0, None
+        quiet = 0
+        try:
+            number, offset = self._begin()
+            file = self._open(number, offset)
+            while not self._closing.is_set():
+                # Both are asked before reading, so that what was written before them is read after them.
+                ended = not self._follow or (quiet % _POLLS_PER_CHECK == 0 and self._ended())
+                following = next((n for n in self._numbers() if n > number), None)
+                quiet += 1
+                while file is not None and (block := file.read(_BLOCK)):
+                    yield block
+                    quiet = 0
+                    if self._closing.is_set():
+                        return
+                if following is not None:
+                    if number and following > number + 1:
+                        yield stamp(time.time_ns()) + b"[tritontui] lines are missing: the log outran its reader\n"
+                    if file is not None:
+                        file.close()
+                    number, file, quiet = following, self._open(following, 0), 0
+                elif ended:
+                    return
+                else:
+                    self._closing.wait(_POLL_S)
+        except OSError as error:
+            raise RuntimeUnreachable(f"The log in {self._folder} cannot be read: {error.strerror}.") from error
+        finally:
+            if file is not None:
+                file.close()
+
+    def _numbers(self) -> list[int]:
+        try:
+            return log_numbers(str(self._folder))
+        except FileNotFoundError:
+            return []
+
+    def _open(self, number: int, offset: int) -> BinaryIO | None:
+        try:
+            file = (self._folder / f"{LOG_PREFIX}{number}").open("rb")
+        except FileNotFoundError:
+            return None
+        file.seek(offset)
+        return file
+
+    def _begin(self) -> tuple[int, int]:
+        """File and offset of the first line that was asked for; file 0 when there is no log yet."""
+        numbers = self._numbers()
+        begin = (numbers[0], 0) if numbers else (0, 0)
+        if self._tail is not None:
+            begin = max(begin, self._begin_of_tail(numbers, self._tail))
+        if self._since is not None:
+            begin = max(begin, self._begin_since(numbers, self._since))
+        return begin
+
+    def _begin_of_tail(self, numbers: list[int], wanted: int) -> tuple[int, int]:
+        for number in reversed(numbers):
+            with self._open(number, 0) or io.BytesIO() as file:
+                end = size = file.seek(0, os.SEEK_END)
+                if wanted == 0:
+                    return number, size
+                while end > 0:
+                    start = max(0, end - _BLOCK)
+                    file.seek(start)
+                    block = file.read(end - start)
+                    # The newline that ends the file ends its last line and begins none.
+                    search_end = len(block) - (end == size and block.endswith(b"\n"))
+                    newlines = block.count(b"\n", 0, search_end)
+                    if newlines >= wanted:
+                        for _ in range(wanted):
+                            search_end = block.rfind(b"\n", 0, search_end)
+                        return number, start + search_end + 1
+                    wanted -= newlines
+                    end = start
+                wanted -= size > 0
+                if size > 0 and wanted == 0:
+                    return number, 0
+        return (0, 0)
+
+    def _begin_since(self, numbers: list[int], since: bytes) -> tuple[int, int]:
+        number, position = 0, 0
+        for number in numbers:
+            position = 0
+            with self._open(number, 0) or io.BytesIO() as file:
+                for line in file:
+                    if line[:_STAMP] >= since:
+                        return number, position
+                    position += len(line)
+        return number, position

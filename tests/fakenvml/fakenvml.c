@@ -1,0 +1,156 @@
+/* A libnvidia-ml.so.1 that answers from a text file, read anew at every call: the real ctypes path without a GPU.
+ *
+ * FAKENVML names the file. Its lines are `key=value`; a missing key has the default of the call. Keys:
+ *   count, driver, init          number of GPUs, version, and the code that nvmlInit and every call return
+ *   N.name, N.uuid, N.util, N.used, N.total, N.temperature, N.power, N.limit     values of GPU N (bytes, mW)
+ *   N.WHAT.code                  the code that the call returns for GPU N (WHAT as above, or `handle`)
+ *   no_memory_v2=1              an older driver, without the second version of that call
+ *   delay_ms                     how long reading the utilization takes
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SUCCESS 0
+#define UNINITIALIZED 1
+
+typedef struct { unsigned long long total, free, used; } memory_v1;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2;
+typedef struct { unsigned gpu, memory; } rates;
+
+static int initialised = 0;
+
+static int lookup(const char *key, char *value, size_t size) {
+    const char *path = getenv("FAKENVML");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    char line[512];
+    size_t length = strlen(key);
+    int found = 0;
+    if (!file) return 0;
+    while (!found && fgets(line, sizeof line, file)) {
+        if (strncmp(line, key, length) == 0 && line[length] == '=') {
+            line[strcspn(line, "\n")] = 0;
+            snprintf(value, size, "%s", line + length + 1);
+            found = 1;
+        }
+    }
+    fclose(file);
+    return found;
+}
+
+static long long number(const char *key, long long otherwise) {
+    char value[256];
+    return lookup(key, value, sizeof value) ? atoll(value) : otherwise;
+}
+
+static long long of_gpu(long gpu, const char *what, long long otherwise) {
+    char key[64];
+    snprintf(key, sizeof key, "%ld.%s", gpu, what);
+    return number(key, otherwise);
+}
+
+static int code(void *device, const char *what) {
+    char key[64];
+    int broken = (int)number("init", SUCCESS);
+    if (broken) return broken;
+    if (!initialised) return UNINITIALIZED;
+    snprintf(key, sizeof key, "%s.code", what);
+    return (int)of_gpu((long)device - 1, key, SUCCESS);
+}
+
+static void text(void *device, const char *what, const char *otherwise, char *buffer, unsigned size) {
+    char key[64], value[256];
+    long gpu = (long)device - 1;
+    snprintf(key, sizeof key, "%ld.%s", gpu, what);
+    if (lookup(key, value, sizeof value)) snprintf(buffer, size, "%s", value);
+    else snprintf(buffer, size, otherwise, gpu);
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    int broken = (int)number("init", SUCCESS);
+    (void)flags;
+    if (!broken) initialised = 1;
+    return broken;
+}
+
+int nvmlShutdown(void) {
+    if (!initialised) return UNINITIALIZED;
+    initialised = 0;
+    return SUCCESS;
+}
+
+const char *nvmlErrorString(int result) {
+    switch (result) {
+        case 3: return "Not Supported";
+        case 15: return "GPU is lost";
+        case 999: return "Unknown Error";
+        default: return "an error";
+    }
+}
+
+int nvmlSystemGetDriverVersion(char *buffer, unsigned size) {
+    char value[80];
+    snprintf(buffer, size, "%s", lookup("driver", value, sizeof value) ? value : "580.95.05");
+    return code(NULL, "driver");
+}
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    *count = (unsigned)number("count", 1);
+    return code(NULL, "count");
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
+    *device = (void *)((long)index + 1);
+    return code(*device, "handle");
+}
+
+int nvmlDeviceGetUUID(void *device, char *buffer, unsigned size) {
+    text(device, "uuid", "GPU-00000000-0000-0000-0000-%012ld", buffer, size);
+    return code(device, "uuid");
+}
+
+int nvmlDeviceGetName(void *device, char *buffer, unsigned size) {
+    text(device, "name", "NVIDIA H100 80GB HBM3", buffer, size);
+    return code(device, "name");
+}
+
+int nvmlDeviceGetUtilizationRates(void *device, rates *out) {
+    long delay = (long)number("delay_ms", 0);
+    struct timespec time = {delay / 1000, delay % 1000 * 1000000};
+    if (delay) nanosleep(&time, NULL);
+    out->gpu = (unsigned)of_gpu((long)device - 1, "util", 50);
+    out->memory = 10;
+    return code(device, "util");
+}
+
+int nvmlDeviceGetMemoryInfo_v2(void *device, memory_v2 *out) {
+    out->total = (unsigned long long)of_gpu((long)device - 1, "total", 80LL << 30);
+    out->used = (unsigned long long)of_gpu((long)device - 1, "used", 40LL << 30);
+    out->reserved = 512ULL << 20;
+    out->free = out->total - out->used - out->reserved;
+    return number("no_memory_v2", 0) ? 13 : code(device, "memory");
+}
+
+int nvmlDeviceGetMemoryInfo(void *device, memory_v1 *out) {
+    out->total = (unsigned long long)of_gpu((long)device - 1, "total", 80LL << 30);
+    out->used = (unsigned long long)of_gpu((long)device - 1, "used", 40LL << 30) + (512ULL << 20);
+    out->free = out->total - out->used;
+    return code(device, "memory");
+}
+
+int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *out) {
+    (void)sensor;
+    *out = (unsigned)of_gpu((long)device - 1, "temperature", 60);
+    return code(device, "temperature");
+}
+
+int nvmlDeviceGetPowerUsage(void *device, unsigned *out) {
+    *out = (unsigned)of_gpu((long)device - 1, "power", 350000);
+    return code(device, "power");
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) {
+    *out = (unsigned)of_gpu((long)device - 1, "limit", 700000);
+    return code(device, "limit");
+}

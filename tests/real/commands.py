@@ -1,0 +1,72 @@
+"""tritontui's commands as a user runs them: in processes of their own, from a folder that has nothing to do with it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Done = subprocess.CompletedProcess[str]
+needs_demo = pytest.mark.skipif(importlib.util.find_spec("pytriton") is None, reason="the demo extra is not installed")
+
+
+class Commands:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Whatever runs on the machine's own Docker Engine is none of a test's business.
+        no_docker = f"unix://{folder}/docker.sock"
+        self.env = {**os.environ, "PYTHONPATH": str(ROOT), "DOCKER_HOST": no_docker}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "tui", *words]
+
+    def __call__(self, *words: str) -> Done:
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+
+    def ok(self, *words: str) -> str:
+        done = self(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.ok(*words, "--json"))
+
+    def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {limit_s:g} s"
+            time.sleep(0.1)
+
+    def begin(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def model(self, name: str) -> Any:
+        """What `status NAME` says of it."""
+        return self.json("status", name)["models"][0]
+
+    def clear(self) -> None:
+        for found in self.json("ls")["models"]:
+            if found["deployment"] and found["runtime"] == "process":
+                self.ok("rm", found["name"])

@@ -1,0 +1,154 @@
+"""An engine that the test holds: it shows what it is given and keeps what it is asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from engine.api import Action, Cancel, LogFeed, LogLine
+from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.errors import EngineError, InvalidProfile, NotFound
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
+from engine.plan import Launch, Plan, PortBinding
+from engine.snapshot import (
+    Freshness,
+    Gpu,
+    GpuReading,
+    HostLoad,
+    MetricsReading,
+    Model,
+    RuntimeStatus,
+    Series,
+    Snapshot,
+)
+
+NOW = 1_800_000_000.0
+GIB = 1 << 30
+SERVICE = Service(
+    Protocol.TRITON,
+    "http://127.0.0.1:8000",
+    "http://127.0.0.1:8000/v2/health/ready",
+    "127.0.0.1:8001",
+    "http://127.0.0.1:8002/metrics",
+    "prose",
+)
+
+
+def model(name: str, state: State, *, runtime: str = "docker", since: float | None = None, detail: str = "") -> Model:
+    deployment = None
+    if state is not State.ABSENT:
+        lifecycle = Lifecycle.EXITED if state in (State.STOPPED, State.FAILED) else Lifecycle.RUNNING
+        deployment = Deployment(
+            name, runtime, "triton", "0123456789abcdef", "example/triton:1", lifecycle, SERVICE, NOW - 200, NOW - 190
+        )
+    return Model(name, state, f"Summary of {name}", "triton", runtime, detail, since, deployment=deployment)
+
+
+def snapshot(*models: Model, gpus: int = 2) -> Snapshot:
+    some = tuple(
+        Gpu(i, f"GPU-{i}", "NVIDIA H100 80GB", 40.0 + i, (20 + i) * GIB, 80 * GIB, 50.0 + i, 300.0 + i, 700.0)
+        for i in range(gpus)
+    )
+    reading = GpuReading(NOW, Freshness.FRESH, some, host=HostLoad(12.0, 8, 4 * GIB, 64 * GIB, 0.5))
+    runtimes = (
+        RuntimeStatus("docker", reachable=True, detail="Docker 28.2.2", since=NOW - 500),
+        RuntimeStatus("process", reachable=True, detail="Linux 6", since=NOW - 500),
+    )
+    return Snapshot(NOW, "gpu-box-3", loading=False, models=models, runtimes=runtimes, gpus=reading)
+
+
+class FakeFeed:
+    """A log that has been read to its end."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._lines = [LogLine(seq, "2027-01-15T08:00:00.000000000Z", text) for seq, text in enumerate(texts)]
+        self.first, self.end = 0, len(self._lines)
+        self.freshness, self.message = Freshness.FRESH, ""
+        self.closed = False
+
+    def line(self, seq: int) -> LogLine:
+        return self._lines[seq]
+
+    def lines(self, start: int, stop: int) -> Sequence[LogLine]:
+        return self._lines[max(0, start) : stop]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeApi:
+    """Implements `engine.api.EngineApi`."""
+
+    def __init__(self, first: Snapshot) -> None:
+        self.latest = first
+        self.submitted: list[tuple[Action, str, str | None]] = []
+        self.asked: list[PromptRequest] = []
+        self.plan_error: EngineError | None = None
+        self.log = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
+        self.feeds: list[FakeFeed] = []
+        self._listeners: list[Callable[[Snapshot], None]] = []
+
+    def open(self) -> None:
+        self.show(self.latest)
+
+    def close(self) -> None:
+        pass
+
+    def subscribe(self, listener: Callable[[Snapshot], None]) -> Cancel:
+        self._listeners.append(listener)
+        return lambda: None
+
+    def show(self, new: Snapshot) -> None:
+        """A new snapshot for whoever listens."""
+        self.latest = new
+        for listener in self._listeners:
+            listener(new)
+
+    def change(self, changed: Model) -> None:
+        models = tuple(changed if known.name == changed.name else known for known in self.latest.models)
+        self.show(replace(self.latest, models=models))
+
+    def plan(self, name: str, runtime: str | None = None) -> Plan:
+        if self.plan_error:
+            raise self.plan_error
+        ports = (PortBinding("http", "127.0.0.1", 8000, 8000),)
+        launch = Launch(
+            name,
+            "triton",
+            runtime or "docker",
+            ("tritonserver", "--model-repository=/models"),
+            SERVICE,
+            image="example/triton:1",
+            ports=ports,
+        )
+        return Plan(launch, "profiles/x.yaml", f"Summary of {name}", runtimes=("docker", "process"))
+
+    def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
+        self.submitted.append((action, name, runtime))
+
+    def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
+        found = self.latest.model(name)
+        if not found or not found.deployment:
+            raise NotFound(f"{name} has not been started.")
+        feed = FakeFeed(self.log)
+        self.feeds.append(feed)
+        changed()
+        return feed
+
+    def metrics(self, name: str) -> MetricsReading:
+        times = tuple(NOW - 10 + i for i in range(11))
+        values = tuple(float(i % 4) for i in range(11))
+        series = (
+            Series("requests", "Requests", "req/s", 2.5, "rate of nv_inference_request_success", times, values),
+            Series("queue", "Queue per request", "ms", None, "nothing yet", times, (None,) * 11),
+        )
+        return MetricsReading(NOW, Freshness.FRESH, SERVICE.metrics or "", series=series)
+
+    def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
+        self.asked.append(request)
+        on_event(Token("Hello, ", 0.01))
+        on_event(Token("world.", 0.02))
+        timing = Timing(None, 0.009, 0.01, 0.02, 0.021, 3, 2, "server")
+        on_event(PromptResult(request, PromptOutcome.DONE, "Hello, world.", "prose", None, "stop", "", timing))
+        return lambda: None
+
+
+INVALID = InvalidProfile("profiles/x.yaml: `image` is missing.", "Name the container image to run it on Docker.")

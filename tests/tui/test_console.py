@@ -1,0 +1,272 @@
+"""The console as its user sees it, by keys, against an engine that the test holds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from engine.api import Action
+from engine.deployment import State
+from engine.snapshot import OperationStatus, Outcome, ProfileProblem, RuntimeStatus, Step, StepKind
+from tests.tui.fake_api import INVALID, NOW, FakeApi, model, snapshot
+from tui import format as write
+from tui.app import Console
+from tui.screens.confirm import Confirm
+from tui.screens.help import Help
+from tui.screens.main import MainScreen
+
+MODELS = (
+    model("llama3-70b", State.READY, since=NOW - 131),
+    model("mixtral", State.STOPPED),
+    model("qwen3-30b", State.FAILED, detail="exit code 1"),
+    model("smollm2", State.ABSENT),
+)
+
+
+@pytest.fixture(autouse=True)
+def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "now", lambda: NOW)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi(snapshot(*MODELS))
+
+
+def screen_text(pilot: Pilot[None]) -> str:
+    """What stands on the screen, line by line."""
+    screen = pilot.app.screen
+    return "\n".join("".join(segment.text for segment in strip) for strip in screen._compositor.render_strips())
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    for _ in range(200):
+        await pilot.pause(0.01)
+        if condition():
+            return
+    raise AssertionError(f"it did not happen in time; the screen:\n{screen_text(pilot)}")
+
+
+async def shown(pilot: Pilot[None], text: str) -> None:
+    await until(pilot, lambda: text in screen_text(pilot))
+
+
+async def opened(pilot: Pilot[None]) -> MainScreen:
+    await shown(pilot, "llama3-70b")
+    screen = pilot.app.screen
+    assert isinstance(screen, MainScreen)
+    return screen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (60, 20)])
+async def test_every_state_shows_as_symbol_and_word(api: FakeApi, size: tuple[int, int]) -> None:
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        text = screen_text(pilot)
+        for row in ("● llama3-70b", "■ mixtral", "▲ qwen3-30b"):
+            assert row in text
+        for word in ("ready", "stopped", "failed", "2m11s", "gpu-box-3"):
+            assert word in text
+        assert all(len(line) <= size[0] for line in text.splitlines())
+
+
+async def test_start_shows_the_plan_and_does_nothing_until_confirmed(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "enter")
+        await shown(pilot, "docker run")
+        assert not api.submitted
+        await pilot.press("n")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, Confirm))
+        assert not api.submitted
+        await pilot.press("enter")
+        await shown(pilot, "docker run")
+        await pilot.press("r")
+        await shown(pilot, "triton on process")
+        await pilot.press("y")
+        await until(pilot, lambda: bool(api.submitted))
+        assert api.submitted == [(Action.START, "mixtral", "process")]
+
+
+async def test_enter_on_the_default_button_confirms(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("x")
+        await shown(pilot, "has been ready for 2m11s")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(api.submitted))
+        assert api.submitted == [(Action.STOP, "llama3-70b", None)]
+
+
+async def test_a_plan_that_cannot_be_made_says_why_and_cannot_be_confirmed(api: FakeApi) -> None:
+    api.plan_error = INVALID
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "enter")
+        await shown(pilot, "`image` is missing")
+        await pilot.press("y", "enter")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, Confirm))
+        assert not api.submitted
+
+
+async def test_what_cannot_be_done_is_refused_with_a_sentence(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        assert screen.check_action("start", ()) is None
+        assert screen.check_action("stop", ()) is True
+        await pilot.press("j")
+        assert screen.check_action("stop", ()) is None
+        await pilot.press("x")
+        await pilot.pause()
+        assert not isinstance(pilot.app.screen, Confirm)
+
+
+@pytest.mark.parametrize(
+    ("key", "action", "row"),
+    [("R", Action.RESTART, 0), ("d", Action.REMOVE, 0), ("d", Action.REMOVE, 2)],
+)
+async def test_restart_and_remove_ask_first(api: FakeApi, key: str, action: Action, row: int) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press(*["j"] * row, key)
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        assert not api.submitted
+        await pilot.press("y")
+        await until(pilot, lambda: bool(api.submitted))
+        assert api.submitted == [(action, MODELS[row].name, None)]
+
+
+async def test_each_pane_follows_the_cursor(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await shown(pilot, "server.cc:1] started")
+        await pilot.press("2")
+        await shown(pilot, "Requests")
+        await pilot.press("escape", "4", "escape")
+        await shown(pilot, "answers at")
+        await pilot.press("5", "escape")
+        await shown(pilot, "profiles/x.yaml")
+        await pilot.press("j", "j", "j")
+        await shown(pilot, "Summary of smollm2")
+        await pilot.press("1", "escape")
+        await shown(pilot, "Not started yet")
+
+
+async def test_a_prompt_from_the_playground(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: getattr(pilot.app.focused, "id", "") == "prompt")
+        await pilot.press("q", "u", "i", "t", "enter")
+        await shown(pilot, "Hello, world.")
+        assert [request.prompt for request in api.asked] == ["quit"]
+
+
+async def test_an_operation_is_on_the_top_line_and_its_end_is_told_once(api: FakeApi) -> None:
+    steps = (Step(StepKind.CHECK, "check", Outcome.DONE), Step(StepKind.START, "start", Outcome.RUNNING, began_at=NOW))
+    running = OperationStatus("1", "start", "mixtral", steps, NOW - 12, Outcome.RUNNING, "ann@gpu-box-3, pid 7")
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        api.show(replace(api.latest, operations=(running,)))
+        await shown(pilot, "start mixtral  2/2 start  12s")
+        ended = replace(running, outcome=Outcome.FAILED, ended_at=NOW, message="Port 8000 is [red]taken.")
+        api.show(replace(api.latest, operations=(ended,)))
+        await shown(pilot, "Port 8000 is [red]taken.")
+        api.show(replace(api.latest, operations=(ended,), at=NOW + 1))
+        await pilot.pause()
+        assert len(pilot.app._notifications) == 1
+
+
+async def test_an_unreachable_runtime_says_so_and_keeps_what_was_known(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        away = RuntimeStatus(
+            "docker", reachable=False, detail="The Docker daemon does not answer. Start it.", since=NOW
+        )
+        stale = tuple(replace(row, stale_since=NOW) for row in MODELS)
+        api.show(replace(api.latest, runtimes=(away,), models=stale))
+        await shown(pilot, "docker unreachable")
+        await shown(pilot, "The Docker daemon does not answer. Start it.")
+        await shown(pilot, "ready?")
+        api.show(snapshot(*MODELS))
+        await until(pilot, lambda: "does not answer" not in screen_text(pilot))
+
+
+async def test_an_invalid_profile_is_a_row_with_its_sentence(api: FakeApi) -> None:
+    problem = ProfileProblem("profiles/bad.yaml", 3, "Unknown key `modle`; did you mean `model`?")
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        api.show(replace(api.latest, problems=(problem,)))
+        await shown(pilot, "▲ bad.yaml")
+        await pilot.press("G")
+        await shown(pilot, "profiles/bad.yaml:3: Unknown key `modle`; did you mean `model`?")
+
+
+async def test_help_names_every_action(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 60)) as pilot:
+        await opened(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))
+        await shown(pilot, "Stop the selected model")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+
+
+async def test_the_palette_finds_actions_on_models(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        await pilot.press("ctrl+p", *"stop llama")
+        await shown(pilot, "stop llama3-70b")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+
+
+async def test_zoom_and_back(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("z")
+        await until(pilot, lambda: "mixtral" not in screen_text(pilot))
+        await pilot.press("escape")
+        await shown(pilot, "mixtral")
+
+
+async def test_names_and_details_from_outside_are_no_markup(api: FakeApi) -> None:
+    hostile = replace(MODELS[2], detail="[bold red]oops[/] [/nope]")
+    api.latest = snapshot(*MODELS[:2], hostile)
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "j")
+        await shown(pilot, "[bold red]oops[/] [/nope]")
+
+
+async def test_two_hundred_profiles_scroll_and_follow_the_cursor(api: FakeApi) -> None:
+    api.latest = snapshot(*MODELS, *(model(f"profile-{i:03}", State.ABSENT) for i in range(200)))
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("G")
+        await shown(pilot, "profile-199")
+        await pilot.press("g")
+        await shown(pilot, "llama3-70b")
+
+
+async def test_an_empty_machine_says_what_to_do(api: FakeApi) -> None:
+    api.latest = replace(snapshot(), models=())
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await shown(pilot, "No profiles were found.")
+        assert pilot.app.screen.query_one("#notice", Static)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize(
+    "keys", [[], ["2", "escape"], ["question_mark"], ["j", "enter"]], ids=lambda k: "-".join(k) or "list"
+)
+def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[int, int], keys: list[str]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await pilot.pause(0.2)
+        await pilot.press(*keys)
+        await pilot.pause(0.3)
+
+    assert snap_compare(Console(lambda: api), run_before=prepare, terminal_size=size)

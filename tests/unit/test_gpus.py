@@ -1,0 +1,141 @@
+"""GPUs through the real ctypes path, against a library compiled for the purpose, or a true driver where one is."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.observe.gpus import NO_DRIVER, NO_GPU, GpuSampler, aged
+from engine.snapshot import Freshness, GpuReading
+from tests import fakenvml
+
+NOT_SUPPORTED, DRIVER_NOT_LOADED, LOST, MISMATCH = 3, 9, 15, 18
+
+needs_compiler = pytest.mark.skipif(fakenvml.compiler() is None, reason="needs gcc to build the stand-in for NVML")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fakenvml.build(tmp_path_factory.mktemp("nvml"))
+
+
+def _utilizations(reading: dict[str, Any]) -> list[float | None]:
+    return [gpu["utilization"] for gpu in reading["gpus"]]
+
+
+@needs_compiler
+@pytest.mark.parametrize("count", [1, 8, 16])
+def test_reads_every_gpu(library: Path, count: int) -> None:
+    (reading,) = fakenvml.sample(library, [f"count={count}\n{count - 1}.util=87\n{count - 1}.temperature=71"])
+    assert reading["freshness"] == "fresh"
+    assert reading["driver"] == "580.95.05"
+    assert [gpu["index"] for gpu in reading["gpus"]] == list(range(count))
+    assert len({gpu["uuid"] for gpu in reading["gpus"]}) == count
+    last = reading["gpus"][-1]
+    assert last["name"] == "NVIDIA H100 80GB HBM3"
+    assert (last["utilization"], last["temperature"], last["power"], last["power_limit"]) == (87, 71, 350, 700)
+    assert (last["memory_used"], last["memory_total"]) == (40 << 30, 80 << 30)
+    assert last["error"] == ""
+    assert reading["host"]["cores"] >= 1
+
+
+@needs_compiler
+def test_a_driver_without_gpus_shows_the_host(library: Path) -> None:
+    (reading,) = fakenvml.sample(library, ["count=0"])
+    assert (reading["freshness"], reading["message"], reading["gpus"]) == ("none", NO_GPU, [])
+    assert reading["host"]["memory_total"] > reading["host"]["memory_used"] > 0
+
+
+@needs_compiler
+def test_what_a_gpu_does_not_support_is_none_and_said(library: Path) -> None:
+    (reading,) = fakenvml.sample(library, [f"count=2\n0.util.code={NOT_SUPPORTED}\n0.power.code={NOT_SUPPORTED}"])
+    first, second = reading["gpus"]
+    assert (first["utilization"], first["power"], first["temperature"]) == (None, None, 60)
+    assert first["error"] == "GPU 0 does not report utilization, power (Not Supported)."
+    assert (second["utilization"], second["error"]) == (50, "")
+
+
+@needs_compiler
+def test_an_older_driver_without_the_newer_memory_call(library: Path) -> None:
+    (reading,) = fakenvml.sample(library, ["count=1\nno_memory_v2=1"])
+    (gpu,) = reading["gpus"]
+    assert gpu["memory_total"] == 80 << 30
+    assert gpu["memory_used"] >= 40 << 30
+    assert gpu["error"] == ""
+
+
+@needs_compiler
+def test_a_lost_gpu_leaves_the_others_and_may_come_back(library: Path) -> None:
+    well = "count=2\n1.util=90"
+    calls = ("handle", "util", "memory", "temperature", "power", "limit", "uuid", "name")
+    lost = well + "".join(f"\n1.{call}.code={LOST}" for call in calls)
+    readings = fakenvml.sample(library, [well, lost, lost, well])
+    assert [_utilizations(reading) for reading in readings] == [[50, 90], [50, None], [50, None], [50, 90]]
+    assert all("GPU 1 is lost" in reading["gpus"][1]["error"] for reading in readings[1:3])
+    assert readings[2]["gpus"][1]["uuid"] == readings[0]["gpus"][1]["uuid"] != ""
+    assert readings[3]["gpus"][1]["history"] == [90, None, None, 90]
+    assert readings[3]["gpus"][1]["error"] == ""
+
+
+@needs_compiler
+def test_a_reloaded_driver_is_taken_up_again(library: Path) -> None:
+    readings = fakenvml.sample(library, ["count=1", f"count=1\ninit={DRIVER_NOT_LOADED}", "count=1"])
+    assert [reading["freshness"] for reading in readings] == ["fresh", "stale", "fresh"]
+    assert "not loaded" in readings[1]["message"]
+    assert readings[1]["gpus"] == readings[0]["gpus"]
+    assert readings[1]["at"] == readings[0]["at"]
+
+
+@needs_compiler
+def test_an_updated_driver_says_what_to_do(library: Path) -> None:
+    (reading,) = fakenvml.sample(library, [f"init={MISMATCH}"])
+    assert (reading["freshness"], reading["gpus"]) == ("failed", [])
+    assert "restart the machine" in reading["message"]
+
+
+@needs_compiler
+def test_names_are_cleaned_and_undecodable_ones_are_refused(library: Path) -> None:
+    (reading,) = fakenvml.sample(library, ["count=2\n0.name=\x1b]52;c;aGk=\x07H100\x1b[31m\n1.name=\xff\xfe"])
+    first, second = reading["gpus"]
+    assert first["name"] == "H100"
+    assert second["name"] == ""
+    assert "its name" in second["error"]
+    assert second["utilization"] == 50
+
+
+def test_without_a_driver_the_host_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def not_found() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", not_found)
+    reading = GpuSampler().sample()
+    assert (reading.freshness, reading.message, reading.gpus) == (Freshness.NONE, NO_DRIVER, ())
+    assert reading.host is not None
+    assert 0 <= reading.host.cpu <= 100
+    assert reading.host.history == (reading.host.cpu,)
+
+
+def test_a_hung_sampler_makes_its_last_reading_stale() -> None:
+    reading = GpuReading(at=1000.0, freshness=Freshness.FRESH)
+    assert aged(reading, 1004.0) is reading
+    old = aged(reading, 1006.0)
+    assert old.freshness is Freshness.STALE
+    assert time.strftime("%H:%M:%S", time.localtime(1000)) in old.message
+
+
+@pytest.mark.gpu
+def test_a_true_gpu() -> None:
+    sampler = GpuSampler()
+    reading = sampler.sample()
+    sampler.close()
+    if reading.freshness is Freshness.NONE:
+        pytest.skip(f"needs a true NVIDIA GPU: {reading.message}")
+    assert reading.freshness is Freshness.FRESH, reading.message
+    for gpu in reading.gpus:
+        assert gpu.uuid.startswith("GPU-")
+        assert gpu.memory_total is not None
+        assert gpu.memory_used is not None
+        assert 0 <= gpu.memory_used <= gpu.memory_total

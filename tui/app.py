@@ -1,0 +1,100 @@
+"""The console: joins the engine to the screens."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+if "SSH_CONNECTION" in os.environ:
+    # Read by Textual when it is imported: movement costs bytes on a slow line.
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+
+from textual import work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from engine.api import EngineApi
+from engine.snapshot import Snapshot
+from tui.palette import ConsoleCommands
+from tui.screens.main import MainScreen
+from tui.themes import DARK, PLAIN, THEMES
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+
+class Console(App[None]):
+    TITLE = "tritontui"
+    CSS_PATH = "styles/app.tcss"
+    COMMANDS = {ConsoleCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p", "command_palette", "palette", show=False, id="palette", tooltip="Find a command by typing"),
+    ]
+    ENABLE_COMMAND_PALETTE = True
+
+    class SnapshotArrived(Message):
+        def __init__(self, snapshot: Snapshot) -> None:
+            super().__init__()
+            self.snapshot = snapshot
+
+    class EngineReady(Message):
+        def __init__(self, api: EngineApi) -> None:
+            super().__init__()
+            self.api = api
+
+    def __init__(self, make_engine: Callable[[], EngineApi]) -> None:
+        """`make_engine` is called once, in a thread, after the first paint, which its imports must not delay."""
+        super().__init__()
+        self._make_engine = make_engine
+        self._engine: EngineApi | None = None
+        self._main = MainScreen()
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = PLAIN.name if os.environ.get("NO_COLOR") else DARK.name
+
+    def get_default_screen(self) -> MainScreen:
+        return self._main
+
+    def on_mount(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        self.call_after_refresh(self._open_engine)
+
+    @work(thread=True)
+    def _open_engine(self) -> None:
+        engine = self._engine = self._make_engine()
+        self.post_message(self.EngineReady(engine))
+        engine.subscribe(lambda snapshot: self._post(snapshot))
+        engine.open()
+
+    def _post(self, snapshot: Snapshot) -> None:
+        self.post_message(self.SnapshotArrived(snapshot))
+
+    async def on_console_engine_ready(self, message: EngineReady) -> None:
+        await self._main.connect(message.api)
+
+    def on_console_snapshot_arrived(self, message: SnapshotArrived) -> None:
+        self._main.take(message.snapshot)
+
+    def close_engine(self) -> None:
+        """After the console has left the terminal."""
+        if self._engine:
+            self._engine.close()
+
+
+def run(settings: "Settings") -> int:
+    """Opens the console and returns the exit code when it is closed."""
+
+    def make_engine() -> EngineApi:
+        from engine.facade import Engine
+
+        return Engine(settings)
+
+    app = Console(make_engine)
+    try:
+        app.run()
+    finally:
+        app.close_engine()
+    return app.return_code or 0

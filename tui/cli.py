@@ -1,0 +1,197 @@
+"""The command line: `tritontui` opens the console, its subcommands do one thing and exit."""
+
+import argparse
+import io
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from engine import __version__
+from engine.api import Action
+from engine.errors import EngineError, Exit
+from engine.inference.prompt import Transport
+from engine.settings import Settings
+from tui import cli_commands as commands
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""128 + the signal, as shells report programs that Ctrl+C or a closed pipe ended"""
+
+EngineFactory = Callable[[Settings], commands.Engine]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
+    """Runs one command and returns its exit code (docs/commands.md). Wrong usage exits with 2, as argparse does it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without ● is no reason to fail
+    args = _parser().parse_args(argv)
+    try:
+        code = _run(args, engine_factory or _engine)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except EngineError as error:
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 (the outermost border: what nobody foresaw is told in one line)
+        if args.debug:
+            traceback.print_exc()
+        else:
+            _say(f"unexpected {type(error).__name__}: {error}. Run it again with --debug for the details.")
+        return Exit.FAILED
+    return code
+
+
+def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
+    folders = tuple(Path(folder).expanduser().absolute() for folder in (*args.profiles, *args.more_profiles))
+    settings = Settings.load(folders)
+    if args.command is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            _say("The console needs a terminal. `tritontui --help` shows the commands that do not.")
+            return Exit.INVALID
+        from tui.app import run
+
+        return run(settings)
+    engine = engine_factory(settings)
+    try:
+        return int(args.command(engine, args))
+    finally:
+        engine.close()
+
+
+def _engine(settings: Settings) -> commands.Engine:
+    from engine.facade import Engine
+
+    return Engine(settings)
+
+
+def _say(text: str) -> None:
+    from engine.text import clean_line
+
+    print(f"tritontui: {clean_line(text)}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tritontui",
+        description="Operate LLM serving with Triton and vLLM. Without a command it opens the console.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or invalid profile, 3 refused, 4 runtime unreachable.",
+    )
+    parser.add_argument("--version", action="version", version=f"tritontui {__version__}")
+    _common(parser, profiles="profiles", default=False)
+    parser.set_defaults(command=None, more_profiles=[])
+    sub = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, run: Callable[[commands.Engine, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        one = sub.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        _common(one, profiles="more_profiles", default=argparse.SUPPRESS)
+        one.add_argument("--json", action="store_true", help="print JSON to standard output")
+        one.set_defaults(command=run)
+        return one
+
+    add("ls", commands.ls, "list profiles and deployments with their states")
+    one = add("status", commands.status, "show this machine and what runs on it, or all about one model")
+    one.add_argument("name", nargs="?", metavar="NAME")
+    one = add("plan", commands.plan, "show what starting a profile would do, and do nothing")
+    one.add_argument("name", metavar="PROFILE")
+    one.add_argument("--runtime", help="docker or process; by default what the profile says")
+
+    one = add("up", commands.change, "start a profile")
+    one.add_argument("name", metavar="PROFILE")
+    one.add_argument("--runtime", help="docker or process; by default what the profile says")
+    _waiting(one)
+    one.set_defaults(action=Action.START)
+    one = add("down", commands.change, "stop a deployment")
+    one.add_argument("name", metavar="NAME")
+    one.set_defaults(action=Action.STOP)
+    one = add("restart", commands.change, "stop a deployment and start it again")
+    one.add_argument("name", metavar="NAME")
+    _waiting(one)
+    one.set_defaults(action=Action.RESTART)
+    one = add("rm", commands.change, "stop a deployment if it runs, and forget it with its log")
+    one.add_argument("name", metavar="NAME")
+    one.set_defaults(action=Action.REMOVE)
+
+    one = add("logs", commands.logs, "print a deployment's log")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl+C")
+    one.add_argument("--since", type=_since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
+    one.add_argument("--tail", type=_count, metavar="N", help="only the last N lines, before --grep")
+    one.add_argument("--grep", type=_pattern, metavar="REGEX", help="only lines that match")
+    one = add("metrics", commands.metrics, "measure a deployment's metrics for a second")
+    one.add_argument("name", metavar="NAME")
+    add("gpus", commands.gpus, "show the GPUs and the machine's load")
+    one = add("ask", commands.ask, "send one prompt; the answer streams, with its timings")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("prompt", metavar="PROMPT")
+    one.add_argument("--max-tokens", type=_count, default=256, metavar="N", help="256 unless told")
+    one.add_argument("--temperature", type=float, metavar="T", help="the server's own unless told")
+    one.add_argument("--transport", choices=[str(transport) for transport in Transport])
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, profiles: str, default: object) -> None:
+    """Options that may stand before or after the command. A subparser's defaults would undo what stood before."""
+    parser.add_argument(
+        "--profiles",
+        dest=profiles,
+        action="append",
+        type=_folder,
+        default=[],
+        metavar="DIR",
+        help="a folder of profiles to search first; may be given more than once",
+    )
+    parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks of unexpected errors")
+
+
+def _waiting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="until it is ready or has failed")
+    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="how long to wait, e.g. 90s or 30m")
+
+
+def _folder(text: str) -> str:
+    if not Path(text).expanduser().is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 upwards")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text} is no duration; write 90s, 30m, 2h or 1d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _since(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - _duration(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text} is neither 90s, 30m, 2h, 1d nor a date and time") from None
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from None

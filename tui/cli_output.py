@@ -1,0 +1,99 @@
+"""How the commands speak: facts to standard output, talk and progress to standard error."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from engine.inference.prompt import Timing
+from engine.snapshot import OperationStatus
+
+JsonFields = Mapping[str, Any]
+HISTORIES = frozenset({"history", "times", "values"})
+"""Fields that only a console has enough samples for"""
+
+
+def talk(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: JsonFields, *, indent: int | None = 2) -> None:
+    print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=indent is None)
+
+
+def plain(value: object) -> Any:
+    """What JSON can say of a dataclass: enums by their values, no histories, and null for a number that is none."""
+    if is_dataclass(value):
+        names = (field.name for field in fields(value))
+        return {name: plain(getattr(value, name)) for name in names if name not in HISTORIES}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns aligned to the left; on a terminal, what does not fit in its width is cut off."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        print(text if limit is None or len(text) <= limit else text[: limit - 1] + "…")
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """One fact a line, the empty ones left out."""
+    width = max(len(title) for title, _ in facts)
+    for title, text in facts:
+        if text:
+            print(f"{title.ljust(width)}  {text}")
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Three digits that matter; a dash for what is not known."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    digits = f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
+    return f"{digits} {unit}".rstrip()
+
+
+def gib(size: int | None) -> str:
+    return "–" if size is None else f"{size / (1 << 30):.1f}"
+
+
+def timing_line(timing: Timing, finish_reason: str) -> str:
+    parts = []
+    if timing.first_token_s is not None:
+        parts.append(f"first token {timing.first_token_s * 1000:.0f} ms")
+    if timing.tokens_out is not None:
+        parts.append(f"{timing.tokens_out} tokens (counted by {timing.token_source})")
+    if timing.tokens_per_s is not None:
+        parts.append(f"{number(timing.tokens_per_s)} tokens/s")
+    if timing.total_s is not None:
+        parts.append(f"{timing.total_s:.2f} s in all")
+    if finish_reason:
+        parts.append(f"ended by {finish_reason}")
+    return " · ".join(parts)
+
+
+def progress(name: str) -> Callable[[OperationStatus], None]:
+    """Says each step once, as it begins. How the last one ended is told by the command."""
+    said: set[int] = set()
+
+    def show(status: OperationStatus) -> None:
+        for index, step in enumerate(status.steps):
+            if step.outcome is not None and index not in said:
+                said.add(index)
+                talk(f"{name}: {index + 1}/{len(status.steps)} {step.title}")
+
+    return show

@@ -1,0 +1,36 @@
+"""What the command palette finds: actions on models, and panes."""
+
+from collections.abc import Iterator
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.types import IgnoreReturnCallbackType
+
+from tui.actions import ACTIONS
+
+
+class ConsoleCommands(Provider):
+    async def discover(self) -> Hits:
+        for title, help_text, run in self._commands():
+            yield DiscoveryHit(title, run, help=help_text)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for title, help_text, run in self._commands():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, matcher.highlight(title), run, help=help_text)
+
+    def _commands(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
+        from tui.screens.main import MainScreen
+
+        screen = self.screen
+        if not isinstance(screen, MainScreen):
+            return
+        for action in ACTIONS:
+            if action.change is None and action.id != "palette":
+                yield f"{action.label}", action.help, screen.runner(action)
+        for model in screen.snapshot.models if screen.snapshot else ():
+            yield f"go to {model.name}", model.summary or model.stack, screen.goto(model.name)
+            for action in ACTIONS:
+                if action.change and not action.refusal(model):
+                    yield f"{action.label} {model.name}", action.help, screen.runner(action, model.name)

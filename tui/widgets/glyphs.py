@@ -1,0 +1,70 @@
+"""Numbers as short text: values with units, bars and sparklines; in plain ASCII where the terminal needs it."""
+
+import sys
+from collections.abc import Sequence
+
+UNKNOWN = "–"
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_PLAIN_LEVELS = "_.-=+*%#"
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+_GIB = 1 << 30
+_BINARY_UNITS = ((1 << 40, "TiB"), (_GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def terminal_is_plain() -> bool:
+    """The terminal's encoding has no block and braille characters."""
+    encoding = getattr(sys.__stderr__, "encoding", None) or "ascii"
+    return "utf" not in encoding.lower()
+
+
+def sparkline(values: Sequence[float | None], width: int, top: float, *, plain: bool = False) -> str:
+    """The last `width` values as a line of levels between 0 and `top`; a gap is a space."""
+    levels = _PLAIN_LEVELS if plain else _LEVELS
+    last = len(levels) - 1
+    shown = values[-width:] if width > 0 else ()
+    line = "".join(
+        " " if value is None else levels[min(last, max(0, round(value / top * last)))] if top > 0 else levels[0]
+        for value in shown
+    )
+    return line.rjust(width)
+
+
+def bar(fraction: float, width: int, *, plain: bool = False) -> str:
+    """A bar of `width` cells, exact to an eighth of a cell."""
+    eighths = round(min(1.0, max(0.0, fraction)) * width * 8)
+    if plain:
+        return ("#" * round(eighths / 8)).ljust(width)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(width)
+
+
+def gib(size: int | None, decimals: int = 1) -> str:
+    return UNKNOWN if size is None else f"{size / _GIB:.{decimals}f}"
+
+
+def scale_for(largest: float, unit: str) -> tuple[float, str]:
+    """Divisor and unit in which numbers up to `largest` read well."""
+    if unit == "s":
+        return (1.0, "s") if largest >= 1 else (1e-3, "ms")
+    if unit == "bytes":
+        return next(((float(size), name) for size, name in _BINARY_UNITS if largest >= size), (1.0, "B"))
+    if largest >= 1e6:
+        return 1e6, f"M {unit}".rstrip()
+    return (1e3, f"k {unit}".rstrip()) if largest >= 1e4 else (1.0, unit)
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """Three significant figures and the unit; a dash when the value is not known."""
+    if value is None:
+        return UNKNOWN
+    divisor, shown_unit = scale_for(abs(value), unit)
+    return f"{_three_figures(value / divisor)} {shown_unit}".rstrip()
+
+
+def _three_figures(number: float) -> str:
+    if number == int(number) and abs(number) < 1000:
+        return f"{number:.0f}"
+    decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0
+    return f"{number:.{decimals}f}"

@@ -1,0 +1,62 @@
+"""The tabs above the detail area, with the keys that open them."""
+
+from rich.segment import Segment
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+
+class TabBar(Widget):
+    class Picked(Message):
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    COMPONENT_CLASSES = {"tabs--active", "tabs--key"}
+    DEFAULT_CSS = """
+    TabBar {
+        height: 1; color: $foreground-muted;
+        & > .tabs--active { color: $foreground; text-style: bold reverse; }
+        & > .tabs--key { color: $footer-key-foreground; }
+    }
+    """
+
+    def __init__(self, tabs: tuple[tuple[str, str], ...], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._tabs = tabs
+        self._active = tabs[0][0]
+        self._subject = ""
+
+    def show(self, active: str, subject: str) -> None:
+        """`subject`: what the panes are about, written at the right."""
+        if (active, subject) != (self._active, self._subject):
+            self._active, self._subject = active, subject
+            self.refresh()
+
+    def _labels(self) -> list[tuple[str, str, str]]:
+        return [(key, f" {number} ", f"{title} ") for number, (key, title) in enumerate(self._tabs, start=1)]
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        active = base + self.get_component_rich_style("tabs--active", partial=True)
+        key_style = base + self.get_component_rich_style("tabs--key", partial=True)
+        segments: list[Segment] = []
+        for key, number, title in self._labels():
+            on = key == self._active
+            segments += [Segment(number, active if on else key_style), Segment(title, active if on else base)]
+            segments.append(Segment(" ", base))
+        strip = Strip(segments)
+        room = self.size.width - strip.cell_length - 1
+        if 0 < len(self._subject) <= room:
+            strip = Strip([*segments, Segment(self._subject.rjust(room), base), Segment(" ", base)])
+        return strip.adjust_cell_length(self.size.width, base)
+
+    def on_click(self, event: events.Click) -> None:
+        start = 0
+        for key, number, title in self._labels():
+            end = start + len(number) + len(title)
+            if start <= event.x < end:
+                self.post_message(self.Picked(key))
+                return
+            start = end + 1
