@@ -13,6 +13,7 @@ from engine.plan import Plan
 from engine.snapshot import Freshness, GpuReading, MetricsReading, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.format import duration
+from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
 
@@ -154,7 +155,9 @@ def metrics(engine: Engine, args: Namespace) -> int:
     if args.json:
         out.print_json({"name": args.name, **out.plain(reading)})
     else:
-        rows = [(series.title, out.number(series.value, series.unit), series.source) for series in reading.series]
+        rows = [
+            (series.title, with_unit(out.plain(series.value), series.unit), series.source) for series in reading.series
+        ]
         if rows:
             out.print_table(("METRIC", "VALUE", "SOURCE"), rows)
         if reading.message:
@@ -172,10 +175,10 @@ def gpus(engine: Engine, args: Namespace) -> int:
             (
                 str(gpu.index),
                 gpu.name,
-                out.number(gpu.utilization, "%"),
-                f"{out.gib(gpu.memory_used)} / {out.gib(gpu.memory_total)} GiB",
-                out.number(gpu.temperature, "°C"),
-                f"{out.number(gpu.power)} / {out.number(gpu.power_limit, 'W')}",
+                with_unit(gpu.utilization, "%"),
+                f"{gib(gpu.memory_used)} / {gib(gpu.memory_total)} GiB",
+                with_unit(gpu.temperature, "°C"),
+                f"{with_unit(gpu.power, '')} / {with_unit(gpu.power_limit, 'W')}",
                 gpu.error,
             )
             for gpu in reading.gpus
@@ -183,7 +186,7 @@ def gpus(engine: Engine, args: Namespace) -> int:
         out.print_table(("GPU", "NAME", "LOAD", "MEMORY", "TEMP", "POWER", ""), rows)
     if reading.host:
         host = reading.host
-        memory = f"{out.gib(host.memory_used)} / {out.gib(host.memory_total)} GiB"
+        memory = f"{gib(host.memory_used)} / {gib(host.memory_total)} GiB"
         print(f"host  CPU {host.cpu:.0f} % of {host.cores} cores, memory {memory}, load {host.load_1m:.2f}")
     if reading.message:
         out.talk(reading.message)

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.inference.prompt import Timing
 from engine.snapshot import OperationStatus
+from tui.widgets.glyphs import with_unit
 
 JsonFields = Mapping[str, Any]
 HISTORIES = frozenset({"history", "times", "values"})
@@ -59,18 +60,6 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
             print(f"{title.ljust(width)}  {text}")
 
 
-def number(value: float | None, unit: str = "") -> str:
-    """Three digits that matter; a dash for what is not known."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    digits = f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
-    return f"{digits} {unit}".rstrip()
-
-
-def gib(size: int | None) -> str:
-    return "–" if size is None else f"{size / (1 << 30):.1f}"
-
-
 def timing_line(timing: Timing, finish_reason: str) -> str:
     parts = []
     if timing.first_token_s is not None:
@@ -78,7 +67,7 @@ def timing_line(timing: Timing, finish_reason: str) -> str:
     if timing.tokens_out is not None:
         parts.append(f"{timing.tokens_out} tokens (counted by {timing.token_source})")
     if timing.tokens_per_s is not None:
-        parts.append(f"{number(timing.tokens_per_s)} tokens/s")
+        parts.append(with_unit(timing.tokens_per_s, "tokens/s"))
     if timing.total_s is not None:
         parts.append(f"{timing.total_s:.2f} s in all")
     if finish_reason:

@@ -39,6 +39,7 @@ class ReadyWait:
         began = time.monotonic()
         with self._record.step(StepKind.WAIT) as detail:
             asyncio.run(self._until_ready(timeout_s, detail))
+            detail("")
         with self._record.step(StepKind.PROMPT) as detail:
             if not service.ready_prompt:
                 detail("not asked for by the profile")

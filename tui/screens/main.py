@@ -31,8 +31,8 @@ FAILURE_NOTICE_S = 12.0
 
 class MainScreen(Screen[None]):
     BINDINGS = [action.binding() for action in ACTIONS if action.id != "palette"]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (28, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-cramped"), (60, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-short"), (24, "-middle"), (30, "-tall")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,6 +201,8 @@ class MainScreen(Screen[None]):
 
     async def action_pane(self, key: str) -> None:
         await self._show_pane(key)
+        if self.has_class("-cramped") or self.has_class("-low"):
+            self.add_class("-zoomed")  # there is room for one area only
         self._focus_pane()
 
     def _focus_pane(self) -> None:

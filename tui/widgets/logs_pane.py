@@ -35,6 +35,7 @@ class LogsPane(Pane):
     LogsPane > #logs-trouble { height: auto; max-height: 3; width: 1fr; color: $text-warning; display: none; }
     LogsPane > #logs-search { height: 1; border: none; padding: 0; display: none; }
     """
+    FOCUS = "LogView"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", id="logs.follow"),
         Binding("space", "pause", "Pause", id="logs.pause"),

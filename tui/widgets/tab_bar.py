@@ -35,7 +35,12 @@ class TabBar(Widget):
             self.refresh()
 
     def _labels(self) -> list[tuple[str, str, str]]:
-        return [(key, f" {number} ", f"{title} ") for number, (key, title) in enumerate(self._tabs, start=1)]
+        """Key, number and title of each; where there is no room, only the active one keeps its title."""
+        room = sum(len(title) + 5 for _, title in self._tabs) <= self.size.width
+        return [
+            (key, f" {number} ", f"{title} " if room or key == self._active else "")
+            for number, (key, title) in enumerate(self._tabs, start=1)
+        ]
 
     def render_line(self, y: int) -> Strip:
         base = self.rich_style
