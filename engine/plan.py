@@ -77,7 +77,7 @@ class Plan:
 
 
 def _docker_run(launch: Launch) -> list[str]:
-    words = ["docker", "run", "-d", "--name", launch.container_name]
+    words = ["docker", "run", "-d", "--init", "--name", launch.container_name]
     if launch.gpus:
         if isinstance(launch.gpus, tuple):
             words += ["--gpus", '"device=' + ",".join(launch.gpus) + '"']

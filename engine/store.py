@@ -35,6 +35,8 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         self.problem = ""
+        self._read_at: tuple[int, bool] | None = None
+        """The file's time when it was last read, and whether anything was under way then"""
 
     def write(self, status: OperationStatus) -> None:
         me = psutil.Process()
@@ -60,6 +62,18 @@ class Journal:
             self.problem = f"The history {self._path} cannot be read: {error}."
             return ()
         return tuple(_status(row) for row in rows)
+
+    def recent_if_changed(self) -> tuple[OperationStatus, ...] | None:
+        """As `recent`; None when it cannot have changed since the last call."""
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+        except OSError:
+            changed_at = 0
+        if self._read_at == (changed_at, False):
+            return None
+        found = self.recent()
+        self._read_at = (changed_at, any(status.outcome is Outcome.RUNNING for status in found))
+        return found
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -90,6 +90,7 @@ class Monitor:
         self._operations: tuple[OperationStatus, ...] = ()
         self._journal_read = False
         self._gpus: GpuReading | None = None
+        self._trouble = ""
         self._dirty = True
         self.latest = Snapshot(at=time.time(), hostname=clean_line(socket.gethostname()), loading=True)
 
@@ -139,8 +140,7 @@ class Monitor:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         async with new_client() as client:
-            tasks = [asyncio.create_task(task) for task in self._sources()]
-            tasks.append(asyncio.create_task(self._publish(client)))
+            tasks = [self._begin(source) for source in (*self._sources(), self._publish(client))]
             if not self._closing.is_set():
                 await self._ended.wait()
             for run in self._runs.values():
@@ -148,6 +148,18 @@ class Monitor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, source: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """What nobody foresaw ends one source only, and is told."""
+        task = asyncio.create_task(source)
+        task.add_done_callback(self._source_ended)
+        return task
+
+    def _source_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            what = f"{task.get_coro().__name__}: {type(error).__name__}: {error}"  # type: ignore[union-attr]
+            self._trouble = clean_line(f"A part of the console has failed and is not shown any longer ({what}).")
+            self._dirty = True
 
     def _sources(self) -> list[Coroutine[Any, Any, None]]:
         sources = [self._watch_catalog(), self._watch_journal(), self._watch_gpus()]
@@ -165,8 +177,11 @@ class Monitor:
 
     async def _watch_journal(self) -> None:
         while True:
-            recent = await asyncio.to_thread(self._journal.recent)
+            recent = await asyncio.to_thread(self._journal.recent_if_changed)
             self._journal_read = True
+            if recent is None:
+                await asyncio.sleep(JOURNAL_EVERY_S)
+                continue
             mine = {status.id: status for status in self._operations}
             # An operation of this program may have gone on since the journal was read.
             self._operations = tuple(
@@ -269,15 +284,16 @@ class Monitor:
                 self._runs[key].deployment = deployment
                 continue
             run = self._runs[key] = _Run(deployment)
-            run.tasks.append(asyncio.create_task(self._probe(client, run)))
+            run.tasks.append(self._begin(self._probe(client, run)))
             if deployment.service.metrics:
-                run.tasks.append(asyncio.create_task(self._scrape(client, run)))
+                run.tasks.append(self._begin(self._scrape(client, run)))
 
     async def _probe(self, client: "httpx.AsyncClient", run: _Run) -> None:
         while True:
-            run.probe = await probe(client, run.deployment.service.health)
-            run.was_ready = run.was_ready or run.probe.health is Health.READY
-            self._dirty = True
+            answer = await probe(client, run.deployment.service.health)
+            self._dirty = self._dirty or answer != run.probe
+            run.probe = answer
+            run.was_ready = run.was_ready or answer.health is Health.READY
             await asyncio.sleep(PROBE_EVERY_S)
 
     async def _scrape(self, client: "httpx.AsyncClient", run: _Run) -> None:
@@ -315,7 +331,7 @@ class Monitor:
             runtimes=tuple(self._status[name] for name in self._runtimes if name in self._status),
             operations=self._operations[:ENDED_OPERATIONS],
             gpus=aged(self._gpus, now) if self._gpus else None,
-            trouble=self._journal.problem,
+            trouble=self._trouble or self._journal.problem,
         )
 
     def _newest(self) -> list[Deployment]:

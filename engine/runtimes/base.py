@@ -44,7 +44,9 @@ class Runtime(Protocol):
         """Makes it ready to start. Raises `Refused` when the name is taken."""
         ...
 
-    def start(self, name: str) -> None: ...
+    def start(self, name: str) -> None:
+        """Starts what was created or has ended. One that runs is left as it is."""
+        ...
 
     def stop(self, name: str, timeout_s: float) -> None:
         """Asks it to end, kills it after `timeout_s`, and returns when it has ended. Ended already is no error."""
@@ -55,7 +57,10 @@ class Runtime(Protocol):
         ...
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> LogSource:
-        """History (the last `tail` lines, or all; only lines after `since`, epoch seconds), then what follows."""
+        """History (the last `tail` lines, or all; only lines after `since`, epoch seconds), then what follows.
+
+        Following what was created and has not begun waits for its start.
+        """
         ...
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:

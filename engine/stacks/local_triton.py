@@ -1,5 +1,6 @@
 """Finds a `tritonserver` on this machine for the process runtime, and what it needs beside its own options."""
 
+import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -108,7 +109,9 @@ def _from_wheel(settings: Settings, root: Path) -> LocalTriton:
         env={
             "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
             # The stub's interpreter takes the packages of the first `python3` on PATH: this environment's.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+            # A model repository is not ours to write caches into.
+            "PYTHONDONTWRITEBYTECODE": "1",
         },
     )
 
@@ -159,25 +162,31 @@ def _library_folders() -> Iterator[Path]:
 def _linked(cache: Path, links: Mapping[str, Path]) -> Path:
     """A folder of these links, named after them, so that another environment or version gets its own.
 
-    It appears under its name only when it is whole; one that exists already is as good.
+    It appears under its name only when it is whole; one process at a time makes or mends it.
     """
     digest = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:16]
     folder = cache / digest
-    if all((folder / name).exists() for name in links):
+
+    def is_whole() -> bool:
+        return all((folder / name).exists() for name in links)
+
+    if is_whole():
         return folder
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
-        for name, target in links.items():
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            (new / name).symlink_to(target)
-        shutil.rmtree(folder, ignore_errors=True)
+        lock = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            new.rename(folder)
-        except OSError:
-            shutil.rmtree(new, ignore_errors=True)
-            if not all((folder / name).exists() for name in links):
-                raise
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_whole():
+                with tempfile.TemporaryDirectory(prefix=".new-", dir=cache) as new:
+                    for name, target in links.items():
+                        link = Path(new, digest, name)
+                        link.parent.mkdir(parents=True, exist_ok=True)
+                        link.symlink_to(target)
+                    shutil.rmtree(folder, ignore_errors=True)
+                    Path(new, digest).rename(folder)
+        finally:
+            os.close(lock)
     except OSError as error:
         raise OperationFailed(
             f"The cache folder {cache} cannot be written: {error.strerror}.",

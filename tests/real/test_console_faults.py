@@ -1,5 +1,6 @@
 """The console over the real engine while what it watches misbehaves: each fault is a sentence, and nothing stops."""
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +14,12 @@ from engine.api import Action
 from engine.deployment import State
 from engine.errors import EngineError
 from engine.facade import Engine
+from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
+from tests.real.docker_support import SHELL_IMAGE, Launches, PrivateEngine, import_shell_image
 from tui.app import Console
 from tui.screens.main import MainScreen
+from tui.widgets.model_list import ModelList
 
 PROGRAM = Path(__file__).with_name("misbehaving_server.py")
 PROFILE = """\
@@ -58,7 +62,7 @@ async def console(tmp_path: Path, fault: str) -> AsyncIterator[Pilot[None]]:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await until(pilot, lambda: "bad" in screen_text(pilot))
             assert isinstance(app.screen, MainScreen)
-            app.screen.query_one("#models").select("bad")  # type: ignore[attr-defined]
+            app.screen.query_one(ModelList).select("bad")
             engine.submit(Action.START, "bad")
             yield pilot
     finally:
@@ -132,3 +136,30 @@ async def test_a_server_killed_from_outside_is_failed_within_seconds(tmp_path: P
         await until(pilot, lambda: "The same by hand" in screen_text(pilot))
         await pilot.press("y")
         await until(pilot, lambda: state(pilot) is State.READY)
+
+
+@pytest.mark.docker
+async def test_the_docker_daemon_stops_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private_engine: PrivateEngine
+) -> None:
+    client = await asyncio.to_thread(private_engine.start)
+    import_shell_image(client)
+    monkeypatch.setenv("DOCKER_HOST", private_engine.url)
+    settings = Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (), tmp_path)
+    launch = Launches(SHELL_IMAGE)()
+    runtime = DockerRuntime(settings)
+    runtime.create(launch)
+    runtime.start(launch.name)
+    engine = Engine(settings)
+    app = Console(lambda: engine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: f"◐ {launch.name}" in screen_text(pilot))
+        app.screen.query_one(ModelList).select(launch.name)
+        await asyncio.to_thread(private_engine.stop)
+        await until(pilot, lambda: "docker unreachable" in screen_text(pilot))
+        await until(pilot, lambda: f"? {launch.name}" in screen_text(pilot))
+        await until(pilot, lambda: "What is shown of" in screen_text(pilot))
+        await asyncio.to_thread(private_engine.start)
+        await until(pilot, lambda: f"◐ {launch.name}" in screen_text(pilot))
+        assert "unreachable" not in screen_text(pilot)
+    engine.close()

@@ -193,9 +193,18 @@ def test_a_restart_is_noticed_and_the_same_runtime_recovers(
     blocks: list[bytes] = []
     log = lonely.logs(launch.name, tail=None, follow=True)
     with ThreadPoolExecutor() as pool:
-        watching = pool.submit(lonely.watch, lambda: None, threading.Event())
+        events: list[None] = []
+        watching = pool.submit(lonely.watch, lambda: events.append(None), threading.Event())
         reading = pool.submit(blocks.extend, log)
         wait_until(lambda: blocks, "the log to be followed")
+
+        def an_event_is_seen() -> bool:
+            another = launches()
+            lonely.create(another)
+            lonely.remove(another.name)
+            return bool(events)
+
+        wait_until(an_event_is_seen, "the events to be watched")
 
         private_engine.stop()
         with pytest.raises(RuntimeUnreachable, match="broke off"):

@@ -73,6 +73,14 @@ def kill_shim(runtime: ProcessRuntime, name: str) -> None:
     wait_until(lambda: not is_alive(shim), "the shim is gone")
 
 
+def begin_and_end(runtime: ProcessRuntime, name: str) -> None:
+    """A run that is over with its shim gone, which ends a moment after it has written how the server ended."""
+    begin(runtime, name, "true")
+    wait_until(lambda: ended(runtime, name), "it has ended")
+    run = record_of(runtime, name).run
+    wait_until(lambda: not is_alive(run.shim if run else None), "its shim has ended")
+
+
 def ended(runtime: ProcessRuntime, name: str) -> bool:
     return of(runtime, name).lifecycle is Lifecycle.EXITED
 
@@ -246,10 +254,7 @@ def test_what_a_killed_shim_leaves_is_seen_and_can_be_stopped(runtime: ProcessRu
 
 
 def test_a_restart_of_the_machine(runtime: ProcessRuntime) -> None:
-    begin(runtime, "a", "true")
-    wait_until(lambda: ended(runtime, "a"), "it has ended")
-    run = record_of(runtime, "a").run
-    wait_until(lambda: not is_alive(run.shim if run else None), "its shim has ended")
+    begin_and_end(runtime, "a")
     forge(runtime, "a", boot="11111111-2222-3333-4444-555555555555", finished_at=None, exit_code=None)
     deployment = of(runtime, "a")
     assert (deployment.lifecycle, deployment.exit_code) == (Lifecycle.EXITED, None)
@@ -267,23 +272,24 @@ def forge(runtime: ProcessRuntime, name: str, boot: str | None = None, pid: int 
 
 
 def test_a_stranger_with_a_reused_id_is_never_signalled(runtime: ProcessRuntime) -> None:
-    begin(runtime, "a", "true")
-    wait_until(lambda: ended(runtime, "a"), "it has ended")
-    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as stranger:
+    begin_and_end(runtime, "a")
+    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
         forge(runtime, "a", pid=stranger.pid, finished_at=None)
         assert of(runtime, "a").lifecycle is Lifecycle.EXITED
         runtime.stop("a", 0.1)
         runtime.remove("a")
         assert stranger.poll() is None
+    finally:
         stranger.kill()
+        stranger.wait()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"id": 3}', "\x00\x00"])
 @pytest.mark.parametrize("file", ["launch.json", "run.json"])
 def test_damaged_state_fails_one_deployment_and_no_other(runtime: ProcessRuntime, file: str, damage: str) -> None:
     for name in ("broken", "well"):
-        begin(runtime, name, "true")
-        wait_until(lambda name=name: ended(runtime, name), "it has ended")  # type: ignore[misc]
+        begin_and_end(runtime, name)
     (record_of(runtime, "broken").folder / file).write_text(damage)
     broken, well = runtime.deployments()
     assert broken.lifecycle is Lifecycle.EXITED

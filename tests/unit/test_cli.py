@@ -230,7 +230,7 @@ def test_following_a_log_ends_cleanly_on_ctrl_c(engine: FakeEngine, capsys: Capt
 def test_metrics_show_unit_and_source_and_a_dash_for_what_is_not_known(engine: FakeEngine, capsys: Capture) -> None:
     assert main(["metrics", "demo"], engine) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert "2.5 /s" in rows[1]
+    assert "2.50 /s" in rows[1]
     assert "rate of nv_inference_request_success" in rows[1]
     assert "–" in rows[2]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NOTICE_S = 4.0
 FAILURE_NOTICE_S = 12.0
+HOST_ROWS = 5
 
 
 class MainScreen(Screen[None]):
@@ -71,6 +72,7 @@ class MainScreen(Screen[None]):
         self.query_one(TopLine).show(snapshot)
         self.query_one(ModelList).show(snapshot)
         self.query_one(GpuPanel).show(snapshot.gpus)
+        self._fit_overview(snapshot)
         self._tell_ended(snapshot)
         self._refresh_pane()
         if before != self.selected:
@@ -83,6 +85,16 @@ class MainScreen(Screen[None]):
     def _tick(self) -> None:
         self.query_one(ModelList).tick()
         self.query_one(TopLine).tick()
+
+    def _fit_overview(self, snapshot: Snapshot) -> None:
+        """As high as what it lists, within bounds; what is left belongs to the pane. Stacked, the style decides."""
+        overview = self.query_one("#overview")
+        if not self.has_class("-wide") or self.has_class("-low"):
+            overview.styles.clear_rule("height")
+            return
+        gpus = len(snapshot.gpus.gpus) if snapshot.gpus else 0
+        rows = max(len(snapshot.models) + len(snapshot.problems), gpus, HOST_ROWS) + 2
+        overview.styles.height = min(rows, max(HOST_ROWS + 2, self.size.height * 2 // 5))
 
     def _tell_ended(self, snapshot: Snapshot) -> None:
         if snapshot.loading:

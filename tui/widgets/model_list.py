@@ -138,7 +138,7 @@ class ModelList(ScrollView, can_focus=True):
         elif model.state is State.FAILED:
             right = model.detail
         elif model.state is State.ABSENT:
-            right = model.stack
+            right = model.summary or model.stack
         return model.state.value, look.symbol, model.name, look.word, right
 
     def render_line(self, y: int) -> Strip:
