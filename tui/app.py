@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 if "SSH_CONNECTION" in os.environ:
     # Read by Textual when it is imported: movement costs bytes on a slow line.
@@ -23,6 +24,10 @@ from tui.themes import DARK, PLAIN, THEMES
 
 if TYPE_CHECKING:
     from engine.settings import Settings
+
+
+TERMINAL_LOST = 128 + signal.SIGHUP
+TEXTUAL_WRITER = "textual-output"
 
 
 class Console(App[None]):
@@ -58,9 +63,13 @@ class Console(App[None]):
         return self._main
 
     def on_mount(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+        self.app_resume_signal.subscribe(self, self._draw_all)
         self.call_after_refresh(self._open_engine)
+
+    def _draw_all(self, _: App[object]) -> None:
+        """After a suspension nothing of the console is left in the terminal."""
+        self.screen.refresh(layout=True)
 
     @work(thread=True)
     def _open_engine(self) -> None:
@@ -78,6 +87,11 @@ class Console(App[None]):
     def on_console_snapshot_arrived(self, message: SnapshotArrived) -> None:
         self._main.take(message.snapshot)
 
+    def leave_lost_terminal(self) -> NoReturn:
+        """Ends at once: with nothing to write to, Textual would wait for its writer for ever."""
+        self.close_engine()
+        os._exit(TERMINAL_LOST)
+
     def close_engine(self) -> None:
         """After the console has left the terminal."""
         if self._engine:
@@ -93,6 +107,16 @@ def run(settings: "Settings") -> int:
         return Engine(settings)
 
     app = Console(make_engine)
+    usual_hook = threading.excepthook
+
+    def thread_failed(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread and failure.thread.name == TEXTUAL_WRITER and isinstance(failure.exc_value, OSError):
+            app.leave_lost_terminal()
+        usual_hook(failure)
+
+    # A plain handler also runs while the event loop waits for a terminal that is gone.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: app.leave_lost_terminal())
+    threading.excepthook = thread_failed
     try:
         app.run()
     finally:
