@@ -3,10 +3,13 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +55,24 @@ class Commands:
             assert time.monotonic() < deadline, f"not within {limit_s:g} s"
             time.sleep(0.1)
 
-    def begin(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    @contextmanager
+    def begin(self, *words: str) -> "Iterator[subprocess.Popen[str]]":
+        """Runs until the end of the block at the latest."""
+        process = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A job in the background of a script ignores Ctrl+C, and so would what it starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def model(self, name: str) -> Any:
         """What `status NAME` says of it."""
