@@ -21,11 +21,12 @@ needs_demo = pytest.mark.skipif(importlib.util.find_spec("pytriton") is None, re
 
 
 class Commands:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, docker: bool = False) -> None:
         self.folder = folder
-        # Whatever runs on the machine's own Docker Engine is none of a test's business.
-        no_docker = f"unix://{folder}/docker.sock"
-        self.env = {**os.environ, "PYTHONPATH": str(ROOT), "DOCKER_HOST": no_docker}
+        self.env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if not docker:
+            # Whatever runs on the machine's own Docker Engine is none of such a test's business.
+            self.env["DOCKER_HOST"] = f"unix://{folder}/docker.sock"
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "tui", *words]
