@@ -63,24 +63,44 @@ def _remove(model: Model | None) -> str:
 
 ACTIONS = (
     ConsoleAction("start", "enter", "start", "Start the selected model", "Model", Action.START, _start),
-    ConsoleAction("stop", "x", "stop", "Stop the selected model", "Model", Action.STOP, _stop),
     ConsoleAction(
-        "restart", "R", "restart", "Stop it and start it again", "Model", Action.RESTART, _restart, footer=False
+        "stop", "x", "stop", "Stop the selected model; it is kept, with its log", "Model", Action.STOP, _stop
     ),
     ConsoleAction(
-        "remove", "d", "remove", "Remove its deployment and log", "Model", Action.REMOVE, _remove, footer=False
+        "restart", "R", "restart", "Stop the selected model and start it again", "Model", Action.RESTART, _restart
     ),
-    ConsoleAction("pane.logs", "1", "logs", "Its log, live", "Panes", footer=False),
-    ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and charts", "Panes", footer=False),
-    ConsoleAction("pane.playground", "3", "playground", "Send it a prompt and see the timings", "Panes", footer=False),
+    ConsoleAction(
+        "remove", "d", "remove", "Remove the selected model's deployment and log", "Model", Action.REMOVE, _remove
+    ),
+    ConsoleAction("pane.logs", "1", "logs", "The log of the selected model, live", "Panes", footer=False),
+    ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and as charts", "Panes", footer=False),
+    ConsoleAction(
+        "pane.playground",
+        "3",
+        "playground",
+        "Send it prompts, and see how long the answers take",
+        "Panes",
+        footer=False,
+    ),
     ConsoleAction(
         "pane.launch", "4", "launch", "What was done to start or stop it, step by step", "Panes", footer=False
     ),
     ConsoleAction("pane.plan", "5", "plan", "What starting it would do", "Panes", footer=False),
     ConsoleAction("zoom", "z", "zoom", "Give the whole screen to the pane, or take it back", "Panes"),
-    ConsoleAction("next_area", "tab", "next area", "Move between the list and the pane", "Panes", footer=False),
-    ConsoleAction("leave", "escape", "back", "Back to the list of models", "Panes", footer=False),
-    ConsoleAction("help", "question_mark", "help", "All keys", "Console"),
+    ConsoleAction(
+        "next_area", "tab", "next area", "From the list into the pane, through it, and back", "Panes", footer=False
+    ),
+    ConsoleAction("previous_area", "shift+tab", "previous area", "The same the other way round", "Panes", footer=False),
+    ConsoleAction("leave", "escape", "list", "Back to the list of models; closes messages, too", "Panes"),
+    ConsoleAction("help", "question_mark", "help", "All keys, and what the states mean", "Console"),
     ConsoleAction("palette", "ctrl+p", "palette", "Find a command by typing", "Console", footer=False),
+    ConsoleAction(
+        "suspend",
+        "ctrl+z",
+        "suspend",
+        "Back to the shell for a while; fg brings the console back",
+        "Console",
+        footer=False,
+    ),
     ConsoleAction("quit", "q", "quit", "Leave the console; what runs goes on running", "Console"),
 )

@@ -7,10 +7,13 @@ from textual.types import IgnoreReturnCallbackType
 
 from tui.actions import ACTIONS
 
+KEYS_ONLY = ("palette", "suspend", "next_area", "previous_area", "leave")
+
 
 class ConsoleCommands(Provider):
     async def discover(self) -> Hits:
-        for title, help_text, run in self._commands():
+        """What can be done with the selected model comes first; the others are found by their names."""
+        for title, help_text, run in self._commands(selected_only=True):
             yield DiscoveryHit(title, run, help=help_text)
 
     async def search(self, query: str) -> Hits:
@@ -20,17 +23,20 @@ class ConsoleCommands(Provider):
             if score > 0:
                 yield Hit(score, matcher.highlight(title), run, help=help_text)
 
-    def _commands(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
+    def _commands(self, *, selected_only: bool = False) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
         from tui.screens.main import MainScreen
 
         screen = self.screen
         if not isinstance(screen, MainScreen):
             return
-        for action in ACTIONS:
-            if action.change is None and action.id != "palette":
-                yield f"{action.label}", action.help, screen.runner(action)
         for model in screen.snapshot.models if screen.snapshot else ():
-            yield f"go to {model.name}", model.summary or model.stack, screen.goto(model.name)
+            if selected_only and model != screen.selected:
+                continue
             for action in ACTIONS:
                 if action.change and not action.refusal(model):
                     yield f"{action.label} {model.name}", action.help, screen.runner(action, model.name)
+            if not selected_only:
+                yield f"go to {model.name}", model.summary or model.stack, screen.goto(model.name)
+        for action in ACTIONS:
+            if action.change is None and action.id not in KEYS_ONLY:
+                yield action.label, action.help, screen.runner(action)

@@ -48,6 +48,11 @@ PLAIN = Theme(
     panel="#303030",
     boost="#303030",
     dark=True,
-    variables={"border": "#909090", "border-blurred": "#606060", "text-muted": "#c0c0c0"},
+    variables={
+        "border": "#909090",
+        "border-blurred": "#606060",
+        "text-muted": "#c0c0c0",
+        "block-cursor-text-style": "bold reverse",
+    },
 )
 THEMES = (DARK, LIGHT, PLAIN)

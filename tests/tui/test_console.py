@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from textual.binding import Binding
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -13,6 +14,7 @@ from engine.snapshot import OperationStatus, Outcome, ProfileProblem, RuntimeSta
 from tests.tui.fake_api import INVALID, NOW, FakeApi, model, snapshot
 from tui import format as write
 from tui.app import Console
+from tui.panes import PANES
 from tui.screens.confirm import Confirm
 from tui.screens.help import Help
 from tui.screens.main import MainScreen
@@ -112,15 +114,77 @@ async def test_a_plan_that_cannot_be_made_says_why_and_cannot_be_confirmed(api: 
 
 
 async def test_what_cannot_be_done_is_refused_with_a_sentence(api: FakeApi) -> None:
-    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         screen = await opened(pilot)
         assert screen.check_action("start", ()) is None
         assert screen.check_action("stop", ()) is True
         await pilot.press("j")
         assert screen.check_action("stop", ()) is None
         await pilot.press("x")
-        await pilot.pause()
+        await shown(pilot, "mixtral is not running.")
         assert not isinstance(pilot.app.screen, Confirm)
+        await pilot.press("escape")
+        await until(pilot, lambda: "mixtral is not running." not in screen_text(pilot))
+
+
+async def test_tab_goes_round_the_list_and_what_takes_keys_in_the_pane(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+
+        def focused() -> str:
+            return getattr(screen.focused, "id", None) or type(screen.focused).__name__
+
+        await pilot.press("3")
+        await until(pilot, lambda: focused() == "prompt")
+        visited = []
+        for _ in range(5):
+            await pilot.press("tab")
+            visited.append(focused())
+        assert visited == ["max-tokens", "temperature", "served-model", "answer", "models"]
+        await pilot.press("shift+tab", "escape")
+        assert focused() == "models"
+        await pilot.press("1", "tab")
+        assert focused() == "models"
+        assert not screen.query_one("#logs-search").display
+
+
+async def test_the_mouse_picks_rows_tabs_and_keys(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        models = screen.query_one("#models").region
+        await pilot.click(offset=(models.x + 6, models.y + 2))
+        assert screen.selected == MODELS[1]
+        tabs = screen.query_one("#tabs").region
+        await pilot.click(offset=(tabs.x + 12, tabs.y))
+        await shown(pilot, "Its metrics show here while it runs")
+        keys = next(line for line in screen_text(pilot).splitlines() if "? help" in line)
+        await pilot.click(offset=(keys.index("? help"), 39))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)])
+async def test_the_last_line_names_the_keys_of_the_focused_area(api: FakeApi, size: tuple[int, int]) -> None:
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        await shown(pilot, " x stop ")
+        assert "enter start" not in screen_text(pilot)  # it runs
+        await pilot.press("j")
+        await shown(pilot, " enter start ")
+        await pilot.press("1")
+        await shown(pilot, " f follow ")
+        await shown(pilot, " escape list  ? help  q quit ")
+        await pilot.press("3")
+        await shown(pilot, " enter send ")
+        await shown(pilot, " escape list ")
+
+
+async def test_another_size_is_laid_out_at_once(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        for size in ((80, 24), (60, 20), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await shown(pilot, "GPUs ─")
+            await shown(pilot, "1 Logs")
 
 
 @pytest.mark.parametrize(
@@ -202,14 +266,30 @@ async def test_an_invalid_profile_is_a_row_with_its_sentence(api: FakeApi) -> No
         await shown(pilot, "▲ bad.yaml")
         await pilot.press("G")
         await shown(pilot, "profiles/bad.yaml:3: Unknown key `modle`; did you mean `model`?")
+        assert "No model selected" not in screen_text(pilot)
+        api.show(replace(snapshot(*MODELS, model("zephyr", State.ABSENT)), problems=(problem,)))
+        await shown(pilot, "zephyr")
+        assert "profiles/bad.yaml:3" in screen_text(pilot)  # the cursor stays on it when rows come
+        await pilot.press("k", "k")
+        await shown(pilot, "Not started yet")
 
 
-async def test_help_names_every_action(api: FakeApi) -> None:
-    async with Console(lambda: api).run_test(size=(120, 60)) as pilot:
+async def test_help_explains_every_key_of_every_pane(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 150)) as pilot:
         await opened(pilot)
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, Help))
         await shown(pilot, "Stop the selected model")
+        text = screen_text(pilot)
+        for title in ("List of models", "Logs", "Metrics", "Playground", "Launch", "Plan", "Questions", "States"):
+            assert title in text
+        for pane in PANES.values():
+            for part in (kind := pane.load(), *kind.PARTS):
+                for binding in part.BINDINGS:
+                    assert isinstance(binding, Binding)
+                    assert binding.tooltip, binding
+                    assert binding.tooltip in text
+                    assert binding.tooltip.lower() != binding.description == binding.description.lower()
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
 

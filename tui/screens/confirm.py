@@ -31,16 +31,18 @@ class Confirm(ModalScreen[Confirmed | None]):
     """Ends with what was confirmed, or with None."""
 
     BINDINGS = [
-        Binding("y", "yes", "yes", id="confirm.yes"),
-        Binding("n,escape", "no", "no", id="confirm.no"),
-        Binding("r", "other_runtime", "other runtime", id="confirm.runtime"),
-        Binding("left,right", "app.focus_next", "other button", show=False),
-        Binding("down,j", "scroll(1)", "down", show=False),
-        Binding("up,k", "scroll(-1)", "up", show=False),
+        Binding("y", "yes", "yes", id="confirm.yes", tooltip="Do it"),
+        Binding("n,escape", "no", "no", id="confirm.no", tooltip="Leave all as it is"),
+        Binding("r", "other_runtime", "other runtime", id="confirm.runtime", tooltip="Plan it for the other runtime"),
+        Binding("left,right", "app.focus_next", "other button", show=False, tooltip="Go to the other button"),
+        Binding("down,j", "scroll(1)", "down", show=False, tooltip="Scroll the plan down by a line"),
+        Binding("up,k", "scroll(-1)", "up", show=False, tooltip="Scroll the plan up by a line"),
+        Binding("pagedown,space", "scroll(10)", "page down", show=False, tooltip="Scroll the plan down"),
+        Binding("pageup", "scroll(-10)", "page up", show=False, tooltip="Scroll the plan up"),
     ]
 
     def __init__(self, api: EngineApi, action: Action, model: Model) -> None:
-        super().__init__(classes="-plan" if action is Action.START else "")
+        super().__init__()
         self._api = api
         self._change = action
         self._model = model
@@ -112,7 +114,7 @@ class Confirm(ModalScreen[Confirmed | None]):
         yes.disabled = not possible
         (yes if possible else self.query_one("#no", Button)).focus()
         others = [name for name in self._runtimes if name != self._runtime]
-        self.query_one("#confirm-hint", Static).update(f"r: on {others[0]} instead" if others else "")
+        self.query_one("#confirm-hint", Static).update(f"r  on {others[0]} instead" if others else "")
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

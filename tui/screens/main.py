@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
 from textual.types import IgnoreReturnCallbackType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.api import EngineApi
 from engine.deployment import State
@@ -16,6 +16,7 @@ from tui import format as write
 from tui.actions import ACTIONS, ConsoleAction
 from tui.panes import PANES
 from tui.widgets.gpu_panel import GpuPanel
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.model_list import ModelList
 from tui.widgets.pane import Pane
 from tui.widgets.state import LOOKS
@@ -25,9 +26,12 @@ from tui.widgets.top_line import TopLine
 if TYPE_CHECKING:
     from tui.screens.confirm import Confirmed
 
-NOTICE_S = 4.0
-FAILURE_NOTICE_S = 12.0
-HOST_ROWS = 5
+NOTICE_S = 3.0
+FAILURE_NOTICE_S = 8.0
+HOST_ROWS = 4
+STACKED_ROWS = 3
+LEAST_STACKED = 19
+"""Lines of a terminal in which stacked areas have the least that is of use"""
 
 
 class MainScreen(Screen[None]):
@@ -40,6 +44,9 @@ class MainScreen(Screen[None]):
         self._api: EngineApi | None = None
         self.snapshot: Snapshot | None = None
         self._pane_key = "logs"
+        self._panes: dict[str, Pane] = {}
+        """Those that were looked at"""
+        self._heights: dict[str, int] = {}
         self._told: set[str] | None = None
         """Operations whose end has been told; None until the first snapshot, whose ends are old news"""
 
@@ -50,11 +57,11 @@ class MainScreen(Screen[None]):
             models.border_title = "Models"
             yield models
             yield GpuPanel(id="gpus")
-        yield TabBar(tuple((key, title) for key, (title, _) in PANES.items()), id="tabs")
+        yield TabBar(tuple((key, pane.title) for key, pane in PANES.items()), id="tabs")
         yield Static(id="notice", markup=False)
         with Container(id="detail"):
             yield Static(id="problem", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
@@ -87,14 +94,29 @@ class MainScreen(Screen[None]):
         self.query_one(TopLine).tick()
 
     def _fit_overview(self, snapshot: Snapshot) -> None:
-        """As high as what it lists, within bounds; what is left belongs to the pane. Stacked, the style decides."""
-        overview = self.query_one("#overview")
-        if not self.has_class("-wide") or self.has_class("-low"):
-            overview.styles.clear_rule("height")
-            return
+        """As high as what it lists, within bounds; what is left is the pane's. Laid out anew only when that changes."""
+        listed = max(1, len(snapshot.models) + len(snapshot.problems))
         gpus = len(snapshot.gpus.gpus) if snapshot.gpus else 0
-        rows = max(len(snapshot.models) + len(snapshot.problems), gpus, HOST_ROWS) + 2
-        overview.styles.height = min(rows, max(HOST_ROWS + 2, self.size.height * 2 // 5))
+        half = (gpus + 1) // 2  # the panel has two columns when it must
+        heights: dict[str, int] = {}
+        if self.has_class("-low") or self.has_class("-cramped"):
+            pass  # the styles decide
+        elif self.has_class("-wide"):
+            most = max(HOST_ROWS, self.size.height * 2 // 5 - 2)
+            heights["overview"] = min(max(listed, gpus if gpus <= most else half, HOST_ROWS), most) + 2
+        else:
+            spare = max(0, self.size.height - LEAST_STACKED)
+            heights["gpus"] = min(max(half, HOST_ROWS - 1), 1 + spare * 3 // 5) + 2
+            heights["models"] = min(max(listed, STACKED_ROWS), STACKED_ROWS + spare // 5) + 2
+        if heights != self._heights:
+            self._heights = heights
+            for name in ("overview", "models", "gpus"):
+                area = self.query_one(f"#{name}")
+                if name in heights:
+                    area.styles.height = heights[name]
+                else:
+                    area.styles.clear_rule("height")
+                    area.refresh(layout=True)
 
     def _tell_ended(self, snapshot: Snapshot) -> None:
         if snapshot.loading:
@@ -114,19 +136,16 @@ class MainScreen(Screen[None]):
 
     @property
     def _pane(self) -> Pane | None:
-        found = self.query(f"#pane-{self._pane_key}")
-        return found.first(Pane) if found else None
+        return self._panes.get(self._pane_key)
 
     async def _show_pane(self, key: str) -> None:
         """Panes are made when they are first looked at."""
         self._pane_key = key
         if not self._api:
             return
-        detail = self.query_one("#detail", Container)
-        if not self.query(f"#pane-{key}"):
-            await detail.mount(PANES[key][1](self._api, f"pane-{key}"))
-        for pane in detail.query_children(Pane):
-            pane.display = pane.id == f"pane-{key}"
+        if key not in self._panes:
+            self._panes[key] = PANES[key].load()(self._api, id=f"pane-{key}")
+            await self.query_one("#detail", Container).mount(self._panes[key])
         self._refresh_pane()
         self.refresh_bindings()
 
@@ -134,25 +153,27 @@ class MainScreen(Screen[None]):
         model = self.selected
         problem = self.query_one(ModelList).selected_problem
         subject = model.name if model else "invalid profile" if problem else ""
-        self.query_one(TabBar).show(self._pane_key, subject)
-        self.set_class(problem is not None, "-problem")
-        if problem:
-            self.query_one("#problem", Static).update(f"▲ {problem}")
-        pane = self._pane
-        if pane and self.snapshot:
-            self._show_notice(_notice(model, self.snapshot))
-            pane.show_model(model, self.snapshot)
-
-    def _show_notice(self, text: str) -> None:
-        notice = self.query_one("#notice", Static)
-        if notice.content != text:
-            notice.update(text)
-            notice.display = bool(text)
+        detail = model.detail if model and model.state is State.STARTING else ""
+        self.query_one(TabBar).show(self._pane_key, subject, detail)
+        self.query_one("#problem", Static).display = problem is not None
+        _write(self.query_one("#problem", Static), f"▲ {problem}" if problem else "")
+        for key, pane in self._panes.items():
+            pane.display = key == self._pane_key and not problem
+        if self.snapshot:
+            notice = "" if problem else _notice(model, self.snapshot)
+            _write(self.query_one("#notice", Static), notice)
+            self.query_one("#notice", Static).display = bool(notice)
+            if self._pane:
+                self._pane.show_model(model, self.snapshot)
 
     @on(ModelList.Selected)
     def _selected(self) -> None:
         self._refresh_pane()
         self.refresh_bindings()
+
+    def on_resize(self) -> None:
+        if self.snapshot:
+            self.call_after_refresh(self._fit_overview, self.snapshot)
 
     @on(ModelList.Chosen)
     async def _chosen(self) -> None:
@@ -165,11 +186,24 @@ class MainScreen(Screen[None]):
     # -- actions ------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What cannot be done now is greyed."""
+        """What cannot be done now is not offered."""
+        if not self.is_mounted:
+            return False
+        if action == "leave":
+            return self.has_class("-zoomed") or not self.query_one(ModelList).has_focus
         known = next((known for known in ACTIONS if known.id == action), None)
         if known and known.refusal(self.selected):
             return None
         return True
+
+    def on_key(self, event: events.Key) -> None:
+        """A key for something that cannot be done now is answered with the reason."""
+        if event.key == "escape":
+            self.app.clear_notifications()
+        action = next((action for action in ACTIONS if action.change and action.keys == event.key), None)
+        active = self.active_bindings.get(event.key) if action else None
+        if action and active and active.node is self and not active.enabled:
+            self.notify(action.refusal(self.selected), severity="warning", timeout=NOTICE_S, markup=False)
 
     def runner(self, action: ConsoleAction, name: str | None = None) -> IgnoreReturnCallbackType:
         """For the command palette."""
@@ -229,10 +263,19 @@ class MainScreen(Screen[None]):
             self.query_one(ModelList).focus()
 
     def action_next_area(self) -> None:
-        if self.query_one(ModelList).has_focus:
-            self._focus_pane()
-        else:
-            self.action_leave()
+        self._go_round(1)
+
+    def action_previous_area(self) -> None:
+        self._go_round(-1)
+
+    def _go_round(self, step: int) -> None:
+        """The list and what takes keys in the pane, in turn; of a zoomed pane only what it holds."""
+        in_pane = self._pane.stops if self._pane else []
+        all_stops = (self.query_one(ModelList), *in_pane, self.query_one(GpuPanel))
+        stops = [stop for stop in all_stops if stop in self.focus_chain]
+        if stops:
+            at = stops.index(self.focused) if self.focused in stops else -1
+            stops[(at + step) % len(stops)].focus()
 
     def action_leave(self) -> None:
         self.remove_class("-zoomed")
@@ -241,14 +284,10 @@ class MainScreen(Screen[None]):
     def action_help(self) -> None:
         from tui.screens.help import Help
 
-        pane = self._pane
-        areas = [("List of models", ModelList.BINDINGS)]
-        if pane:
-            areas += [(PANES[self._pane_key][0], type(pane).BINDINGS)]
-            areas += [
-                (PANES[self._pane_key][0], type(child).BINDINGS) for child in pane.query("*") if _has_own_keys(child)
-            ]
-        self.app.push_screen(Help(areas))
+        self.app.push_screen(Help(self._pane_key))
+
+    def action_suspend(self) -> None:
+        self.app.action_suspend_process()
 
     def action_quit(self) -> None:
         self.app.exit()
@@ -260,11 +299,13 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
     if model and runtime and not runtime.reachable:
         shown = f" What is shown of {model.name} is from {write.clock(runtime.since)}." if model.deployment else ""
         return f"▲ {runtime.detail}{shown}"
-    if model and model.detail and model.state in (State.FAILED, State.UNREACHABLE, State.STARTING):
+    if model and model.detail and model.state in (State.FAILED, State.UNREACHABLE):
         look = LOOKS[model.state]
-        return f"{look.symbol} {model.name} is {look.word}: {model.detail}."
+        verb = "has" if model.state is State.FAILED else "is"
+        return f"{look.symbol} {model.name} {verb} {look.word}: {model.detail}."
     return f"▲ {snapshot.trouble}" if snapshot.trouble else ""
 
 
-def _has_own_keys(widget: object) -> bool:
-    return type(widget).__module__.startswith("tui.") and bool(getattr(type(widget), "BINDINGS", None))
+def _write(widget: Static, text: str) -> None:
+    if widget.content != text:
+        widget.update(text)

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from rich.cells import cell_len, set_cell_size
+
 UNKNOWN = "–"
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -38,6 +40,13 @@ def bar(fraction: float, width: int, *, plain: bool = False) -> str:
         return ("#" * round(eighths / 8)).ljust(width)
     full, part = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(width)
+
+
+def cut(text: str, width: int) -> str:
+    """Exactly `width` cells: filled up, or cut with a sign that it is."""
+    if cell_len(text) > width > 0:
+        return set_cell_size(f"{set_cell_size(text, width - 1).rstrip()}…", width)
+    return set_cell_size(text, width)
 
 
 def gib(size: int | None, decimals: int = 1) -> str:

@@ -20,7 +20,7 @@ BUSY_PERCENT = 100.0
 SPARK_WIDTH = 8
 BAR_WIDTH = 8
 WIDE_BAR_WIDTH, WIDE_FROM = 12, 64
-NARROWEST_LINE = 28
+NARROWEST_LINE = 25
 BETWEEN_COLUMNS = 3
 
 
@@ -35,7 +35,8 @@ Line = tuple[Piece, ...]
 
 
 class GpuPanel(ScrollView, can_focus=False):
-    """Shows a `GpuReading`. Only cells whose text or look changed are painted again."""
+    """Shows a `GpuReading`. Only cells whose text or look changed are painted again. Takes the keys only when there is
+    something to scroll to."""
 
     COMPONENT_CLASSES = {
         "gpu-panel--text",
@@ -90,6 +91,10 @@ class GpuPanel(ScrollView, can_focus=False):
     def _update(self) -> None:
         size = self.scrollable_content_region.size
         lines = draw(self._reading, size.width, size.height, plain=self._plain)
+        hidden = max(0, len(lines) - size.height)
+        if self.can_focus != bool(hidden):
+            self.can_focus = bool(hidden)
+            self.border_subtitle = "more below" if hidden else ""
         if len(lines) != len(self._lines):
             self._lines = lines
             self.virtual_size = Size(size.width, len(lines))
@@ -206,7 +211,7 @@ def _host_lines(host: HostLoad, width: int, *, plain: bool) -> list[Line]:
             Piece("CPU    ", "dim"),
             Piece(f"{host.cpu:>4.0f} %"),
             Piece(f" {sparkline(host.history, graph, BUSY_PERCENT, plain=plain)}", "spark"),
-            Piece(f"  {host.cores} cores", "dim"),
+            Piece(f"  {host.cores} cores, load {host.load_1m:.2f}", "dim"),
         ),
         (
             Piece("Memory ", "dim"),
@@ -214,7 +219,6 @@ def _host_lines(host: HostLoad, width: int, *, plain: bool) -> list[Line]:
             Piece(f" {bar(share, graph, plain=plain)}", "bar"),
             Piece(f"  {gib(host.memory_used)} / {gib(host.memory_total, 0)} GiB"),
         ),
-        (Piece("Load   ", "dim"), Piece(f"{host.load_1m:>6.2f}"), Piece(" over 1 min", "dim")),
     ]
     return [_fitted(line, width) for line in lines]
 

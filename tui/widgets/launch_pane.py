@@ -1,12 +1,14 @@
 """The pane `Launch`: the operations on the selected model, step by step, and the facts of its deployment."""
 
+import textwrap
+
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, Step
 from tui import format as write
+from tui.widgets.page import Page
 from tui.widgets.pane import Pane
 
 SYMBOLS = {
@@ -18,17 +20,19 @@ SYMBOLS = {
     Outcome.INTERRUPTED: "?",
 }
 EARLIER = 5
+STEP_INDENT = 31
+FACT_INDENT = 11
 
 
 class LaunchPane(Pane):
-    DEFAULT_CSS = "LaunchPane { & > VerticalScroll { padding: 0 1; } }"
+    PARTS = (Page,)
 
     _text: str = ""
     _model: Model | None = None
     _snapshot: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll():
+        with Page():
             yield Static(id="launch-text", markup=False)
 
     def on_mount(self) -> None:
@@ -76,9 +80,9 @@ class LaunchPane(Pane):
 
     def _add_step(self, text: Text, step: Step) -> None:
         text.append(f"  {SYMBOLS[step.outcome]} {step.title:<18}", style="" if step.outcome else "dim")
-        if step.began_at:
-            text.append(f"{write.duration((step.ended_at or write.now()) - step.began_at):>7}  ")
-        text.append(f"{step.detail}\n", style="dim")
+        took = write.duration((step.ended_at or write.now()) - step.began_at) if step.began_at else ""
+        text.append(f"{took:>7}  ")
+        text.append(f"{self._hung(step.detail, STEP_INDENT)}\n", style="dim")
 
     def _add_facts(self, text: Text, model: Model) -> None:
         deployment = model.deployment
@@ -94,5 +98,10 @@ class LaunchPane(Pane):
         }
         for title, value in facts.items():
             text.append(f"{title:<11}", style="dim")
-            text.append(f"{value}\n")
+            text.append(f"{self._hung(value, FACT_INDENT)}\n")
         text.append("\n")
+
+    def _hung(self, text: str, indent: int) -> str:
+        """Wrapped, with the lines below the first as far in as it begins."""
+        lines = textwrap.wrap(text, max(20, self.size.width - indent - 4), break_on_hyphens=False)
+        return f"\n{' ' * indent}".join(lines)

@@ -53,12 +53,12 @@ class LogView(Widget, can_focus=True):
         "logview--selected",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "rows(-1)", "Up", show=False, id="log.up"),
-        Binding("down,j", "rows(1)", "Down", show=False, id="log.down"),
-        Binding("pageup,b", "pages(-1)", "Page up", show=False, id="log.page_up"),
-        Binding("pagedown", "pages(1)", "Page down", show=False, id="log.page_down"),
-        Binding("left", "sideways(-1)", "Left", show=False, id="log.left"),
-        Binding("right", "sideways(1)", "Right", show=False, id="log.right"),
+        Binding("up,k", "rows(-1)", "up", show=False, id="log.up", tooltip="Scroll up by a line"),
+        Binding("down,j", "rows(1)", "down", show=False, id="log.down", tooltip="Scroll down by a line"),
+        Binding("pageup,b", "pages(-1)", "page up", show=False, id="log.page_up", tooltip="Scroll up by a page"),
+        Binding("pagedown", "pages(1)", "page down", show=False, id="log.page_down", tooltip="Scroll down by a page"),
+        Binding("left", "sideways(-1)", "left", show=False, id="log.left", tooltip="See what is further left"),
+        Binding("right", "sideways(1)", "right", show=False, id="log.right", tooltip="See what is further right"),
     ]
     ALLOW_SELECT = False
 

@@ -4,7 +4,6 @@ import re
 import time
 from typing import ClassVar
 
-from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -36,18 +35,19 @@ class LogsPane(Pane):
     LogsPane > #logs-search { height: 1; border: none; padding: 0; display: none; }
     """
     FOCUS = "LogView"
+    PARTS = (LogView,)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "follow", "Follow", id="logs.follow"),
-        Binding("space", "pause", "Pause", id="logs.pause"),
-        Binding("w", "wrap", "Wrap", id="logs.wrap"),
-        Binding("t", "timestamps", "Times", id="logs.timestamps"),
-        Binding("slash", "search", "Search", key_display="/", id="logs.search"),
-        Binding("n", "find(1)", "Next", id="logs.next"),
-        Binding("N", "find(-1)", "Previous", id="logs.previous"),
-        Binding("g,home", "top", "Top", id="logs.top"),
-        Binding("G,end", "end", "End", id="logs.end"),
-        Binding("y", "copy", "Copy", id="logs.copy"),
-        Binding("escape", "end_search", "End search", show=False, id="logs.end_search"),
+        Binding("f", "follow", "follow", id="logs.follow", tooltip="Follow the end of the log, or stay at this place"),
+        Binding("slash", "search", "search", id="logs.search", tooltip="Search for a regular expression"),
+        Binding("n", "find(1)", "next", id="logs.next", tooltip="Go to the next match below"),
+        Binding("N", "find(-1)", "previous", id="logs.previous", tooltip="Go to the next match above"),
+        Binding("space", "pause", "pause", id="logs.pause", tooltip="Hold what is shown while more arrives, or go on"),
+        Binding("w", "wrap", "wrap", id="logs.wrap", tooltip="Wrap long lines, or cut them"),
+        Binding("t", "timestamps", "times", id="logs.timestamps", tooltip="Show the time of each line, or hide it"),
+        Binding("g,home", "top", "top", show=False, id="logs.top", tooltip="Go to the oldest line"),
+        Binding("G,end", "end", "end", show=False, id="logs.end", tooltip="Go to the newest line and follow"),
+        Binding("y", "copy", "copy", id="logs.copy", tooltip="Copy the selected line, or all that are on the screen"),
+        Binding("escape", "end_search", "end search", id="logs.end_search", tooltip="End the search"),
     ]
 
     class FeedChanged(Message):
@@ -148,7 +148,7 @@ class LogsPane(Pane):
         elif view.follow:
             parts.append("follow")
         else:
-            parts.append(f"follow off · {_lines(view.behind)} below")
+            parts.append(f"follow off · {_lines(view.behind)} below" if view.behind else "follow off")
         parts += [word for word, on in (("wrap", view.wrap), ("times", view.timestamps)) if on]
         return parts
 
@@ -199,7 +199,13 @@ class LogsPane(Pane):
             self.notify(f"Copied {_lines(len(lines))}.", timeout=2)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return action != "find" or (self._ready and self.view.found is not None)
+        if action == "find":
+            return self._ready and self.view.found is not None
+        if action == "search":
+            return self._ready and not self.query_one(Input).has_focus
+        if action == "end_search":
+            return self._ready and (self.view.found is not None or self.query_one(Input).display)
+        return True
 
     # Searching
 
@@ -207,12 +213,10 @@ class LogsPane(Pane):
         search = self.query_one(Input)
         search.display = True
         search.focus()
+        self.refresh_bindings()
 
     def action_end_search(self) -> None:
-        search = self.query_one(Input)
-        if not search.display and not self.view.found:
-            raise SkipAction
-        search.value = ""
+        self.query_one(Input).value = ""
         self._leave_search()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -234,6 +238,7 @@ class LogsPane(Pane):
     def _leave_search(self) -> None:
         self.view.focus()
         self.query_one(Input).display = False
+        self.refresh_bindings()
 
 
 def _lines(count: int) -> str:

@@ -24,6 +24,8 @@ CHART_COLUMNS, CHART_ROWS = 44, 8
 """The smallest space in which one more chart is worth it"""
 SPARK_WIDTH = 8
 SPARKS_FROM_COLUMNS = 100
+VALUE_WIDTH = 12
+LEAST_CHART_WIDTH = 30
 PINNED_AT_FIRST = ("generation", "ttft_p50", "running", "kv_cache", "requests", "request_time", "queue_time", "pending")
 PIN = "▪"
 
@@ -32,13 +34,25 @@ class MetricTable(DataTable[Text]):
     """The list of metrics."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "pin", id="metrics.pin", tooltip="Keep the metric among the charts, or not"),
-        Binding("j", "cursor_down", "down", show=False, id="metrics.down", tooltip="Next metric"),
-        Binding("k", "cursor_up", "up", show=False, id="metrics.up", tooltip="Previous metric"),
+        Binding(
+            "enter",
+            "select_cursor",
+            "pin",
+            id="metrics.pin",
+            tooltip="Keep the metric among the charts, or not",
+        ),
+        Binding("down,j", "cursor_down", "down", show=False, id="metrics.down", tooltip="Go to the next metric"),
+        Binding("up,k", "cursor_up", "up", show=False, id="metrics.up", tooltip="Go to the previous metric"),
+        Binding("pagedown", "page_down", "page down", show=False, tooltip="Go down by a page"),
+        Binding("pageup", "page_up", "page up", show=False, tooltip="Go up by a page"),
+        Binding("home,g", "scroll_top", "first", show=False, tooltip="Go to the first metric"),
+        Binding("end,G", "scroll_bottom", "last", show=False, tooltip="Go to the last metric"),
     ]
 
 
 class MetricsPane(Pane):
+    FOCUS = "MetricTable"
+    PARTS = (MetricTable,)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "window(-1)", "shorter", id="metrics.shorter", tooltip="Chart a shorter time"),
         Binding("right_square_bracket", "window(1)", "longer", id="metrics.longer", tooltip="Chart a longer time"),
@@ -52,8 +66,8 @@ class MetricsPane(Pane):
         & > #metrics-empty.-failed { color: $text-error; }
         &.-empty > #metrics-empty { display: block; }
         &.-empty > #metrics-body, &.-empty > #metrics-note { display: none; }
-        & MetricTable { width: auto; min-width: 24; max-width: 50%; height: 100%; scrollbar-size-vertical: 1;
-            background: transparent; }
+        & MetricTable { width: auto; min-width: 24; height: 100%; scrollbar-size-vertical: 1; background: transparent; }
+        &.-no-charts { & MetricTable { width: 1fr; } & #metrics-charts { display: none; } }
         & #metrics-charts { layout: grid; grid-gutter: 0 1; width: 1fr; height: 100%; padding: 0 0 0 1; }
         & Chart { display: none; }
     }
@@ -153,13 +167,17 @@ class MetricsPane(Pane):
     def _show_table(self, reading: MetricsReading) -> None:
         """Only cells that changed are touched: each costs a repaint."""
         table = self._table
-        sparks = self.size.width >= SPARKS_FROM_COLUMNS
+        titles = max(len(series.title) for series in reading.series) + 2
+        charts = self.size.width - titles - VALUE_WIDTH - 6 >= LEAST_CHART_WIDTH
+        self.set_class(not charts, "-no-charts")
+        sparks = not charts or self.size.width >= SPARKS_FROM_COLUMNS
+        columns = {"title": titles, "value": VALUE_WIDTH, "spark": SPARK_WIDTH + 1}
         rows = {series.key: self._row(series, sparks=sparks) for series in reading.series}
         cells = {(key, column): text for key, row in rows.items() for column, text in row.items()}
         if cells.keys() != self._cells.keys():
             key = self._highlighted_key
             table.clear(columns=True)
-            for column, width in _COLUMNS.items():
+            for column, width in columns.items():
                 if column != "spark" or sparks:
                     table.add_column("", key=column, width=width)
             for row_key, row in rows.items():
@@ -215,9 +233,6 @@ class MetricsPane(Pane):
         text = reading.message if stale else f"last {minutes} min · {source}"
         if note.content != text:
             note.update(text)
-
-
-_COLUMNS = {"title": 20, "value": 12, "spark": SPARK_WIDTH + 1}
 
 
 def _why_none(model: Model | None) -> str:

@@ -1,6 +1,5 @@
 """The list of models: one row each, with state as symbol and word, and the cursor that all else follows."""
 
-from rich.cells import set_cell_size
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding
@@ -12,6 +11,7 @@ from textual.strip import Strip
 from engine.deployment import State
 from engine.snapshot import Model, ProfileProblem, Snapshot
 from tui import format as write
+from tui.widgets.glyphs import cut
 from tui.widgets.state import LOOKS
 
 TICKING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
@@ -32,12 +32,12 @@ class ModelList(ScrollView, can_focus=True):
         """Enter or a double click."""
 
     BINDINGS = [
-        Binding("down,j", "move(1)", "down", show=False, id="list.down"),
-        Binding("up,k", "move(-1)", "up", show=False, id="list.up"),
-        Binding("pagedown", "page(1)", "page down", show=False, id="list.page_down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="list.page_up"),
-        Binding("home,g", "move(-100000)", "first", show=False, id="list.first"),
-        Binding("end,G", "move(100000)", "last", show=False, id="list.last"),
+        Binding("down,j", "move(1)", "down", show=False, id="list.down", tooltip="Go to the next model"),
+        Binding("up,k", "move(-1)", "up", show=False, id="list.up", tooltip="Go to the previous model"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="list.page_down", tooltip="Go down by a page"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="list.page_up", tooltip="Go up by a page"),
+        Binding("home,g", "move(-100000)", "first", show=False, id="list.first", tooltip="Go to the first model"),
+        Binding("end,G", "move(100000)", "last", show=False, id="list.last", tooltip="Go to the last model"),
     ]
     COMPONENT_CLASSES = {f"models--{state.value}" for state in State} | {
         "models--name",
@@ -81,11 +81,15 @@ class ModelList(ScrollView, can_focus=True):
 
     def show(self, snapshot: Snapshot) -> None:
         before = self.selected.name if self.selected else None
+        problem = self.selected_problem
         self._models, self._problems = snapshot.models, snapshot.problems
         self._loading = snapshot.loading and not snapshot.models
         names = [model.name for model in self._models]
         if before in names:
             self._cursor = names.index(before)
+        elif problem:
+            paths = [known.path for known in self._problems]
+            self._cursor = len(names) + paths.index(problem.path) if problem.path in paths else self._cursor
         self._cursor = max(0, min(self._cursor, self._count - 1))
         self.virtual_size = Size(self.size.width, max(1, self._count))
         self.tick()
@@ -108,6 +112,9 @@ class ModelList(ScrollView, can_focus=True):
                 if new != old:
                     self._refresh_row(index)
         self._shown = shown
+        place = f"{self._cursor + 1} of {self._count}" if self._count > self.size.height else ""
+        if place != self.border_subtitle:
+            self.border_subtitle = place
 
     @property
     def _count(self) -> int:
@@ -142,12 +149,13 @@ class ModelList(ScrollView, can_focus=True):
         return model.state.value, look.symbol, model.name, look.word, right
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         index = y + self.scroll_offset.y
         if index >= self._count:
             return self._blank(y, width)
         state, symbol, name, word, right = (str(cell) for cell in self._cells(index))
-        endpoint = self._models[index].endpoint.removeprefix("http://") if index < len(self._models) else ""
+        model = self._models[index] if index < len(self._models) else None
+        endpoint = model.endpoint.removeprefix("http://") if model and model.state in TICKING else ""
         on_cursor = index == self._cursor
         base = self.rich_style
         if on_cursor:
@@ -159,16 +167,18 @@ class ModelList(ScrollView, can_focus=True):
         parts = [
             (("▌" if on_cursor else " "), state_style if self.has_focus else muted),
             (f"{symbol} ", state_style),
-            (set_cell_size(name, name_width) + " ", base),
-            (set_cell_size(word, 12), state_style),
+            (cut(name, name_width) + " ", base),
+            (cut(word, 12), state_style),
         ]
         used = 1 + 2 + name_width + 1 + 12
         rest = width - used
-        if endpoint and rest >= 8 + 16:
-            parts.append((set_cell_size(right, 8), muted))
-            parts.append((set_cell_size(endpoint, rest - 8), muted))
+        if endpoint and rest < 8 + len(endpoint):
+            endpoint = f":{endpoint.rpartition(':')[2]}"
+        if endpoint and rest >= 8 + len(endpoint):
+            parts.append((cut(right, 8), muted))
+            parts.append((cut(endpoint, rest - 8), muted))
         else:
-            parts.append((set_cell_size(right, max(0, rest)), muted))
+            parts.append((cut(right, max(0, rest)), muted))
         return Strip([Segment(text, style) for text, style in parts]).adjust_cell_length(width, base)
 
     def _blank(self, y: int, width: int) -> Strip:
@@ -197,11 +207,12 @@ class ModelList(ScrollView, can_focus=True):
         self.scroll_to_region(Region(0, index, 1, 1), animate=False, force=True)
         self._refresh_row(old)
         self._refresh_row(index)
+        self.tick()
         self.post_message(self.Selected(self.selected.name if self.selected else None))
 
     def on_click(self, event: events.Click) -> None:
-        index = event.y + self.scroll_offset.y
-        if index < self._count:
+        index = event.get_content_offset_capture(self).y + self.scroll_offset.y
+        if 0 <= index < self._count:
             self._move_to(index)
             if event.chain == 2:
                 self.post_message(self.Chosen())

@@ -13,18 +13,25 @@ class Pane(Widget):
 
     FOCUS: ClassVar[str] = ""
     """Selector of the widget in it that takes the keys; the first that can when it is left out"""
+    PARTS: ClassVar[tuple[type[Widget], ...]] = ()
+    """Widgets in it with keys of their own, for the help"""
 
     def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.api = api
 
+    @property
+    def stops(self) -> list[Widget]:
+        """What can take the keys, in the order of `tab`: first what the pane is used by."""
+        inside = [widget for widget in self.screen.focus_chain if self in widget.ancestors]
+        main = self.query(self.FOCUS).first() if self.FOCUS and self.is_mounted else None
+        start = inside.index(main) if main in inside else 0
+        return inside[start:] + inside[:start]
+
     def take_focus(self) -> None:
         """Gives the keys to what the pane is used by."""
-        inside = self.query(self.FOCUS) if self.FOCUS else self.query("*")
-        for widget in (self, *inside):
-            if widget.focusable:
-                widget.focus()
-                return
+        if self.stops:
+            self.stops[0].focus()
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
         """Called with every snapshot, and when the cursor moves; cheap when nothing that the pane shows has changed.

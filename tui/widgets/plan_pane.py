@@ -5,23 +5,31 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.errors import EngineError
 from engine.snapshot import Model, Snapshot
+from tui.widgets.page import Page
 from tui.widgets.pane import Pane
 from tui.widgets.plan_text import plan_text
 
 
 class PlanPane(Pane):
-    BINDINGS = [Binding("r", "plan_again", "plan again", id="plan.again", tooltip="Compute the plan anew")]
-    DEFAULT_CSS = "PlanPane { & > VerticalScroll { padding: 0 1; } }"
+    BINDINGS = [
+        Binding(
+            "r",
+            "plan_again",
+            "plan again",
+            id="plan.again",
+            tooltip="Plan it again, with what is free now",
+        )
+    ]
+    PARTS = (Page,)
 
     _planned: str | None = None
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll():
+        with Page():
             yield Static(id="plan-text", markup=False)
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:

@@ -19,7 +19,7 @@ from engine.snapshot import Model, Snapshot
 from engine.text import clean
 from tui.widgets.pane import Pane
 from tui.widgets.prompt_editor import PromptEditor
-from tui.widgets.prompt_history import PromptHistory
+from tui.widgets.prompt_history import HistoryList, PromptHistory
 from tui.widgets.prompt_runs import PromptRun, PromptSession
 from tui.widgets.prompt_status import obstacle, status_line
 from tui.widgets.streamed_text import StreamedText
@@ -60,11 +60,18 @@ class PlaygroundPane(Pane):
     }
     """
     FOCUS = "#prompt"
+    PARTS = (PromptEditor, HistoryList, StreamedText)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", id="playground.cancel"),
-        Binding("escape", "leave", "Leave", id="playground.leave", show=False),
-        Binding("ctrl+r", "history", "History", id="playground.history"),
-        Binding("y", "copy", "Copy", id="playground.copy"),
+        Binding("escape", "cancel", "cancel", id="playground.cancel", tooltip="Cancel the prompt under way"),
+        Binding(
+            "escape",
+            "leave_history",
+            "to the prompt",
+            id="playground.leave",
+            tooltip="In the history: back to the prompt",
+        ),
+        Binding("ctrl+r", "history", "history", id="playground.history", tooltip="Earlier prompts and their timings"),
+        Binding("y", "copy", "copy", id="playground.copy", tooltip="Copy the answer"),
     ]
 
     class Arrived(Message):
@@ -130,6 +137,8 @@ class PlaygroundPane(Pane):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "cancel":
             return self._session.running is not None
+        if action == "leave_history":
+            return self.is_mounted and self._history.list.has_focus
         return True
 
     # What the operator asks for
@@ -169,13 +178,13 @@ class PlaygroundPane(Pane):
         self._recall(event.run)
 
     def on_prompt_history_chosen(self) -> None:
-        self._leave_history()
+        self.action_leave_history()
 
     def action_history(self) -> None:
         if not self._session.runs:
             self.notify("No prompt was sent to this deployment yet.", markup=False)
         elif self._history.list.has_focus:
-            self._leave_history()
+            self.action_leave_history()
         else:
             self.add_class("-history")
             self._history.list.focus()
@@ -186,12 +195,6 @@ class PlaygroundPane(Pane):
             run.cancelling = True
             run.cancel()
             self._show_status()
-
-    def action_leave(self) -> None:
-        if self._history.list.has_focus:
-            self._leave_history()
-        else:
-            self.screen.set_focus(None)
 
     def action_copy(self) -> None:
         run = self._session.shown
@@ -268,9 +271,9 @@ class PlaygroundPane(Pane):
     def _recall(self, run: PromptRun) -> None:
         self._editor.text = run.request.prompt
         self._editor.move_cursor(self._editor.document.end)
-        self._leave_history()
+        self.action_leave_history()
 
-    def _leave_history(self) -> None:
+    def action_leave_history(self) -> None:
         self.remove_class("-history")
         self._editor.focus()
 

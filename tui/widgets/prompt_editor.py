@@ -25,8 +25,9 @@ class PromptEditor(TextArea):
     """
     # Both have priority, and act through this widget's own queue: in order with the letters around them, however fast.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", id="playground.send", priority=True),
-        Binding("ctrl+j", "newline", "New line", id="playground.newline", priority=True),
+        Binding("enter", "send", "send", id="playground.send", priority=True, tooltip="Send the prompt"),
+        Binding("ctrl+j", "newline", "new line", id="playground.newline", priority=True, tooltip="Break the line"),
+        Binding("up", "cursor_up", "last prompt", show=False, tooltip="In an empty prompt: bring the last one back"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -34,7 +35,7 @@ class PromptEditor(TextArea):
             id=id,
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Type a prompt: enter sends, ctrl+j breaks the line, up brings the last one back",
+            placeholder="Type a prompt: enter sends it, up brings the last one back",
         )
 
     def action_send(self) -> None:

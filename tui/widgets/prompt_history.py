@@ -17,9 +17,9 @@ from tui.widgets.prompt_status import rate, seconds
 
 class HistoryList(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "recall", "Recall", id="playground.recall"),
-        Binding("j", "cursor_down", "Down", show=False),
-        Binding("k", "cursor_up", "Up", show=False),
+        Binding("r", "recall", "recall", id="playground.recall", tooltip="In the history: edit the prompt again"),
+        Binding("down,j", "cursor_down", "down", show=False, tooltip="In the history: go to the next older prompt"),
+        Binding("up,k", "cursor_up", "up", show=False, tooltip="In the history: go to the next newer prompt"),
     ]
 
     def action_recall(self) -> None:

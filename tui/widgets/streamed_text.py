@@ -28,16 +28,18 @@ class StreamedText(ScrollView, can_focus=True):
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
         &:focus { background-tint: $foreground 4%; }
-        & > .streamed-text--prompt { color: $foreground 60%; }
+        & > .streamed-text--prompt { color: $text-muted; text-style: bold; }
         & > .streamed-text--note { color: $text-error; }
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"streamed-text--prompt", "streamed-text--note"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False),
-        Binding("k", "scroll_up", "Up", show=False),
-        Binding("g", "scroll_home", "Top", show=False),
-        Binding("G", "scroll_end", "End", show=False),
+        Binding("down,j", "scroll_down", "down", show=False, tooltip="In the answer: scroll down by a line"),
+        Binding("up,k", "scroll_up", "up", show=False, tooltip="In the answer: scroll up by a line"),
+        Binding("pagedown", "page_down", "page down", show=False, tooltip="In the answer: scroll down by a page"),
+        Binding("pageup", "page_up", "page up", show=False, tooltip="In the answer: scroll up by a page"),
+        Binding("home,g", "scroll_home", "top", show=False, tooltip="In the answer: go to the top"),
+        Binding("end,G", "scroll_end", "end", show=False, tooltip="In the answer: go to the end"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -27,11 +27,12 @@ class TabBar(Widget):
         self._tabs = tabs
         self._active = tabs[0][0]
         self._subject = ""
+        self._detail = ""
 
-    def show(self, active: str, subject: str) -> None:
-        """`subject`: what the panes are about, written at the right."""
-        if (active, subject) != (self._active, self._subject):
-            self._active, self._subject = active, subject
+    def show(self, active: str, subject: str, detail: str = "") -> None:
+        """`subject`: what the panes are about, written at the right; with `detail` on it where there is room."""
+        if (active, subject, detail) != (self._active, self._subject, self._detail):
+            self._active, self._subject, self._detail = active, subject, detail
             self.refresh()
 
     def _labels(self) -> list[tuple[str, str, str]]:
@@ -53,8 +54,10 @@ class TabBar(Widget):
             segments.append(Segment(" ", base))
         strip = Strip(segments)
         room = self.size.width - strip.cell_length - 1
-        if 0 < len(self._subject) <= room:
-            strip = Strip([*segments, Segment(self._subject.rjust(room), base), Segment(" ", base)])
+        said = f"{self._subject}: {self._detail}" if self._detail else self._subject
+        said = said if len(said) <= room else self._subject
+        if 0 < len(said) <= room:
+            strip = Strip([*segments, Segment(said.rjust(room), base), Segment(" ", base)])
         return strip.adjust_cell_length(self.size.width, base)
 
     def on_click(self, event: events.Click) -> None:

@@ -1,0 +1,85 @@
+"""The last line: what the keys do here and now. Textual's footer makes a widget for each key, each time that the cursor
+moves, and cuts off what has no room; this draws one line, from which what matters least is left out."""
+
+from typing import NamedTuple
+
+from rich.segment import Segment
+from textual import events
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.keys import key_name
+
+ALWAYS = ("end_search", "cancel", "leave", "help", "quit")
+"""Actions that are shown, at the end, whatever else has no room"""
+
+
+class Hint(NamedTuple):
+    key: str
+    label: str
+    action: str
+
+    @property
+    def width(self) -> int:
+        return len(key_name(self.key)) + len(self.label) + 3
+
+
+class KeyBar(Widget):
+    COMPONENT_CLASSES = {"keys--key"}
+    DEFAULT_CSS = """
+    KeyBar {
+        dock: bottom; height: 1; background: $panel; color: $foreground;
+        & > .keys--key { color: $footer-key-foreground; text-style: bold; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._hints: list[Hint] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+
+    def _bindings_changed(self, screen: Screen[object]) -> None:
+        if self.is_attached and screen is self.screen:
+            self.call_after_refresh(self._read)
+
+    def _read(self) -> None:
+        """Of several keys for one action the first is shown; what cannot be done now is not."""
+        hints: dict[str, Hint] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and active.enabled and binding.action not in hints:
+                hints[binding.action] = Hint(binding.key, binding.description, binding.action)
+        if list(hints.values()) != self._hints:
+            self._hints = list(hints.values())
+            self.refresh()
+
+    def _fitting(self) -> list[Hint]:
+        last = [hint for hint in self._hints if hint.action in ALWAYS]
+        room = self.size.width - sum(hint.width for hint in last)
+        fitting = []
+        for hint in self._hints:
+            if hint not in last:
+                room -= hint.width
+                if room < 0:
+                    break
+                fitting.append(hint)
+        return [*fitting, *last]
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        key_style = base + self.get_component_rich_style("keys--key", partial=True)
+        segments = []
+        for hint in self._fitting():
+            segments += [Segment(f" {key_name(hint.key)} ", key_style), Segment(f"{hint.label} ", base)]
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    def on_click(self, event: events.Click) -> None:
+        end = 0
+        for hint in self._fitting():
+            end += hint.width
+            if event.x < end:
+                self.app.simulate_key(hint.key)
+                return
