@@ -1,6 +1,7 @@
 """Finds profiles and reads them. A wrong one is a problem with file, line and nearest valid key; the others work."""
 
 import difflib
+import errno
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from engine.errors import InvalidProfile, NotFound
 from engine.snapshot import ProfileProblem
-from engine.text import clean_line
+from engine.text import clean, clean_line
 
 if TYPE_CHECKING:
     import yaml
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from engine.settings import Settings
 
 MAX_PROFILE_BYTES = 1 << 20
+MAX_NODES = 20_000
+"""Aliases counted as often as they stand: a few lines of them can mean more than fits in memory"""
+MAX_DEPTH = 64
+"""The C parser overflows its stack on deep nesting, which nothing can catch"""
 Location = tuple[str | int, ...]
 
 
@@ -62,17 +67,17 @@ class CatalogReader:
         seen: dict[Path, tuple[tuple[int, int], CatalogEntry | ProfileProblem]] = {}
         for folder in self._settings.profile_folders:
             try:
-                folder = folder.expanduser().resolve()
+                folder = resolved(folder)
                 if folder in visited:
                     continue
                 visited.add(folder)
                 files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
             except FileNotFoundError:
                 if folder in self._settings.profiles_dirs:
-                    problems.append(ProfileProblem(str(folder), None, "This folder does not exist."))
+                    problems.append(_problem(folder, None, "This folder does not exist."))
                 continue
             except OSError as error:
-                problems.append(ProfileProblem(str(folder), None, f"The folder cannot be read: {error.strerror}."))
+                problems.append(_problem(folder, None, f"The folder cannot be read: {error.strerror or error}."))
                 continue
             here: dict[str, Path] = {}
             for path in files:
@@ -83,7 +88,7 @@ class CatalogReader:
                 name = result.profile.name
                 if name in here:
                     message = f"The name {name} is already taken by {here[name].name}; give this profile another."
-                    problems.append(ProfileProblem(str(path), 1, message))
+                    problems.append(_problem(path, 1, message))
                     continue
                 here[name] = path
                 entries.setdefault(name, result)
@@ -96,11 +101,23 @@ class CatalogReader:
         try:
             stat = path.stat()
         except OSError as error:
-            return ProfileProblem(str(path), None, f"The file cannot be read: {error.strerror}.")
+            return _problem(path, None, f"The file cannot be read: {error.strerror}.")
         stamp = (stat.st_mtime_ns, stat.st_size)
         known = self._read.get(path)
         seen[path] = known if known and known[0] == stamp else (stamp, read_profile(path))
         return seen[path][1]
+
+
+def resolved(path: Path) -> Path:
+    """Absolute, without links and `~`. Raises OSError for what has no end or no home, where pathlib varies."""
+    try:
+        return path.expanduser().resolve()
+    except (RuntimeError, ValueError) as error:
+        raise OSError(errno.EINVAL, str(error)) from error
+
+
+def _problem(path: Path, line: int | None, message: str) -> ProfileProblem:
+    return ProfileProblem(clean_line(str(path)), line, clean_line(message))
 
 
 def read_profile(path: Path) -> CatalogEntry | ProfileProblem:
@@ -111,7 +128,7 @@ def read_profile(path: Path) -> CatalogEntry | ProfileProblem:
     from engine.profile import Profile
 
     def problem(line: int | None, message: str) -> ProfileProblem:
-        return ProfileProblem(str(path), line, clean_line(message))
+        return _problem(path, line, message)
 
     try:
         if not path.is_file() or path.stat().st_size > MAX_PROFILE_BYTES:
@@ -121,8 +138,10 @@ def read_profile(path: Path) -> CatalogEntry | ProfileProblem:
         return problem(None, f"The file is not UTF-8 text (byte {error.start}).")
     except OSError as error:
         return problem(None, f"The file cannot be read: {error.strerror}.")
+    make_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        _check_depth(yaml.parse(text, make_loader))
+        loader = make_loader(text)
         try:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
@@ -131,8 +150,8 @@ def read_profile(path: Path) -> CatalogEntry | ProfileProblem:
             data = loader.construct_document(node)
         finally:
             loader.dispose()
-    except _DuplicateKey as error:
-        return problem(error.line, f"The key `{error.key}` stands twice.")
+    except _UnwantedError as error:
+        return problem(error.line, str(error))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return problem(mark.line + 1 if mark else None, f"Not valid YAML: {error.problem or error.context}.")
@@ -145,40 +164,61 @@ def read_profile(path: Path) -> CatalogEntry | ProfileProblem:
     unknown = _unknown_stack(profile)
     if unknown:
         return problem(lines.get(("stack",)), unknown)
-    meaning = json.dumps(profile.model_dump(mode="json"), sort_keys=True, default=str)
+    # With its folder: the paths in a profile are relative to it.
+    meaning = json.dumps([str(path.parent), profile.model_dump(mode="json")], sort_keys=True)
     return CatalogEntry(profile, path, hashlib.sha256(meaning.encode()).hexdigest()[:16])
 
 
-class _DuplicateKey(Exception):
-    def __init__(self, key: str, line: int) -> None:
-        super().__init__(key)
-        self.key, self.line = key, line
+class _UnwantedError(Exception):
+    """Valid YAML that no profile has."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _check_depth(events: "Iterator[yaml.Event]") -> None:
+    """Raises `_UnwantedError`."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise _UnwantedError(line, f"It is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _positions(root: "yaml.Node") -> dict[Location, int]:
-    """Line (1-based) of each key and item by its path. Raises `_DuplicateKey`."""
-    return dict(_walk(root, (), set()))
+    """Line (1-based) of each key and item by its path. Raises `_UnwantedError`."""
+    found: dict[Location, int] = {}
+    for number, (where, line) in enumerate(_walk(root, ())):
+        if number > MAX_NODES or len(where) > MAX_DEPTH:
+            raise _UnwantedError(line, "Its aliases make too much of it: write out what is meant.")
+        found[where] = line
+    return found
 
 
-def _walk(node: "yaml.Node", where: Location, visited: set[int]) -> Iterator[tuple[Location, int]]:
+def _walk(node: "yaml.Node", where: Location) -> Iterator[tuple[Location, int]]:
     import yaml
 
-    if id(node) in visited:  # an alias: walking it again could take exponential time, or never end
-        return
-    visited.add(id(node))
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.ScalarNode):
+        if clean(node.value.replace("\t", " ")) != node.value.replace("\t", " "):
+            raise _UnwantedError(node.start_mark.line + 1, "It contains a control or invisible character.")
+    elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             name = str(key.value)
             if name in seen:
-                raise _DuplicateKey(name, key.start_mark.line + 1)
+                raise _UnwantedError(key.start_mark.line + 1, f"The key `{name}` stands twice.")
             seen.add(name)
             yield (*where, name), key.start_mark.line + 1
-            yield from _walk(value, (*where, name), visited)
+            yield from _walk(key, where)
+            yield from _walk(value, (*where, name))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*where, index), item.start_mark.line + 1
-            yield from _walk(item, (*where, index), visited)
+            yield from _walk(item, (*where, index))
 
 
 def _explain(errors: "list[ErrorDetails]", lines: dict[Location, int]) -> tuple[int | None, str]:

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from engine.text import TAB, clean
+
 
 class Protocol(StrEnum):
     """How a server is spoken to."""
@@ -59,7 +61,16 @@ class Service:
         """Raises ValueError or TypeError when the text is not what `to_json` writes."""
         data = json.loads(text)
         data["protocol"] = Protocol(data["protocol"])
-        return cls(**data)
+        service = cls(**data)
+        if not isinstance(service.ready_timeout_s, int | float):
+            raise TypeError("ready_timeout_s is no number")
+        for name in ("http", "health", "grpc", "metrics", "model", "ready_prompt"):
+            value = getattr(service, name)
+            if not isinstance(value, str) and (value is not None or name in ("http", "health")):
+                raise TypeError(f"{name} is no text")
+            if value is not None and clean(value) != value.replace("\t", TAB):
+                raise ValueError(f"{name} has control characters")
+        return service
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +100,8 @@ class Deployment:
     pid: int | None = None
     """Main process on this machine, when it runs here"""
     profile_digest: str = ""
+
+
+def precedence(deployment: Deployment) -> tuple[bool, float]:
+    """Of several with one name the greatest counts: what runs before what has ended, the newer before the older."""
+    return deployment.lifecycle is Lifecycle.RUNNING, deployment.started_at or deployment.created_at

@@ -17,6 +17,7 @@ from engine.observe.logs import LogReader
 from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.monitor import Monitor
 from engine.observe.probe import new_client
+from engine.observe.state import NOT_PROBED
 from engine.operations.conductor import Conductor
 from engine.plan import Plan
 from engine.runtimes import RUNTIMES, Runtime
@@ -102,7 +103,7 @@ class Engine:
 
         def take(snapshot: Snapshot) -> None:
             latest.append(snapshot)
-            probed = all(model.detail != "not probed yet" for model in snapshot.models)
+            probed = all(model.detail != NOT_PROBED for model in snapshot.models)
             if not snapshot.loading and probed:
                 complete.set()
 

@@ -87,7 +87,8 @@ def _docker_run(launch: Launch) -> list[str]:
         words += ["--shm-size", f"{launch.shm_bytes}b"]
     words += ["--stop-timeout", str(int(launch.stop_timeout_s))]
     for port in launch.ports:
-        words += ["-p", f"{port.host_ip}:{port.host_port}:{port.container_port}"]
+        ip = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+        words += ["-p", f"{ip}:{port.host_port}:{port.container_port}"]
     for mount in launch.mounts:
         words += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
     for key, value in sorted(launch.env.items()):

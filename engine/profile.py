@@ -1,5 +1,7 @@
 """The schema of a profile: a few lines that say what to serve and how."""
 
+import ipaddress
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -8,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 AUTO = "auto"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+LARGEST_BYTES = 1 << 50
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -26,8 +29,21 @@ def _size(value: object) -> object:
         match = _SIZE.fullmatch(value.strip())
         if not match:
             raise ValueError("a size is a number with k, m or g, e.g. 1g")
-        return int(float(match[1]) * _BYTES[match[2].lower()])
+        size = float(match[1]) * _BYTES[match[2].lower()]
+        if size > LARGEST_BYTES:
+            raise ValueError("that is more memory than any machine has")
+        return int(size)
     return value
+
+
+def _address(value: str) -> str:
+    """Docker takes no host names, and an empty address would mean every one."""
+    if value == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("an IP address of this machine is needed, e.g. 127.0.0.1") from None
 
 
 def _mount(value: str) -> str:
@@ -44,7 +60,18 @@ def _secret(value: str) -> str:
     raise ValueError("a secret is a reference (env, env:NAME or file:PATH), never the value itself")
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+def _options(value: dict[str, Any]) -> dict[str, Any]:
+    for key, option in value.items():
+        try:
+            json.dumps(option, sort_keys=True)
+        except TypeError:
+            raise ValueError(
+                f"the value of {key} is no text, number or list of them; quote what looks like a date"
+            ) from None
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=63)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -86,14 +113,14 @@ class Profile(_Strict):
     """triton: folder of the model repository, relative to the profile's file"""
     gpus: Annotated[int, Field(ge=0)] | Literal["all"] | list[int | str] = 0
     """A count, `all`, or a list of indices or UUIDs"""
-    engine: dict[str, Any] = {}
+    engine: Annotated[dict[str, Any], AfterValidator(_options)] = {}
     """The server's own options by their own names"""
     env: dict[EnvName, str] = {}
     secrets: dict[EnvName, Annotated[str, AfterValidator(_secret)]] = {}
     mounts: list[Annotated[str, AfterValidator(_mount)]] = []
     """SOURCE:/TARGET, read-only unless :rw is added"""
-    shm_size: Annotated[int | None, BeforeValidator(_size)] = None
+    shm_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
     """Bytes, or 1g"""
-    bind: str = "127.0.0.1"
+    bind: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     expose: Expose | None = None
     ready: Ready = Ready()

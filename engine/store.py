@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from engine.runtimes.shim import identify
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind
+from engine.text import clean_line
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS operations (
@@ -34,44 +34,60 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self.problem = ""
+        self._unwritten = self._unread = ""
         self._read_at: tuple[int, bool] | None = None
         """The file's time when it was last read, and whether anything was under way then"""
 
+    @property
+    def problem(self) -> str:
+        """Why the history is not whole; empty when all is well."""
+        return self._unwritten or self._unread
+
     def write(self, status: OperationStatus) -> None:
-        me = psutil.Process()
         steps = json.dumps([asdict(step) for step in status.steps])
         row = (
             *(status.id, status.kind, status.target, status.began_at, status.ended_at, status.outcome.value),
-            *(status.message, status.owner, steps, me.pid, me.create_time()),
+            *(status.message, status.owner, steps, os.getpid(), _ticks(os.getpid())),
         )
         try:
             with self._connect() as database:
                 database.execute("INSERT OR REPLACE INTO operations VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
-            self.problem = ""
-        except (sqlite3.Error, OSError) as error:
-            self.problem = f"The history {self._path} cannot be written: {error}."
+            self._unwritten = ""
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self._unwritten = self._sentence("written", error)
 
     def recent(self, limit: int = 50) -> tuple[OperationStatus, ...]:
         """Newest first. One whose process is gone without an outcome is shown as interrupted."""
+        return self._recent(limit) or ()
+
+    def _recent(self, limit: int = 50) -> tuple[OperationStatus, ...] | None:
+        """None when it cannot be read."""
         try:
             with self._connect() as database:
                 query = "SELECT * FROM operations ORDER BY began_at DESC LIMIT ?"
-                rows = database.execute(query, (limit,)).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            self.problem = f"The history {self._path} cannot be read: {error}."
-            return ()
-        return tuple(_status(row) for row in rows)
+                found = tuple(_status(row) for row in database.execute(query, (limit,)))
+            self._unread = ""
+        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+            self._unread = self._sentence("read", error)
+            return None
+        return found
+
+    def _sentence(self, done: str, error: Exception) -> str:
+        passing = isinstance(error, sqlite3.OperationalError | OSError)
+        remedy = "" if passing else "It is damaged: move it away, and a new one is begun."
+        return f"The history {self._path} cannot be {done}: {clean_line(str(error))}. {remedy}".rstrip()
 
     def recent_if_changed(self) -> tuple[OperationStatus, ...] | None:
-        """As `recent`; None when it cannot have changed since the last call."""
+        """As `recent`; None when it cannot have changed since the last call, or cannot be read."""
         try:
             changed_at = self._path.stat().st_mtime_ns
         except OSError:
             changed_at = 0
         if self._read_at == (changed_at, False):
             return None
-        found = self.recent()
+        found = self._recent()
+        if found is None:
+            return None
         self._read_at = (changed_at, any(status.outcome is Outcome.RUNNING for status in found))
         return found
 
@@ -100,7 +116,7 @@ def _status(row: sqlite3.Row) -> OperationStatus:
         ended_at=row["ended_at"],
         message=row["message"],
     )
-    if status.outcome is Outcome.RUNNING and not _alive(row["pid"], row["pid_began"]):
+    if status.outcome is Outcome.RUNNING and _ticks(row["pid"]) != row["pid_began"]:
         message = "The program that carried it out is gone; what it had done is shown by the deployment's state."
         return replace(status, outcome=Outcome.INTERRUPTED, message=message)
     return status
@@ -111,8 +127,7 @@ def _step(data: dict[str, Any]) -> Step:
     return Step(**{**data, "kind": StepKind(data["kind"]), "outcome": outcome})
 
 
-def _alive(pid: int, began: float) -> bool:
-    try:
-        return abs(psutil.Process(pid).create_time() - began) < 1.0
-    except psutil.Error:
-        return False
+def _ticks(pid: int) -> int | None:
+    """When the process began, in clock ticks since boot, which no change of the clock moves; None when it is gone."""
+    identity = identify(pid)
+    return identity[1] if identity else None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 3.0
 CONNECT_DEADLINE_S = 2.0
 MAX_BODY_BYTES = 8 * 1024 * 1024
+LARGE_TEXT = 1 << 18
 HISTORY_POINTS = 900
 STALE_AFTER_S = 5.0
 LONGEST_INTERVAL_S = 60.0
@@ -48,7 +49,8 @@ async def scrape(client: "httpx.AsyncClient", url: str) -> str:
                     "Check the metrics port and whether metrics are switched on.",
                 )
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            # As it came: a small compressed answer may unfold to a huge one.
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise MetricsError(f"{url} answered with more than {MAX_BODY_BYTES >> 20} MiB; that is not read.")
@@ -74,7 +76,8 @@ async def scrape(client: "httpx.AsyncClient", url: str) -> str:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise MetricsError(f"{url} answered 200 with bytes that are no Prometheus exposition.") from None
-    line = find_rubbish(text)
+    # A large text may begin with a million comments.
+    line = find_rubbish(text) if len(text) < LARGE_TEXT else await asyncio.to_thread(find_rubbish, text)
     if line is not None:
         raise _rubbish(url, line)
     return text

@@ -9,14 +9,15 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine.catalog import Catalog, CatalogReader
-from engine.deployment import Deployment, Lifecycle, State
-from engine.errors import EngineError, RuntimeUnreachable
+from engine.deployment import Deployment, Lifecycle, State, precedence
+from engine.errors import EngineError
+from engine.observe.aside import Source, aside, tend
 from engine.observe.gpus import GpuSampler, aged
 from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.probe import Health, Probe, new_client, probe
@@ -90,7 +91,7 @@ class Monitor:
         self._operations: tuple[OperationStatus, ...] = ()
         self._journal_read = False
         self._gpus: GpuReading | None = None
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
         self._dirty = True
         self.latest = Snapshot(at=time.time(), hostname=clean_line(socket.gethostname()), loading=True)
 
@@ -140,7 +141,8 @@ class Monitor:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         async with new_client() as client:
-            tasks = [self._begin(source) for source in (*self._sources(), self._publish(client))]
+            sources: list[Source] = [*self._sources(), partial(self._publish, client)]
+            tasks = [self._begin(source) for source in sources]
             if not self._closing.is_set():
                 await self._ended.wait()
             for run in self._runs.values():
@@ -149,35 +151,25 @@ class Monitor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, source: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """What nobody foresaw ends one source only, and is told."""
-        task = asyncio.create_task(source)
-        task.add_done_callback(self._source_ended)
-        return task
+    def _begin(self, source: Source) -> asyncio.Task[None]:
+        return asyncio.create_task(tend(source, self._troubles))
 
-    def _source_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            what = f"{task.get_coro().__name__}: {type(error).__name__}: {error}"  # type: ignore[union-attr]
-            self._trouble = clean_line(f"A part of the console has failed and is not shown any longer ({what}).")
-            self._dirty = True
-
-    def _sources(self) -> list[Coroutine[Any, Any, None]]:
-        sources = [self._watch_catalog(), self._watch_journal(), self._watch_gpus()]
+    def _sources(self) -> list[Source]:
+        sources: list[Source] = [self._watch_catalog, self._watch_journal, self._watch_gpus]
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
-            threading.Thread(target=self._listen, args=(runtime,), name=f"watch-{runtime.name}", daemon=True).start()
-            sources.append(self._watch_runtime(runtime))
+            sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
         return sources
 
     async def _watch_catalog(self) -> None:
         while True:
-            self._catalog = await asyncio.to_thread(self._catalog_reader.load)
+            self._catalog = await aside(self._catalog_reader.load)
             self._dirty = True
             await asyncio.sleep(CATALOG_EVERY_S)
 
     async def _watch_journal(self) -> None:
         while True:
-            recent = await asyncio.to_thread(self._journal.recent_if_changed)
+            recent = await aside(self._journal.recent_if_changed)
             self._journal_read = True
             if recent is None:
                 await asyncio.sleep(JOURNAL_EVERY_S)
@@ -200,10 +192,8 @@ class Monitor:
             nudge.set()
 
     async def _watch_gpus(self) -> None:
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gpus")
-        loop = asyncio.get_running_loop()
         while True:
-            sampling = loop.run_in_executor(executor, self._gpu_sampler.sample)
+            sampling = asyncio.ensure_future(aside(self._gpu_sampler.sample))
             while True:
                 done, _ = await asyncio.wait([sampling], timeout=GPU_EVERY_S)
                 self._dirty = True  # a driver that hangs makes the last reading stale
@@ -213,16 +203,14 @@ class Monitor:
             await asyncio.sleep(GPU_EVERY_S)
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=runtime.name)
-        loop = asyncio.get_running_loop()
         nudge = self._nudges[runtime.name]
         version = ""
         while True:
             nudge.clear()
             pause = RUNTIME_EVERY_S
             try:
-                version = version or await loop.run_in_executor(executor, runtime.check)
-                self._deployments[runtime.name] = await loop.run_in_executor(executor, runtime.deployments)
+                version = version or await aside(runtime.check)
+                self._deployments[runtime.name] = await aside(runtime.deployments)
                 self._note(runtime.name, reachable=True, detail=version)
             except EngineError as error:
                 version = ""
@@ -238,19 +226,19 @@ class Monitor:
         since = known.since if known and same else time.time()
         self._status[name] = RuntimeStatus(name, reachable, detail, since)
 
-    def _listen(self, runtime: Runtime) -> None:
-        """In a thread of its own: a runtime's events hurry its next poll."""
+    async def _watch_events(self, runtime: Runtime) -> None:
+        """A runtime's events hurry its next poll."""
+        loop, nudge = asyncio.get_running_loop(), self._nudges[runtime.name]
 
         def changed() -> None:
-            if self._loop and not self._loop.is_closed():
-                with contextlib.suppress(RuntimeError):  # closed between the question and the call
-                    self._loop.call_soon_threadsafe(self._nudges[runtime.name].set)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(nudge.set)
 
-        while not self._closing.is_set():
-            with contextlib.suppress(RuntimeUnreachable):  # the poll reports it, with the sentence
-                runtime.watch(changed, self._closing)
-            changed()
-            self._closing.wait(RETRY_EVERY_S)
+        while True:
+            with contextlib.suppress(EngineError):  # the poll reports it, with the sentence
+                await aside(runtime.watch, changed, self._closing)
+            nudge.set()
+            await asyncio.sleep(RETRY_EVERY_S)
 
     # -- what is known of each run ------------------------------------------------------------------------------------
 
@@ -284,9 +272,9 @@ class Monitor:
                 self._runs[key].deployment = deployment
                 continue
             run = self._runs[key] = _Run(deployment)
-            run.tasks.append(self._begin(self._probe(client, run)))
+            run.tasks.append(self._begin(partial(self._probe, client, run)))
             if deployment.service.metrics:
-                run.tasks.append(self._begin(self._scrape(client, run)))
+                run.tasks.append(self._begin(partial(self._scrape, client, run)))
 
     async def _probe(self, client: "httpx.AsyncClient", run: _Run) -> None:
         while True:
@@ -331,13 +319,13 @@ class Monitor:
             runtimes=tuple(self._status[name] for name in self._runtimes if name in self._status),
             operations=self._operations[:ENDED_OPERATIONS],
             gpus=aged(self._gpus, now) if self._gpus else None,
-            trouble=self._trouble or self._journal.problem,
+            trouble=next(iter(self._troubles.values()), self._journal.problem),
         )
 
     def _newest(self) -> list[Deployment]:
-        """One for each name: what runs before what has ended, the newer before the older."""
+        """One for each name."""
         every = [deployment for deployments in self._deployments.values() for deployment in deployments]
-        every.sort(key=lambda d: (d.lifecycle is Lifecycle.RUNNING, d.started_at or d.created_at))
+        every.sort(key=precedence)
         return list({deployment.name: deployment for deployment in every}.values())
 
     def _deployed(self, deployment: Deployment, now: float) -> Model:

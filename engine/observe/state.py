@@ -8,6 +8,7 @@ from engine.snapshot import OperationStatus, Outcome, StepKind
 
 SIGTERM_EXITS = (143, -15)
 SIGKILL_EXITS = (137, -9)
+NOT_PROBED = "not probed yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def _running(
     if changing and changing.current and changing.current.kind is StepKind.STOP:
         return Verdict(State.STOPPING, since=since)
     if probe and probe.health is Health.READY:
-        return Verdict(State.READY, since=since)
-    detail = probe.detail if probe else ""
+        return Verdict(State.READY, deployment.error, since)
+    detail = deployment.error or (probe.detail if probe else NOT_PROBED)
     age = now - (since or deployment.created_at)
     known_ready = was_ready or any(
         operation.outcome is Outcome.DONE
@@ -63,7 +64,7 @@ def _running(
     if not known_ready and age < deployment.service.ready_timeout_s:
         return Verdict(State.STARTING, detail, since)
     if probe is None:
-        return Verdict(State.STARTING if not known_ready else State.READY, "not probed yet", since)
+        return Verdict(State.STARTING if not known_ready else State.READY, NOT_PROBED, since)
     return Verdict(State.UNREACHABLE, detail, since)
 
 
@@ -71,7 +72,8 @@ def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> V
     since = deployment.finished_at or deployment.created_at
     code = deployment.exit_code
     asked = deployment.stop_requested or any(
-        operation.kind in ("stop", "remove", "restart") and operation.began_at >= (deployment.started_at or 0)
+        operation.began_at >= (deployment.started_at or 0)
+        and any(step.kind is StepKind.STOP and step.outcome is not None for step in operation.steps)
         for operation in operations
     )
     if deployment.oom_killed:

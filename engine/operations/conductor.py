@@ -1,12 +1,13 @@
 """Carries out operations: start, stop, restart and remove, each in steps that are checked and recorded."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from engine.api import Action
-from engine.deployment import Deployment, Lifecycle
+from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.operations.lock import exclusive
 from engine.operations.ready import ReadyWait
@@ -17,9 +18,11 @@ from engine.settings import Settings
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 from engine.stacks.context import is_free
 from engine.store import Journal
+from engine.text import clean_line
 
 STOP_TIMEOUT_S = 45.0
 """Longer than the 30 s that Triton gives its own shutdown"""
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 Planner = Callable[[str, str | None], Plan]
 
 
@@ -54,6 +57,8 @@ class Conductor:
 
         `wait`: a start counts as done only when the server is ready, at most `timeout_s` (or the profile's own limit).
         """
+        if not NAME.fullmatch(name):
+            raise NotFound(f"{clean_line(name)} can be no deployment's name.", "`tritontui ls` shows those that exist.")
         steps = _STEPS[action]
         record = Record(self._journal, action.value, name, [step for step in steps if wait or _changes(step)], progress)
         try:
@@ -75,22 +80,29 @@ class Conductor:
         except KeyboardInterrupt:
             record.finish(Outcome.CANCELLED, f"Interrupted; what was begun with {name} goes on.")
             raise
+        except BaseException as error:
+            record.finish(Outcome.FAILED, f"It broke off unexpectedly ({type(error).__name__}: {error}).")
+            raise
         record.finish(Outcome.DONE, message)
         return record.status
 
     def locate(self, name: str) -> tuple[Runtime, Deployment] | None:
-        """Where the deployment lives. Raises `RuntimeUnreachable` when it may live where nobody answers."""
+        """Where the deployment lives; the one that is shown, when each runtime has one of that name.
+
+        Raises `RuntimeUnreachable` when it may live where nobody answers.
+        """
         silent: RuntimeUnreachable | None = None
+        found: list[tuple[Runtime, Deployment]] = []
         for runtime in self._runtimes.values():
             try:
-                for deployment in runtime.deployments():
-                    if deployment.name == name:
-                        return runtime, deployment
+                found += [(runtime, deployment) for deployment in runtime.deployments() if deployment.name == name]
             except RuntimeUnreachable as error:
                 silent = error
-        if silent:
-            raise silent
-        return None
+        if silent and not found:
+            raise RuntimeUnreachable(
+                f"{name} is not among the deployments that can be seen. {silent.what}", silent.remedy
+            ) from silent
+        return max(found, key=lambda place: precedence(place[1]), default=None)
 
     def require(self, name: str) -> tuple[Runtime, Deployment]:
         """As `locate`, but raises `NotFound` when there is none."""
@@ -168,7 +180,7 @@ class Conductor:
         """A deployment that could not even be started is taken away again, so that the next try begins afresh."""
         try:
             yield
-        except OperationFailed:
+        except (OperationFailed, Refused):
             if created:
                 with contextlib.suppress(EngineError):  # the first error is the one that matters
                     runtime.remove(name)
@@ -188,6 +200,7 @@ class Conductor:
 
     def _restart(self, record: Record, name: str, *, wait: bool, timeout_s: float | None) -> str:
         runtime, _ = self.require(name)
+        self._planner(name, runtime.name)  # what cannot be started again is not interrupted
         self._stop(record, name)
         return self._start(record, name, runtime.name, wait=wait, timeout_s=timeout_s)
 

@@ -22,8 +22,13 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise Refused(f"{name} is being changed right now.", "Wait until that is done.") from error
+        except OSError as error:
+            raise OperationFailed(
+                f"The state folder {folder} takes no locks: {error.strerror}.",
+                "Choose another with TRITONTUI_STATE_DIR, on a local disk.",
+            ) from error
         yield
     finally:
         os.close(handle)

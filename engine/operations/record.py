@@ -12,6 +12,7 @@ from dataclasses import replace
 from engine.errors import EngineError
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 from engine.store import Journal
+from engine.text import clean_line, mask_secrets
 
 Progress = Callable[[OperationStatus], None]
 
@@ -48,7 +49,15 @@ class Record:
         self._change(kind, outcome=Outcome.DONE, ended_at=time.time())
 
     def finish(self, outcome: Outcome, message: str) -> None:
-        self.status = replace(self.status, outcome=outcome, message=message, ended_at=time.time())
+        now = time.time()
+        # A step that something unforeseen ended, such as Ctrl+C, has no outcome of its own yet.
+        steps = tuple(
+            replace(step, outcome=outcome, ended_at=now) if step.outcome is Outcome.RUNNING else step
+            for step in self.status.steps
+        )
+        self.status = replace(
+            self.status, steps=steps, outcome=outcome, message=clean_line(mask_secrets(message)), ended_at=now
+        )
         self._tell()
 
     def _change(self, kind: StepKind, **values: object) -> None:
@@ -71,4 +80,4 @@ def _owner() -> str:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}, pid {os.getpid()}"
+    return clean_line(f"{user}@{socket.gethostname()}, pid {os.getpid()}")

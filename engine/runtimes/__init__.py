@@ -1,11 +1,12 @@
 """Runtimes: where deployments live. Each turns a launch into a deployment and reports facts about it."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.runtimes.base import LogSource, Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.settings import Settings
 
 __all__ = ["RUNTIMES", "LogSource", "Runtime"]

@@ -10,6 +10,7 @@ from engine.deployment import Deployment, Lifecycle
 from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.plan import CONTAINER_PREFIX, Launch
 from engine.runtimes import docker_container
+from engine.runtimes.docker_container import word
 from engine.runtimes.docker_logs import DockerLog
 from engine.runtimes.docker_stream import StreamBrokenError
 from engine.runtimes.secrets import resolve_secrets
@@ -43,12 +44,16 @@ class DockerRuntime:
 
     def check(self) -> str:
         with self._docker.session("tell its version") as api:
-            return f"Docker {docker_container.word(api.version().get('Version', '(unknown version)'))}"
+            return f"Docker {word(api.version().get('Version', '(unknown version)'))}"
 
     def deployments(self) -> tuple[Deployment, ...]:
         with self._docker.session("list the deployments") as api:
             rows = api.containers(all=True, filters={"label": docker_container.LABEL_SCHEMA})
-        reports = (self._docker.inspect(row["Id"]) for row in rows)
+        try:
+            ids = [str(row["Id"]) for row in rows]
+        except (TypeError, KeyError) as error:
+            raise OperationFailed(f"Docker lists its containers in an unknown way: {word(error)}.") from error
+        reports = (self._docker.inspect(container) for container in ids)
         found = (self._read(report) for report in reports if report is not None)
         return tuple(sorted((ours for ours in found if ours is not None), key=lambda ours: ours.name))
 
@@ -131,7 +136,10 @@ class DockerRuntime:
         return found
 
     def _read(self, report: dict[str, Any]) -> Deployment | None:
-        return docker_container.deployment(report, local=self._docker.is_local)
+        try:
+            return docker_container.deployment(report, local=self._docker.is_local)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise OperationFailed(f"Docker describes a container in an unknown way: {word(error)}.") from error
 
     def _refuse_taken(self, launch: Launch) -> None:
         report = self._docker.inspect(launch.container_name)

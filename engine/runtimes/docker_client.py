@@ -163,7 +163,10 @@ def _unreachable(error: Exception, url: str, timeout_s: float) -> RuntimeUnreach
 def _forbidden(socket_path: Path) -> RuntimeUnreachable:
     import grp
 
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
     try:
         status = socket_path.stat()
         group = grp.getgrgid(status.st_gid).gr_name

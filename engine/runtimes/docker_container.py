@@ -59,6 +59,8 @@ def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
     lifecycle = _LIFECYCLES.get(state.get("Status", ""), Lifecycle.EXITED)
     ended = lifecycle is Lifecycle.EXITED
     error = word(state.get("Error") or "")
+    if state.get("Paused"):
+        error = f"It is paused: `docker unpause {CONTAINER_PREFIX}{name}` lets it go on."
     try:
         service = Service.from_json(found.get(LABEL_SERVICE, ""))
     except (ValueError, TypeError, KeyError):

@@ -10,6 +10,7 @@ from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.plan import Launch
 from engine.runtimes.process_identity import as_identity
 from engine.runtimes.shim import ERRORS, LAUNCH, RUN, STOP, Identity
+from engine.text import clean_line
 
 RUNTIME = "process"
 T = TypeVar("T")
@@ -90,6 +91,9 @@ class Run:
         run = cls(**{**data, "shim": as_identity(data["shim"]), "server": as_identity(data.get("server"))})
         if run.shim is None:
             raise ValueError("it names no process")
+        numbers = (run.started_at, run.finished_at, run.exit_code)
+        if not all(number is None or isinstance(number, int | float) for number in numbers):
+            raise TypeError("a time or the exit code is no number")
         return run
 
 
@@ -135,12 +139,12 @@ class Record:
             runtime=RUNTIME,
             stack=self.facts.stack if self.facts else "",
             id=self.launch_id,
-            what=self.facts.command[0] if self.facts else "",
+            what=clean_line(self.facts.command[0]) if self.facts else "",
             lifecycle=lifecycle,
             service=self.facts.service if self.facts else _UNKNOWN,
             created_at=self.facts.created_at if self.facts else 0.0,
             stop_requested=self.stop_requested,
-            error=error,
+            error=clean_line(error),
             pid=pid,
             profile_digest=self.facts.profile_digest if self.facts else "",
         )

@@ -1,12 +1,14 @@
 """What every stack needs to make a plan, and the parts of a plan that are alike for all of them."""
 
 import errno
+import ipaddress
 import json
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.catalog import resolved
 from engine.errors import InvalidProfile
 from engine.plan import Launch, Mount, Plan, PortBinding
 
@@ -37,11 +39,17 @@ class PlanContext:
     @property
     def host(self) -> str:
         """Where this machine reaches what is bound."""
-        return "127.0.0.1" if self.profile.bind in ("0.0.0.0", "::") else self.profile.bind  # noqa: S104
+        bind = self.profile.bind
+        if ":" in bind:
+            return "[::1]" if bind == "::" else f"[{bind}]"
+        return "127.0.0.1" if bind == "0.0.0.0" else bind  # noqa: S104
 
     def resolve(self, path: str) -> Path:
-        """Paths in a profile are relative to its file."""
-        return (self.path.parent / Path(path).expanduser()).resolve()
+        """Paths in a profile are relative to its file. Raises `InvalidProfile`."""
+        try:
+            return resolved(self.path.parent / Path(path).expanduser())
+        except (OSError, RuntimeError) as error:
+            raise InvalidProfile(f"{self.path}: {path} is no path: {error}.", "Correct it in the profile.") from error
 
     def ports(self, standard: dict[str, int]) -> tuple[PortBinding, ...]:
         """Binds each exposed purpose; with no `expose` all standard ones. Warns of ports that are taken."""
@@ -70,7 +78,7 @@ class PlanContext:
         taken = [binding.host_port for binding in bindings]
         if len(set(taken)) != len(taken):
             raise InvalidProfile(f"{self.path}: `expose` gives one port to two purposes.", "Give each its own.")
-        if not self.profile.bind.startswith("127."):
+        if not ipaddress.ip_address(self.profile.bind).is_loopback:
             self.warnings.append(f"Ports are bound to {self.profile.bind}: others on the network can reach them.")
         return tuple(bindings)
 
@@ -154,11 +162,12 @@ def option_words(key: str, value: Any) -> str:
 
 def is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            # An address that is not this machine's is the server's to complain about, with its own words.
-            return error.errno not in (errno.EADDRINUSE, errno.EACCES)
+    except OSError as error:
+        # An address that is not this machine's, or a port that this user may not bind and Docker may, is the server's
+        # to complain about, with its own words.
+        return error.errno != errno.EADDRINUSE
     return True

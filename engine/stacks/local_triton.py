@@ -42,7 +42,10 @@ def find_tritonserver(settings: Settings, program: str | None = None) -> LocalTr
     """
     wheel = _wheel_root()
     if program:
-        found = shutil.which(str(Path(program).expanduser()))
+        try:
+            found = shutil.which(str(Path(program).expanduser()))
+        except RuntimeError:  # the home of a user who does not exist
+            found = None
         if not found:
             raise InvalidProfile(
                 f"The program {program} does not exist or may not be executed.", "Correct `program:` in the profile."

@@ -53,7 +53,7 @@ def plan(context: PlanContext) -> Plan:
     addresses = [
         word
         for purpose, port in by_purpose.items()
-        for word in (f"--{purpose}-port={port.host_port}", f"--{purpose}-address={port.host_ip}")
+        for word in (f"--{purpose}-port={port.host_port}", f"--{purpose}-address={_address(purpose, port.host_ip)}")
     ]
     command = (
         local.program,
@@ -66,6 +66,13 @@ def plan(context: PlanContext) -> Plan:
         *options,
     )
     return context.plan(context.launch(command=command, service=service, ports=ports, env=dict(local.env)))
+
+
+def _address(purpose: str, ip: str) -> str:
+    """As the library behind each of the server's endpoints wants it."""
+    if ":" not in ip:
+        return ip
+    return f"[{ip}]" if purpose == "grpc" else f"ipv6:{ip}"
 
 
 def _options(engine: dict[str, object]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from engine.catalog import resolved
 from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
 from engine.plan import Mount, Plan
@@ -79,7 +80,10 @@ def _program(context: PlanContext) -> str:
 
 def _cache_mount() -> Mount:
     """The machine's Hugging Face cache when there is one, so that weights are fetched once; otherwise a volume."""
-    cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    try:
+        cache = resolved(Path(os.environ.get("HF_HOME") or "~/.cache/huggingface"))
+    except OSError:
+        cache = Path(os.devnull)
     return Mount(str(cache) if cache.is_dir() else CACHE_VOLUME, CACHE_IN_CONTAINER, read_only=False)
 
 

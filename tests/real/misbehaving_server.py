@@ -20,6 +20,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        self.send_response(200 if FAULT == "endless" else 501)
+        self.end_headers()
+        while FAULT == "endless":
+            self.wfile.write(b" ")
+            time.sleep(0.1)
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 

@@ -11,6 +11,8 @@ from engine.errors import InvalidProfile, NotFound
 from engine.settings import Settings
 from engine.snapshot import ProfileProblem
 
+ALIASES = "  a0: &a0 [x, x]\n" + "".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+"""A few lines that mean more than fits in memory"""
 GOOD = "name: good\nstack: triton\nrepository: .\n"
 
 
@@ -38,6 +40,16 @@ def problem_of(tmp_path: Path, text: str) -> ProfileProblem:
         ("name: Bad Name\nstack: triton\n", 1, ["`name`", "lower-case"]),
         ("name: a\nstack: tritn\n", 2, ["did you mean `triton`"]),
         ("name: a\nstack: triton\nname: b\n", 3, ["`name` stands twice"]),
+        ("name: " + "[" * 50_000, 1, ["nested"]),
+        ("name: a\nstack: triton\nengine: &a\n  x: *a\n", 4, ["aliases"]),
+        ("name: a\nstack: triton\nengine:\n" + ALIASES, 4, ["aliases"]),
+        ('name: a\nstack: triton\nsummary: "\\e]52;c;aGk=\\a"\n', 3, ["control"]),
+        ("name: a\nstack: triton\nshm_size: " + "9" * 400 + "g\n", 3, ["shm_size"]),
+        ("name: a\nstack: triton\nengine: {x: 2026-01-01}\n", 3, ["value of x"]),
+        ("name: a\nstack: triton\nengine: {x: !!binary gIGC}\n", 3, ["value of x"]),
+        ("name: a\nstack: triton\nready: {timeout: .inf}\n", 3, ["ready.timeout"]),
+        ("name: a\nstack: triton\nbind: ''\n", 3, ["IP address"]),
+        ("name: a\nstack: triton\nbind: 127.example.org\n", 3, ["IP address"]),
         ("name: a\nstack: triton\nready:\n  timeout: soon\n", 4, ["ready.timeout", "30m"]),
         ("name: a\nstack: triton\nsecrets:\n  HF_TOKEN: hf_abc\n", 4, ["secrets.HF_TOKEN", "reference"]),
         ("name: a\nstack: [\n", 3, ["Not valid YAML"]),
@@ -126,3 +138,15 @@ def test_every_shipped_profile_is_valid() -> None:
     assert files
     for path in files:
         assert isinstance(read_profile(path), CatalogEntry), read_profile(path)
+
+
+def test_hostile_names_of_files_and_folders_are_told_cleaned(tmp_path: Path) -> None:
+    folder = tmp_path / "cwd" / "profiles"
+    folder.mkdir(parents=True)
+    (folder / "\x1b]52;c;aGk=\x07.yaml").write_text("nothing")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "profiles").symlink_to("profiles")
+    problems = reader(tmp_path).load().problems
+    assert len(problems) == 2
+    assert not any("\x1b" in str(problem) for problem in problems)
+    assert any("Symlink loop" in problem.message for problem in problems)

@@ -2,9 +2,11 @@
 
 import http.server
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,11 +115,11 @@ def ready() -> threading.Event:
 @pytest.fixture
 def bench(tmp_path: Path, ready: threading.Event) -> Iterator[Bench]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the library's name)
+        def do_GET(self) -> None:
             self.send_response(200 if ready.is_set() else 400)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -288,3 +290,46 @@ def test_an_operation_whose_process_is_gone_is_interrupted(bench: Bench) -> None
     with bench.journal._connect() as database:
         database.execute("UPDATE operations SET pid_began = 1")
     assert bench.journal.recent()[0].outcome is Outcome.INTERRUPTED
+
+
+def test_a_name_that_is_none_reaches_no_file(bench: Bench, tmp_path: Path) -> None:
+    for name in ("../outside", "a\udcff", "\x1b]52;c;aGk=\x07", "a" * 300, ""):
+        with pytest.raises(NotFound, match="can be no deployment's name"):
+            bench.conductor.run(Action.START, name)
+    assert not list(tmp_path.rglob("*.lock"))
+    assert not bench.journal.recent()
+
+
+def test_what_breaks_off_unforeseen_is_a_failure_with_no_step_under_way(bench: Bench) -> None:
+    bench.docker.start = lambda name: 1 / 0  # type: ignore[assignment, method-assign]
+    with pytest.raises(ZeroDivisionError):
+        bench.run(Action.START)
+    last = bench.journal.recent()[0]
+    assert last.outcome is Outcome.FAILED
+    assert last.current is None
+
+
+def test_a_journal_that_was_locked_or_damaged_is_told_until_it_is_well(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    journal = Journal(path)
+    journal.write(OperationStatus("1", "start", "m", (), time.time(), Outcome.DONE, "me"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE operations SET steps = 'nothing'")
+        assert journal.recent_if_changed() is None
+        assert "move it away" in journal.problem
+        other.execute("UPDATE operations SET steps = '[]'")
+        assert len(journal.recent_if_changed() or ()) == 1
+        assert not journal.problem
+        assert journal.recent_if_changed() is None
+        assert not journal.problem
+
+
+def test_a_runtime_that_is_silent_for_a_while_fails_no_start(bench: Bench, ready: threading.Event) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: any("400" in status.steps[3].detail for status in bench.journal.recent()))
+    bench.docker.unreachable = True
+    until(lambda: bench.journal.recent()[0].steps[3].detail not in ("", "its health endpoint answers 400"))
+    bench.docker.unreachable = False
+    ready.set()
+    thread.join(10)
+    assert not errors
