@@ -82,10 +82,12 @@ class Console(App[None]):
         self.post_message(self.SnapshotArrived(snapshot))
 
     async def on_console_engine_ready(self, message: EngineReady) -> None:
-        await self._main.connect(message.api)
+        if self._main.is_attached:
+            await self._main.connect(message.api)
 
     def on_console_snapshot_arrived(self, message: SnapshotArrived) -> None:
-        self._main.take(message.snapshot)
+        if self._main.is_attached:
+            self._main.take(message.snapshot)
 
     def leave_lost_terminal(self) -> NoReturn:
         """Ends at once: with nothing to write to, Textual would wait for its writer for ever."""

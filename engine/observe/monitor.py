@@ -45,6 +45,7 @@ RUNTIME_EVERY_S = 5.0
 """Events bring changes at once; this is for those that get lost"""
 RETRY_EVERY_S = 2.0
 PROBE_EVERY_S = 1.0
+PROBE_READY_EVERY_S = 2.0
 SCRAPE_EVERY_S = 1.0
 GPU_EVERY_S = 1.0
 JOURNAL_EVERY_S = 1.0
@@ -92,7 +93,8 @@ class Monitor:
         self._journal_read = False
         self._gpus: GpuReading | None = None
         self._troubles: dict[str, str] = {}
-        self._dirty = True
+        self._news = asyncio.Event()
+        """There is something that the latest snapshot does not show"""
         self.latest = Snapshot(at=time.time(), hostname=clean_line(socket.gethostname()), loading=True)
 
     def open(self) -> None:
@@ -164,7 +166,7 @@ class Monitor:
     async def _watch_catalog(self) -> None:
         while True:
             self._catalog = await aside(self._catalog_reader.load)
-            self._dirty = True
+            self._news.set()
             await asyncio.sleep(CATALOG_EVERY_S)
 
     async def _watch_journal(self) -> None:
@@ -180,14 +182,14 @@ class Monitor:
                 known if (known := mine.get(status.id)) and known.outcome is not Outcome.RUNNING else status
                 for status in recent
             )
-            self._dirty = True
+            self._news.set()
             await asyncio.sleep(JOURNAL_EVERY_S)
 
     def _take_operation(self, status: OperationStatus) -> None:
         others = tuple(known for known in self._operations if known.id != status.id)
         self._operations = (status, *others) if others else (status,)
         self._operations = tuple(sorted(self._operations, key=lambda known: -known.began_at))
-        self._dirty = True
+        self._news.set()
         for nudge in self._nudges.values():
             nudge.set()
 
@@ -196,7 +198,7 @@ class Monitor:
             sampling = asyncio.ensure_future(aside(self._gpu_sampler.sample))
             while True:
                 done, _ = await asyncio.wait([sampling], timeout=GPU_EVERY_S)
-                self._dirty = True  # a driver that hangs makes the last reading stale
+                self._news.set()  # a driver that hangs makes the last reading stale
                 if done:
                     break
             self._gpus = sampling.result()
@@ -216,7 +218,7 @@ class Monitor:
                 version = ""
                 self._note(runtime.name, reachable=False, detail=str(error))
                 pause = RETRY_EVERY_S
-            self._dirty = True
+            self._news.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(nudge.wait(), pause)
 
@@ -244,16 +246,16 @@ class Monitor:
 
     async def _publish(self, client: "httpx.AsyncClient") -> None:
         while True:
-            if self._dirty:
-                self._dirty = False
-                self._follow_runs(client)
-                snapshot = self._picture()
-                if replace(snapshot, at=0.0) != replace(self.latest, at=0.0):
-                    self.latest = snapshot
-                    with self._lock:
-                        listeners = tuple(self._listeners)
-                    for listener in listeners:
-                        listener(snapshot)
+            await self._news.wait()
+            self._news.clear()
+            self._follow_runs(client)
+            snapshot = self._picture()
+            if replace(snapshot, at=0.0) != replace(self.latest, at=0.0):
+                self.latest = snapshot
+                with self._lock:
+                    listeners = tuple(self._listeners)
+                for listener in listeners:
+                    listener(snapshot)
             await asyncio.sleep(PUBLISH_EVERY_S)
 
     def _follow_runs(self, client: "httpx.AsyncClient") -> None:
@@ -279,10 +281,11 @@ class Monitor:
     async def _probe(self, client: "httpx.AsyncClient", run: _Run) -> None:
         while True:
             answer = await probe(client, run.deployment.service.health)
-            self._dirty = self._dirty or answer != run.probe
+            if answer != run.probe:
+                self._news.set()
             run.probe = answer
             run.was_ready = run.was_ready or answer.health is Health.READY
-            await asyncio.sleep(PROBE_EVERY_S)
+            await asyncio.sleep(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
 
     async def _scrape(self, client: "httpx.AsyncClient", run: _Run) -> None:
         url = run.deployment.service.metrics or ""

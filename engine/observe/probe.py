@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_S = 2.0
 MAX_SHOWN = 120
+SMALL_BODY = 4096
 
 
 class Health(StrEnum):
@@ -41,6 +42,9 @@ async def probe(client: "httpx.AsyncClient", url: str) -> Probe:
         async with asyncio.timeout(PROBE_TIMEOUT_S), client.stream("GET", url, timeout=None) as response:
             # The body is of no use, and an endless one must not be read.
             code = response.status_code
+            length = response.headers.get("content-length", "")
+            if length.isdecimal() and int(length) <= SMALL_BODY:
+                await response.aread()  # so that the connection can be used again
     except httpx.ConnectError:
         return Probe(Health.REFUSED, "nothing listens on its port")
     except TimeoutError:

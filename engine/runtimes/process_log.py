@@ -13,6 +13,8 @@ from engine.runtimes.shim import LOG_PREFIX, log_numbers, stamp
 
 _BLOCK = 256 << 10
 _POLL_S = 0.05
+_QUIET_POLLS, _QUIET_POLL_S = 40, 0.25
+"""After so many polls without news it is asked less often"""
 _POLLS_PER_CHECK = 4
 """Whether the deployment still runs is asked after so many polls without news"""
 _STAMP = len(stamp(0))
@@ -59,7 +61,7 @@ class FileLog:
                 elif ended:
                     return
                 else:
-                    self._closing.wait(_POLL_S)
+                    self._closing.wait(_POLL_S if quiet < _QUIET_POLLS else _QUIET_POLL_S)
         except OSError as error:
             raise RuntimeUnreachable(f"The log in {self._folder} cannot be read: {error.strerror}.") from error
         finally:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from textual import events
 from textual.binding import Binding
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -226,6 +227,19 @@ async def test_a_prompt_from_the_playground(api: FakeApi) -> None:
         await pilot.press("q", "u", "i", "t", "enter")
         await shown(pilot, "Hello, world.")
         assert [request.prompt for request in api.asked] == ["quit"]
+
+
+async def test_keys_typed_ahead_for_a_pane_change_nothing(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        for key in ("3", "d", "x", "q", "y"):  # as fast as a paste: nothing is waited for between them
+            pilot.app.post_message(events.Key(key, key))
+        await until(pilot, lambda: getattr(pilot.app.focused, "id", "") == "prompt")
+        await pilot.pause(0.5)
+        assert isinstance(pilot.app.screen, MainScreen)
+        assert not api.submitted
+        await pilot.press("escape", "x")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
 
 
 async def test_an_operation_is_on_the_top_line_and_its_end_is_told_once(api: FakeApi) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 NOTICE_S = 3.0
 FAILURE_NOTICE_S = 8.0
+SETTLING_S = 0.3
+MOVES = ("next_area", "previous_area", "leave")
 HOST_ROWS = 4
 STACKED_ROWS = 3
 LEAST_STACKED = 19
@@ -46,26 +48,31 @@ class MainScreen(Screen[None]):
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
         """Those that were looked at"""
+        self._settling = False
+        """A pane was just opened: keys typed ahead for it may still come to the list, where they mean something else"""
         self._heights: dict[str, int] = {}
         self._told: set[str] | None = None
         """Operations whose end has been told; None until the first snapshot, whose ends are old news"""
+        self._top = TopLine(id="top")
+        self._list = ModelList(id="models")
+        self._list.border_title = "Models"
+        self._gpus = GpuPanel(id="gpus")
+        self._tabs = TabBar(tuple((key, pane.title) for key, pane in PANES.items()), id="tabs")
+        self._notice = Static(id="notice", markup=False)
+        self._problem = Static(id="problem", markup=False)
+        self._detail = Container(self._problem, id="detail")
 
     def compose(self) -> ComposeResult:
-        yield TopLine(id="top")
-        with Horizontal(id="overview"):
-            models = ModelList(id="models")
-            models.border_title = "Models"
-            yield models
-            yield GpuPanel(id="gpus")
-        yield TabBar(tuple((key, pane.title) for key, pane in PANES.items()), id="tabs")
-        yield Static(id="notice", markup=False)
-        with Container(id="detail"):
-            yield Static(id="problem", markup=False)
+        yield self._top
+        yield Horizontal(self._list, self._gpus, id="overview")
+        yield self._tabs
+        yield self._notice
+        yield self._detail
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
-        self.query_one(ModelList).focus()
+        self.set_focus(self._list)
 
     async def connect(self, api: EngineApi) -> None:
         """The engine is there: from now on there is something to show."""
@@ -76,9 +83,9 @@ class MainScreen(Screen[None]):
         """A new snapshot has come."""
         before = self.selected
         self.snapshot = snapshot
-        self.query_one(TopLine).show(snapshot)
-        self.query_one(ModelList).show(snapshot)
-        self.query_one(GpuPanel).show(snapshot.gpus)
+        self._top.show(snapshot)
+        self._list.show(snapshot)
+        self._gpus.show(snapshot.gpus)
         self._fit_overview(snapshot)
         self._tell_ended(snapshot)
         self._refresh_pane()
@@ -87,11 +94,11 @@ class MainScreen(Screen[None]):
 
     @property
     def selected(self) -> Model | None:
-        return self.query_one(ModelList).selected
+        return self._list.selected
 
     def _tick(self) -> None:
-        self.query_one(ModelList).tick()
-        self.query_one(TopLine).tick()
+        self._list.tick()
+        self._top.tick()
 
     def _fit_overview(self, snapshot: Snapshot) -> None:
         """As high as what it lists, within bounds; what is left is the pane's. Laid out anew only when that changes."""
@@ -145,24 +152,24 @@ class MainScreen(Screen[None]):
             return
         if key not in self._panes:
             self._panes[key] = PANES[key].load()(self._api, id=f"pane-{key}")
-            await self.query_one("#detail", Container).mount(self._panes[key])
+            await self._detail.mount(self._panes[key])
         self._refresh_pane()
         self.refresh_bindings()
 
     def _refresh_pane(self) -> None:
         model = self.selected
-        problem = self.query_one(ModelList).selected_problem
+        problem = self._list.selected_problem
         subject = model.name if model else "invalid profile" if problem else ""
         detail = model.detail if model and model.state is State.STARTING else ""
-        self.query_one(TabBar).show(self._pane_key, subject, detail)
-        self.query_one("#problem", Static).display = problem is not None
-        _write(self.query_one("#problem", Static), f"▲ {problem}" if problem else "")
+        self._tabs.show(self._pane_key, subject, detail)
+        self._problem.display = problem is not None
+        _write(self._problem, f"▲ {problem}" if problem else "")
         for key, pane in self._panes.items():
             pane.display = key == self._pane_key and not problem
         if self.snapshot:
             notice = "" if problem else _notice(model, self.snapshot)
-            _write(self.query_one("#notice", Static), notice)
-            self.query_one("#notice", Static).display = bool(notice)
+            _write(self._notice, notice)
+            self._notice.display = bool(notice)
             if self._pane:
                 self._pane.show_model(model, self.snapshot)
 
@@ -190,8 +197,10 @@ class MainScreen(Screen[None]):
         if not self.is_mounted:
             return False
         if action == "leave":
-            return self.has_class("-zoomed") or not self.query_one(ModelList).has_focus
+            return self.has_class("-zoomed") or not self._list.has_focus
         known = next((known for known in ACTIONS if known.id == action), None)
+        if self._settling and known and known.id not in MOVES:
+            return False
         if known and known.refusal(self.selected):
             return None
         return True
@@ -200,6 +209,10 @@ class MainScreen(Screen[None]):
         """A key for something that cannot be done now is answered with the reason."""
         if event.key == "escape":
             self.app.clear_notifications()
+        if any(event.key == action.keys for action in ACTIONS if action.id.startswith("pane.")):
+            self._settling = True
+        if self._settling:
+            return
         action = next((action for action in ACTIONS if action.change and action.keys == event.key), None)
         active = self.active_bindings.get(event.key) if action else None
         if action and active and active.node is self and not active.enabled:
@@ -210,13 +223,13 @@ class MainScreen(Screen[None]):
 
         async def run() -> None:
             if name:
-                self.query_one(ModelList).select(name)
+                self._list.select(name)
             await self.run_action(action.call)
 
         return run
 
     def goto(self, name: str) -> IgnoreReturnCallbackType:
-        return lambda: self.query_one(ModelList).select(name)
+        return lambda: self._list.select(name)
 
     def action_start(self) -> None:
         self._ask("start")
@@ -246,10 +259,16 @@ class MainScreen(Screen[None]):
             self._api.submit(confirmed.action, confirmed.name, runtime=confirmed.runtime)
 
     async def action_pane(self, key: str) -> None:
+        self._settling = True
         await self._show_pane(key)
         if self.has_class("-cramped") or self.has_class("-low"):
             self.add_class("-zoomed")  # there is room for one area only
         self._focus_pane()
+        self.set_timer(SETTLING_S, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = False
+        self.refresh_bindings()
 
     def _focus_pane(self) -> None:
         if self._pane:
@@ -260,7 +279,7 @@ class MainScreen(Screen[None]):
         if self.has_class("-zoomed"):
             self._focus_pane()
         else:
-            self.query_one(ModelList).focus()
+            self.set_focus(self._list)
 
     def action_next_area(self) -> None:
         self._go_round(1)
@@ -271,15 +290,15 @@ class MainScreen(Screen[None]):
     def _go_round(self, step: int) -> None:
         """The list and what takes keys in the pane, in turn; of a zoomed pane only what it holds."""
         in_pane = self._pane.stops if self._pane else []
-        all_stops = (self.query_one(ModelList), *in_pane, self.query_one(GpuPanel))
+        all_stops = (self._list, *in_pane, self._gpus)
         stops = [stop for stop in all_stops if stop in self.focus_chain]
         if stops:
             at = stops.index(self.focused) if self.focused in stops else -1
-            stops[(at + step) % len(stops)].focus()
+            self.set_focus(stops[(at + step) % len(stops)])
 
     def action_leave(self) -> None:
         self.remove_class("-zoomed")
-        self.query_one(ModelList).focus()
+        self.set_focus(self._list)
 
     def action_help(self) -> None:
         from tui.screens.help import Help

@@ -31,7 +31,8 @@ class Pane(Widget):
     def take_focus(self) -> None:
         """Gives the keys to what the pane is used by."""
         if self.stops:
-            self.stops[0].focus()
+            # At once: what is typed in the moment until `Widget.focus` takes effect would go to the list.
+            self.screen.set_focus(self.stops[0])
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
         """Called with every snapshot, and when the cursor moves; cheap when nothing that the pane shows has changed.
