@@ -47,6 +47,8 @@ RETRY_EVERY_S = 2.0
 PROBE_EVERY_S = 1.0
 PROBE_READY_EVERY_S = 2.0
 SCRAPE_EVERY_S = 1.0
+SMALL_EXPOSITION = 1 << 17
+"""Characters that are read in less time than it takes to hand them to another thread"""
 GPU_EVERY_S = 1.0
 JOURNAL_EVERY_S = 1.0
 ENDED_OPERATIONS = 20
@@ -292,7 +294,10 @@ class Monitor:
         while True:
             try:
                 text = await scrape(client, url)
-                await asyncio.to_thread(run.metrics.update, text, time.time())
+                if len(text) <= SMALL_EXPOSITION:
+                    run.metrics.update(text, time.time())
+                else:
+                    await asyncio.to_thread(run.metrics.update, text, time.time())
             except EngineError as error:
                 run.metrics.failed(str(error), time.time())
             await asyncio.sleep(SCRAPE_EVERY_S)

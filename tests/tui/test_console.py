@@ -1,5 +1,6 @@
 """The console as its user sees it, by keys, against an engine that the test holds."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -352,15 +353,35 @@ async def test_an_empty_machine_says_what_to_do(api: FakeApi) -> None:
         assert pilot.app.screen.query_one("#notice", Static)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-@pytest.mark.parametrize(
-    "keys", [[], ["2", "escape"], ["question_mark"], ["j", "enter"]], ids=lambda k: "-".join(k) or "list"
-)
-def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[int, int], keys: list[str]) -> None:
+async def still(pilot: Pilot[None]) -> None:
+    """Until nothing has changed for half a second: charts are drawn in threads, and keys settle after a pane opens."""
+    before, since = "", time.monotonic()
+    while time.monotonic() - since < 0.5:
+        await pilot.pause(0.05)
+        if (now := screen_text(pilot)) != before:
+            before, since = now, time.monotonic()
+
+
+PICTURES = {
+    "logs": ([], "server.cc:1] started"),
+    "metrics": (["2"], "req/s"),
+    "launch": (["4"], "answers at"),
+    "help": (["question_mark"], "Stop the selected model"),
+    "start": (["j", "enter"], "docker run"),
+}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[int, int], name: str) -> None:
+    """To be looked at and then renewed with --snapshot-update when the look was changed on purpose."""
+    keys, awaited = PICTURES[name]
+
     async def prepare(pilot: Pilot[None]) -> None:
         await opened(pilot)
-        await pilot.pause(0.2)
+        await shown(pilot, "server.cc:1] started")
         await pilot.press(*keys)
-        await pilot.pause(0.3)
+        await shown(pilot, awaited)
+        await still(pilot)
 
     assert snap_compare(Console(lambda: api), run_before=prepare, terminal_size=size)

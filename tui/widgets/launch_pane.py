@@ -38,12 +38,15 @@ class LaunchPane(Pane):
     def on_mount(self) -> None:
         self.set_interval(1.0, self._draw)
 
+    def on_resize(self) -> None:
+        self._draw()  # lines are wrapped to the pane's width
+
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
         self._model, self._snapshot = model, snapshot
         self._draw()
 
     def _draw(self) -> None:
-        if not self.display or not self.is_mounted or not self._snapshot:
+        if not self.display or not self.size or not self._snapshot:
             return
         text = self._describe(self._model, self._snapshot)
         if text.plain != self._text:

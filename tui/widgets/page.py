@@ -7,7 +7,8 @@ from textual.containers import VerticalScroll
 
 
 class Page(VerticalScroll):
-    DEFAULT_CSS = "Page { padding: 0 1; }"
+    # Room for the scrollbar always: with it text may wrap so that it is needed, and without it so that it is not.
+    DEFAULT_CSS = "Page { padding: 0 1; scrollbar-gutter: stable; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll_up", "up", show=False, tooltip="Scroll up by a line"),
         Binding("down,j", "scroll_down", "down", show=False, tooltip="Scroll down by a line"),
