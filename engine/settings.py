@@ -19,7 +19,7 @@ class Settings:
     cache_dir: Path
     profiles_dirs: tuple[Path, ...] = ()
     """Folders given on the command line; searched before all others"""
-    working_dir: Path = field(default_factory=Path.cwd)
+    working_dir: Path = field(default_factory=lambda: _working_dir())
 
     @classmethod
     def load(cls, profiles_dirs: tuple[Path, ...] = ()) -> "Settings":
@@ -40,3 +40,11 @@ class Settings:
     def profile_folders(self) -> tuple[Path, ...]:
         """First wins."""
         return (*self.profiles_dirs, self.working_dir / "profiles", self.config_dir / "profiles", self.shipped_profiles)
+
+
+def _working_dir() -> Path:
+    """The root when the folder that this program was started in has been deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")

@@ -54,8 +54,7 @@ def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None
 
 
 def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
-    folders = tuple(Path(folder).expanduser().absolute() for folder in (*args.profiles, *args.more_profiles))
-    settings = Settings.load(folders)
+    settings = Settings.load((*args.profiles, *args.more_profiles))
     if args.command is None:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             _say("The console needs a terminal. `tritontui --help` shows the commands that do not.")
@@ -160,10 +159,14 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=_duration, metavar="TIME", help="how long to wait, e.g. 90s or 30m")
 
 
-def _folder(text: str) -> str:
-    if not Path(text).expanduser().is_dir():
+def _folder(text: str) -> Path:
+    try:
+        folder = Path(text).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be found: {error}") from error
+    if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return text
+    return folder
 
 
 def _count(text: str) -> int:

@@ -13,6 +13,7 @@ from engine.plan import Plan
 from engine.snapshot import Freshness, GpuReading, MetricsReading, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.format import duration
+from tui.plan_facts import plan_facts
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
@@ -93,27 +94,7 @@ def plan(engine: Engine, args: Namespace) -> int:
         return Exit.DONE
     for warning in found.warnings:
         out.talk(f"warning: {warning}")
-    launch, service = found.launch, found.launch.service
-    gpus = ", ".join(launch.gpus) if isinstance(launch.gpus, tuple) else str(launch.gpus or "none")
-    mounts = [f"{mount.source} → {mount.target}{'' if mount.read_only else ' (writable)'}" for mount in launch.mounts]
-    prompt = f", and it answers “{service.ready_prompt}”" if service.ready_prompt else ""
-    out.print_facts(
-        [
-            ("profile", found.source),
-            ("summary", found.summary),
-            ("stack", f"{launch.stack} on {launch.runtime}"),
-            ("image", launch.image or ""),
-            ("GPUs", "all" if gpus == "-1" else gpus),
-            ("ports", "  ".join(f"{port.purpose} {port.host_ip}:{port.host_port}" for port in launch.ports)),
-            ("model", service.model or ""),
-            *(("mount", mount) for mount in mounts),
-            *(("env", f"{key}={value}") for key, value in sorted(launch.env.items())),
-            *(("secret", f"{key} from {reference}") for key, reference in sorted(launch.secrets.items())),
-            ("ready when", f"{service.health} answers 200{prompt}"),
-            ("at most", duration(service.ready_timeout_s)),
-            ("by hand", found.command_line()),
-        ]
-    )
+    out.print_facts([*plan_facts(found), ("by hand", found.command_line())])
     return Exit.DONE
 
 
