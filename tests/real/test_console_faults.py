@@ -91,8 +91,10 @@ async def test_a_server_that_accepts_and_never_answers(tmp_path: Path) -> None:
         await until(pilot, lambda: "did not answer within 2 s" in screen_text(pilot))
         assert state(pilot) is State.STARTING
         await pilot.press("2")
-        await until(pilot, lambda: "did not answer within" in screen_text(pilot))
-        await pilot.press("escape", "x", "y")
+        await until(pilot, lambda: "/metrics accepted the connection and did not answer" in screen_text(pilot))
+        await pilot.press("escape", "x")
+        await until(pilot, lambda: "stop bad?" in screen_text(pilot))
+        await pilot.press("y")
         await until(pilot, lambda: state(pilot) is State.STOPPED)
 
 

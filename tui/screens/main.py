@@ -297,6 +297,7 @@ class MainScreen(Screen[None]):
             self.set_focus(stops[(at + step) % len(stops)])
 
     def action_leave(self) -> None:
+        self._settled()
         self.remove_class("-zoomed")
         self.set_focus(self._list)
 
