@@ -12,7 +12,8 @@ from engine.stacks.context import GIB, PlanContext, option_words
 
 PORTS = {"http": 8000}
 MODEL_IN_CONTAINER = "/model"
-CACHE_IN_CONTAINER = "/root/.cache/huggingface"
+CACHE_IN_CONTAINER = "/var/cache/huggingface"
+"""Told to the server as HF_HOME: where an image's user has its home differs"""
 CACHE_VOLUME = "tritontui-huggingface"
 
 
@@ -56,6 +57,7 @@ def plan(context: PlanContext) -> Plan:
             entrypoint=("vllm", "serve"),
             service=service,
             ports=ports,
+            env={"HF_HOME": CACHE_IN_CONTAINER},
             mounts=mounts,
             default_shm=2 * GIB,
         )

@@ -108,6 +108,7 @@ def test_vllm_on_docker(tmp_path: Path) -> None:
     assert launch.service.protocol is Protocol.OPENAI
     assert launch.service.metrics == "http://127.0.0.1:18000/metrics"
     assert launch.shm_bytes
+    assert launch.env["HF_HOME"] in [mount.target for mount in launch.mounts if not mount.read_only]
 
 
 def test_vllm_with_a_local_model(tmp_path: Path, program: Path) -> None:
