@@ -180,10 +180,12 @@ class Conductor:
         """A deployment that could not even be started is taken away again, so that the next try begins afresh."""
         try:
             yield
-        except (OperationFailed, Refused):
+        except (OperationFailed, Refused) as error:
             if created:
-                with contextlib.suppress(EngineError):  # the first error is the one that matters
+                try:
                     runtime.remove(name)
+                except EngineError as left:
+                    raise OperationFailed(str(error), f"What was created is still there: {left}") from error
             raise
 
     def _stop(self, record: Record, name: str) -> str:

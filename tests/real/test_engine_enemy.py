@@ -182,13 +182,14 @@ def test_a_paused_container_says_so(runtime: DockerRuntime, launches: Launches) 
 
 def test_a_part_that_hangs_holds_up_no_exit(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time\n"
+        "import pathlib, sys, threading, time\n"
         "from engine.facade import Engine\n"
         "from engine.settings import Settings\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "engine = Engine(Settings(folder, folder, folder, (), folder))\n"
-        "engine._gpu_sampler.sample = engine._catalog.load = lambda: time.sleep(600)\n"
-        "engine.open(); time.sleep(0.5); engine.close()\n"
+        "hung = threading.Barrier(3)\n"
+        "engine._gpu_sampler.sample = engine._catalog.load = lambda: (hung.wait(), time.sleep(600))\n"
+        "engine.open(); hung.wait(20); engine.close()\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, timeout=30)
 

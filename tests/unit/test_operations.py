@@ -207,6 +207,17 @@ def test_what_could_not_be_started_leaves_nothing_behind(bench: Bench) -> None:
     assert not bench.docker.held
 
 
+def test_what_could_not_be_started_nor_removed_is_said_to_remain(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(name: str) -> None:
+        raise RuntimeUnreachable("docker does not answer.")
+
+    bench.docker.start_error = "port is already allocated."
+    monkeypatch.setattr(bench.docker, "remove", remove)
+    with pytest.raises(OperationFailed, match=r"already allocated\. What was created is still there: docker does not"):
+        bench.run(Action.START)
+    assert "still there" in bench.journal.recent()[0].message
+
+
 def test_a_taken_port_is_refused_before_anything_is_done(bench: Bench) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
