@@ -8,6 +8,7 @@ Nothing here blocks unless its docstring says so; callbacks come from the engine
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from engine.inference.prompt import PromptEvent, PromptRequest
@@ -22,6 +23,15 @@ class Action(StrEnum):
     STOP = "stop"
     RESTART = "restart"
     REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSource:
+    path: Path
+    text: str
+    """Cleaned of control sequences"""
+    shipped: bool
+    """It came with tritontui: to be duplicated rather than edited"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,22 @@ class EngineApi(Protocol):
         """What starting the profile would do. Blocks (reads files, tries ports). Raises `EngineError`."""
         ...
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
-        """Begins an operation in the background; the snapshots show its steps and how it ended, refusal included."""
+    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
+        """Begins an operation in the background; the snapshots show its steps and how it ended, refusal included.
+
+        `force`: a start in spite of the plan's obstacles.
+        """
+        ...
+
+    def profile_source(self, name: str) -> ProfileSource:
+        """The file that the profile is read from. Blocks. Raises `EngineError`."""
+        ...
+
+    def duplicate(self, name: str, new_name: str) -> Path:
+        """Writes a copy under the new name, into the user's folder of profiles, comments kept. Blocks.
+
+        Returns the new file. Raises `Refused` when that name is taken, and other `EngineError`s.
+        """
         ...
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:

@@ -52,6 +52,8 @@ class Service:
     ready_timeout_s: float = 1800.0
     ready_prompt: str | None = None
     """A prompt that must be answered before the deployment counts as started"""
+    api_key: str | None = None
+    """Reference to the key that the server asks for (`env:NAME` or `file:PATH`), never the key itself"""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -64,7 +66,7 @@ class Service:
         service = cls(**data)
         if not isinstance(service.ready_timeout_s, int | float):
             raise TypeError("ready_timeout_s is no number")
-        for name in ("http", "health", "grpc", "metrics", "model", "ready_prompt"):
+        for name in ("http", "health", "grpc", "metrics", "model", "ready_prompt", "api_key"):
             value = getattr(service, name)
             if not isinstance(value, str) and (value is not None or name in ("http", "health")):
                 raise TypeError(f"{name} is no text")
@@ -100,6 +102,8 @@ class Deployment:
     pid: int | None = None
     """Main process on this machine, when it runs here"""
     profile_digest: str = ""
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the GPUs that it was placed on; empty for none, and when they were not known"""
 
 
 def precedence(deployment: Deployment) -> tuple[bool, float]:

@@ -1,10 +1,10 @@
 """A plan: what starting a profile would do, computed and printed before anything is done."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.deployment import Service
+from engine.fit.result import Fit
 
 CONTAINER_PREFIX = "tritontui-"
 
@@ -28,6 +28,30 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneratedFile:
+    """Written for the deployment: into the created container, or beside the local process."""
+
+    path: str
+    """Relative to `Launch.files_root`, with slashes"""
+    text: str
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedGpu:
+    """A GPU that the deployment is to get. Memory in bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+    """At the moment of planning, by whomever"""
+    used_by: tuple[str, ...] = ()
+    """Deployments that run on it"""
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """All that a runtime needs to create a deployment; the same for every runtime."""
 
@@ -45,9 +69,15 @@ class Launch:
     """Variable -> reference (`env`, `env:OTHER` or `file:PATH`); resolved by the runtime at launch, never stored"""
     ports: tuple[PortBinding, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    files: tuple[GeneratedFile, ...] = ()
+    files_root: str = ""
+    """Absolute path where the command finds the files: in the container, or on the machine"""
     gpus: int | tuple[str, ...] = 0
-    """A count, or indices/UUIDs; 0 for none, -1 for all"""
+    """UUIDs when the machine's GPUs are known; otherwise a count or indices. 0 for none, -1 for all"""
     shm_bytes: int | None = None
+    host_ipc: bool = False
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    """Docker only; soft and hard alike, -1 for none"""
     stop_timeout_s: float = 45.0
     """Longer than Triton's own 30 s exit timeout, so that it is not killed in the middle of its shutdown"""
     profile_digest: str = ""
@@ -66,35 +96,11 @@ class Plan:
     warnings: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     """Every runtime on which this profile could be started"""
-
-    def command_line(self) -> str:
-        """A line that does the same when pasted in a shell; secrets stay references."""
-        launch = self.launch
-        if launch.runtime == "process":
-            words = ["env", *(f"{key}={value}" for key, value in sorted(launch.env.items()))] if launch.env else []
-            return shlex.join([*words, *launch.command])
-        return shlex.join(_docker_run(launch))
-
-
-def _docker_run(launch: Launch) -> list[str]:
-    words = ["docker", "run", "-d", "--init", "--name", launch.container_name]
-    if launch.gpus:
-        if isinstance(launch.gpus, tuple):
-            words += ["--gpus", '"device=' + ",".join(launch.gpus) + '"']
-        else:
-            words += ["--gpus", "all" if launch.gpus < 0 else str(launch.gpus)]
-    if launch.shm_bytes:
-        words += ["--shm-size", f"{launch.shm_bytes}b"]
-    words += ["--stop-timeout", str(int(launch.stop_timeout_s))]
-    for port in launch.ports:
-        ip = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-        words += ["-p", f"{ip}:{port.host_port}:{port.container_port}"]
-    for mount in launch.mounts:
-        words += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
-    for key, value in sorted(launch.env.items()):
-        words += ["-e", f"{key}={value}"]
-    for key in sorted(launch.secrets):
-        words += ["-e", key]
-    if launch.entrypoint:
-        words += ["--entrypoint", launch.entrypoint[0]]
-    return [*words, launch.image or "", *(launch.entrypoint or ())[1:], *launch.command]
+    obstacles: tuple[str, ...] = ()
+    """Why a start would be refused as things stand: it does not fit, or its GPUs are taken"""
+    placement: tuple[PlacedGpu, ...] = ()
+    """Empty when no GPU is wanted, or the machine's are not known"""
+    fit: Fit | None = None
+    """None for a stack whose memory nobody can tell"""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What the image holds, as far as known: Triton, vLLM, TensorRT-LLM"""

@@ -75,10 +75,47 @@ Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_na
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=63)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+AdapterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+Reserve = Literal["inference-heavy", "balanced", "training-heavy"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelNumbers(_Strict):
+    """A model's shape, for an estimate without its files; names as in its `config.json`. Weights in bytes, or 141g."""
+
+    weights: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
+    """All of them, as stored; otherwise computed from `parameters`"""
+    parameters: Annotated[float | None, Field(gt=0)] = None
+    """Billions, all experts included"""
+    num_hidden_layers: Annotated[int, Field(ge=1)]
+    num_attention_heads: Annotated[int, Field(ge=1)]
+    num_key_value_heads: Annotated[int | None, Field(ge=1)] = None
+    head_dim: Annotated[int | None, Field(ge=1)] = None
+    hidden_size: Annotated[int | None, Field(ge=1)] = None
+    vocab_size: Annotated[int | None, Field(ge=1)] = None
+    max_position_embeddings: Annotated[int | None, Field(ge=1)] = None
+    sliding_window: Annotated[int | None, Field(ge=1)] = None
+    full_attention_layers: Annotated[int | None, Field(ge=0)] = None
+    """With a sliding window: how many layers see everything all the same"""
+    kv_lora_rank: Annotated[int | None, Field(ge=1)] = None
+    """Multi-head latent attention"""
+    qk_rope_head_dim: Annotated[int | None, Field(ge=1)] = None
+
+
+class FitWish(_Strict):
+    """What memory is estimated for."""
+
+    context: Annotated[int | None, Field(ge=1)] = None
+    """Tokens of one request; by default `max_model_len`, or the model's own limit"""
+    concurrency: Annotated[int, Field(ge=1)] = 1
+    """Requests of that length at once"""
+    gpu_memory: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
+    """Of one GPU, for a plan made on a machine without any; bytes, or 80g"""
+    model: ModelNumbers | None = None
+    """For when the model's files are not on this machine"""
 
 
 class Expose(_Strict):
@@ -107,20 +144,41 @@ class Profile(_Strict):
     """Container image; needed to run on Docker"""
     program: str | None = None
     """The server's program on the process runtime; found by itself when left out"""
+    version: str | None = None
+    """The engine's version (vLLM's, TensorRT-LLM's), when the image's tag does not tell it, e.g. 0.11.0"""
     model: str | None = None
-    """vllm: repository id or folder. triton: the model that prompts go to"""
+    """vllm, triton-vllm, triton-trtllm: repository id or folder. triton: the model that prompts go to"""
+    served_model_name: str | None = None
+    """The name that clients use; by default the profile's own (triton-…) or the model's (vllm)"""
+    tokenizer: str | None = None
+    """triton-trtllm, OpenAI frontend: repository id or folder; by default the model's"""
     repository: str | None = None
     """triton: folder of the model repository, relative to the profile's file"""
+    engines: str | None = None
+    """triton-trtllm: folder of a prebuilt TensorRT-LLM engine; without it the LLM API loads `model`"""
+    lora: dict[AdapterName, str] = {}
+    """vllm, triton-vllm: adapters, each a repository id or folder, by the names that clients use"""
+    frontend: Literal["openai"] | None = None
+    """triton-vllm: Triton's OpenAI-compatible frontend in place of its own protocols"""
     gpus: Annotated[int, Field(ge=0)] | Literal["all"] | list[int | str] = 0
     """A count, `all`, or a list of indices or UUIDs"""
+    share_gpus: bool = False
+    """May run on GPUs that other deployments use"""
+    reserve: Annotated[float, Field(ge=0, lt=1)] | Reserve = 0.0
+    """Share of each GPU's memory that is left to another job, such as training"""
     engine: Annotated[dict[str, Any], AfterValidator(_options)] = {}
-    """The server's own options by their own names"""
+    """The engine's own options by their own names (triton: the server's)"""
+    server: Annotated[dict[str, Any], AfterValidator(_options)] = {}
+    """triton-vllm, triton-trtllm: options of tritonserver, or of the frontend, by their own names"""
+    fit: FitWish = FitWish()
     env: dict[EnvName, str] = {}
     secrets: dict[EnvName, Annotated[str, AfterValidator(_secret)]] = {}
     mounts: list[Annotated[str, AfterValidator(_mount)]] = []
     """SOURCE:/TARGET, read-only unless :rw is added"""
     shm_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
     """Bytes, or 1g"""
+    ipc: Literal["host"] | None = None
+    """Docker: share the machine's shared memory instead of having some of its own"""
     bind: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     expose: Expose | None = None
     ready: Ready = Ready()

@@ -36,6 +36,10 @@ class Settings:
     def shipped_profiles(self) -> Path:
         return SHIPPED_IN_WHEEL if SHIPPED_IN_WHEEL.is_dir() else SHIPPED_IN_CHECKOUT
 
+    def deployment_files(self, name: str) -> Path:
+        """Where a local process finds the files that were generated for it."""
+        return self.state_dir / "deployments" / name / "files"
+
     @property
     def profile_folders(self) -> tuple[Path, ...]:
         """First wins."""

@@ -43,6 +43,7 @@ class Model:
     since: float | None = None
     """When the present state's clock began: start of the process while it runs, its end when it ended"""
     has_profile: bool = True
+    profile_path: str = ""
     deployment: Deployment | None = None
     stale_since: float | None = None
     """The runtime has not answered since then; what is shown is from before"""
@@ -77,6 +78,8 @@ class StepKind(StrEnum):
     WAIT = "wait"
     """Only watches: nothing is being changed, so other operations may begin"""
     PROMPT = "prompt"
+    GPUS = "gpus"
+    """Whether it got the GPUs that the plan placed it on"""
     STOP = "stop"
     REMOVE = "remove"
 

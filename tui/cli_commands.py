@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from engine.api import Action, LogLine
+from engine.by_hand import command_line
 from engine.deployment import State
 from engine.errors import Exit, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Token, Transport
@@ -31,6 +32,7 @@ class Engine(Protocol):
         runtime: str | None = None,
         wait: bool = True,
         timeout_s: float | None = None,
+        force: bool = False,
         progress: Callable[[OperationStatus], None] | None = None,
     ) -> OperationStatus: ...
     def read_log(
@@ -90,11 +92,11 @@ def status(engine: Engine, args: Namespace) -> int:
 def plan(engine: Engine, args: Namespace) -> int:
     found = engine.plan(args.name, args.runtime)
     if args.json:
-        out.print_json({**out.plain(found), "command_line": found.command_line()})
+        out.print_json({**out.plain(found), "command_line": command_line(found.launch)})
         return Exit.DONE
     for warning in found.warnings:
         out.talk(f"warning: {warning}")
-    out.print_facts([*plan_facts(found), ("by hand", found.command_line())])
+    out.print_facts([*plan_facts(found), ("by hand", command_line(found.launch))])
     return Exit.DONE
 
 

@@ -6,7 +6,7 @@ word when it refuses. A constructor neither connects nor raises.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from engine.deployment import Deployment
@@ -41,7 +41,19 @@ class Runtime(Protocol):
         ...
 
     def create(self, launch: Launch) -> None:
-        """Makes it ready to start. Raises `Refused` when the name is taken."""
+        """Makes it ready to start, with its generated files in place. Raises `Refused` when the name is taken."""
+        ...
+
+    def missing(self, launch: Launch) -> str:
+        """What it would take to create it that is not here, such as its image, and what to do; empty when nothing."""
+        ...
+
+    def image_env(self, image: str) -> Mapping[str, str]:
+        """The variables that the image sets; nothing when it is not here, or the runtime has no images."""
+        ...
+
+    def gpus(self, name: str) -> tuple[str, ...] | None:
+        """UUIDs of the GPUs that the running deployment really sees; None when it cannot be told."""
         ...
 
     def start(self, name: str) -> None:

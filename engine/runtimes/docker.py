@@ -13,7 +13,7 @@ from engine.runtimes import docker_container
 from engine.runtimes.docker_container import word
 from engine.runtimes.docker_logs import DockerLog
 from engine.runtimes.docker_stream import StreamBrokenError
-from engine.runtimes.secrets import resolve_secrets
+from engine.secrets import resolve_secrets
 
 if TYPE_CHECKING:
     from engine.runtimes.base import LogSource

@@ -29,7 +29,7 @@ from engine.runtimes.process_identity import is_alive, wait_for_end
 from engine.runtimes.process_log import FileLog
 from engine.runtimes.process_state import RUNTIME, Facts, Record
 from engine.runtimes.process_truth import Truth, ask
-from engine.runtimes.secrets import resolve_secrets
+from engine.secrets import resolve_secrets
 from engine.settings import Settings
 
 LOG_FILE_BYTES = 64 << 20

@@ -4,21 +4,28 @@ import errno
 import ipaddress
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.catalog import resolved
 from engine.errors import InvalidProfile
-from engine.plan import Launch, Mount, Plan, PortBinding
+from engine.fit.reserve import RESERVED
+from engine.plan import GeneratedFile, Launch, Mount, Plan, PortBinding
+from engine.stacks.placement import Machine, Placement, place
 
 if TYPE_CHECKING:
     from engine.deployment import Service
+    from engine.fit.question import EngineKind
+    from engine.fit.result import Fit
     from engine.profile import Profile
     from engine.settings import Settings
 
 MAX_AUTO_PORT_TRIES = 500
 GIB = 1 << 30
+FILES_IN_CONTAINER = "/tritontui"
 
 
 @dataclass
@@ -30,6 +37,7 @@ class PlanContext:
     digest: str
     runtime: str
     settings: "Settings"
+    machine: Machine = field(default_factory=Machine)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -44,12 +52,46 @@ class PlanContext:
             return "[::1]" if bind == "::" else f"[{bind}]"
         return "127.0.0.1" if bind == "0.0.0.0" else bind  # noqa: S104
 
+    @property
+    def is_open(self) -> bool:
+        """Others on the network can reach its ports."""
+        return not ipaddress.ip_address(self.profile.bind).is_loopback
+
+    @property
+    def files_root(self) -> str:
+        """Where generated files are found by what is launched: absolute, in the container or on the machine."""
+        if self.on_docker:
+            return FILES_IN_CONTAINER
+        return str(self.settings.deployment_files(self.profile.name))
+
+    @property
+    def reserve(self) -> float:
+        """Share of each GPU's memory that is left to another job."""
+        reserve = self.profile.reserve
+        return RESERVED[reserve] if isinstance(reserve, str) else reserve
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Raises `InvalidProfile` when the machine lacks a GPU that is wanted."""
+        return place(self.profile, self.machine)
+
     def resolve(self, path: str) -> Path:
         """Paths in a profile are relative to its file. Raises `InvalidProfile`."""
         try:
             return resolved(self.path.parent / Path(path).expanduser())
         except (OSError, RuntimeError) as error:
             raise InvalidProfile(f"{self.path}: {path} is no path: {error}.", "Correct it in the profile.") from error
+
+    def invalid(self, what: str, remedy: str = "") -> InvalidProfile:
+        """The error to raise, with the profile's file."""
+        return InvalidProfile(f"{self.path}: {what}", remedy)
+
+    def refuse(self, *keys: str) -> None:
+        """Raises `InvalidProfile` for keys that the stack has no use for: they would do nothing."""
+        given = [key for key in keys if getattr(self.profile, key)]
+        if given:
+            named = " and ".join(f"`{key}`" for key in given)
+            raise self.invalid(f"{named} means nothing to the stack {self.profile.stack}.", "Take it out.")
 
     def ports(self, standard: dict[str, int]) -> tuple[PortBinding, ...]:
         """Binds each exposed purpose; with no `expose` all standard ones. Warns of ports that are taken."""
@@ -59,9 +101,8 @@ class PlanContext:
             wanted = {purpose: port for purpose, port in expose.model_dump().items() if port is not None}
             strange = wanted.keys() - standard.keys()
             if strange:
-                raise InvalidProfile(
-                    f"{self.path}: `expose` names {', '.join(sorted(strange))}, which the stack"
-                    f" {self.profile.stack} does not have.",
+                raise self.invalid(
+                    f"`expose` names {', '.join(sorted(strange))}, which the stack {self.profile.stack} does not have.",
                     f"It has {', '.join(standard)}.",
                 )
         bindings: list[PortBinding] = []
@@ -77,8 +118,8 @@ class PlanContext:
             )
         taken = [binding.host_port for binding in bindings]
         if len(set(taken)) != len(taken):
-            raise InvalidProfile(f"{self.path}: `expose` gives one port to two purposes.", "Give each its own.")
-        if not ipaddress.ip_address(self.profile.bind).is_loopback:
+            raise self.invalid("`expose` gives one port to two purposes.", "Give each its own.")
+        if self.is_open:
             self.warnings.append(f"Ports are bound to {self.profile.bind}: others on the network can reach them.")
         return tuple(bindings)
 
@@ -98,42 +139,94 @@ class PlanContext:
         service: "Service",
         ports: tuple[PortBinding, ...],
         entrypoint: tuple[str, ...] | None = None,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
         mounts: tuple[Mount, ...] = (),
+        files: tuple[GeneratedFile, ...] = (),
         default_shm: int | None = None,
+        ulimits: Mapping[str, int] | None = None,
     ) -> Launch:
         profile = self.profile
-        gpus: int | tuple[str, ...]
-        match profile.gpus:
-            case "all":
-                gpus = -1
-            case list():
-                gpus = tuple(str(gpu) for gpu in profile.gpus)
-            case count:
-                gpus = int(count)
+        if profile.ipc and profile.shm_size:
+            raise self.invalid("`ipc: host` and `shm_size` exclude each other.", "Take one of them out.")
+        docker = self.on_docker
         return Launch(
             name=profile.name,
             stack=profile.stack,
             runtime=self.runtime,
             command=command,
             service=service,
-            image=self.image() if self.on_docker else None,
+            image=self.image() if docker else None,
             entrypoint=entrypoint,
             env={**(env or {}), **profile.env},
             secrets=dict(profile.secrets),
             ports=ports,
-            mounts=(*mounts, *(self._mount(text) for text in profile.mounts)) if self.on_docker else (),
-            gpus=gpus,
-            shm_bytes=(profile.shm_size or default_shm) if self.on_docker else None,
+            mounts=(*mounts, *(self._mount(text) for text in profile.mounts)) if docker else (),
+            files=files,
+            files_root=self.files_root if files else "",
+            gpus=self.placement.gpus,
+            shm_bytes=(profile.shm_size or default_shm) if docker and not profile.ipc else None,
+            host_ipc=docker and profile.ipc == "host",
+            ulimits=dict(ulimits or {}) if docker else {},
             profile_digest=self.digest,
         )
 
-    def plan(self, launch: Launch) -> Plan:
-        return Plan(launch, str(self.path), self.profile.summary, tuple(self.warnings), possible_runtimes(self.profile))
+    def plan(self, launch: Launch, fit: "Fit | None" = None, versions: Mapping[str, str] | None = None) -> Plan:
+        from engine.fit.result import Verdict
+
+        obstacles = self.placement.obstacles
+        if fit and fit.verdict is Verdict.DOES_NOT_FIT:
+            obstacles = (*obstacles, fit.summary)
+        return Plan(
+            launch,
+            str(self.path),
+            self.profile.summary,
+            tuple(self.warnings),
+            possible_runtimes(self.profile),
+            obstacles,
+            self.placement.placed,
+            fit,
+            versions or {},
+        )
+
+    def fit(
+        self,
+        engine: "EngineKind",
+        options: Mapping[str, Any],
+        *,
+        model: str | None = None,
+        folder: Path | None = None,
+        engines: Path | None = None,
+        version: str | None = None,
+    ) -> "Fit":
+        """`model`: a repository id; `folder` when it is on this machine; `engines`: a prebuilt TensorRT-LLM engine."""
+        from engine.fit.assess import assess
+        from engine.fit.question import FitQuestion, GpuMemory
+        from engine.stacks.huggingface import hub_cache
+
+        wish, placed = self.profile.fit, self.placement.placed
+        gpus = tuple(GpuMemory(gpu.memory_total, gpu.memory_used or 0) for gpu in placed if gpu.memory_total)
+        if not gpus and wish.gpu_memory:
+            gpus = (GpuMemory(wish.gpu_memory),) * self.placement.count
+        question = FitQuestion(
+            engine,
+            options,
+            hub_cache(),
+            model,
+            folder,
+            engines,
+            wish.model,
+            gpus,
+            self.placement.count,
+            version,
+            wish.context,
+            wish.concurrency,
+            self.reserve,
+        )
+        return assess(question)
 
     def image(self) -> str:
         if not self.profile.image:
-            raise InvalidProfile(f"{self.path}: `image` is missing.", "Name the container image to run it on Docker.")
+            raise self.invalid("`image` is missing.", "Name the container image to run it on Docker.")
         return self.profile.image
 
     def _mount(self, text: str) -> Mount:

@@ -2,41 +2,30 @@
 
 import os
 import shutil
-from pathlib import Path
 
-from engine.catalog import resolved
 from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
-from engine.plan import Mount, Plan
+from engine.plan import Plan
 from engine.stacks.context import GIB, PlanContext, option_words
+from engine.stacks.huggingface import HOME_OF_THE_CACHE, cache_mount, locate
 
 PORTS = {"http": 8000}
 MODEL_IN_CONTAINER = "/model"
-CACHE_IN_CONTAINER = "/var/cache/huggingface"
-"""Told to the server as HF_HOME: where an image's user has its home differs"""
-CACHE_VOLUME = "tritontui-huggingface"
 
 
 def plan(context: PlanContext) -> Plan:
     """Raises `InvalidProfile` when there is no model, or on the process runtime no vllm program."""
     profile = context.profile
+    context.refuse("server", "repository", "frontend", "engines", "tokenizer")
     if not profile.model:
-        raise InvalidProfile(
-            f"{context.path}: `model` is missing.", "Name a Hugging Face repository or a local folder."
-        )
-    model, mounts = profile.model, ()
-    local = profile.model.startswith((".", "/", "~"))
-    if local:
-        folder = context.resolve(profile.model)
-        if not folder.is_dir():
-            raise InvalidProfile(f"{context.path}: the model {folder} is not a folder.", "Check the path.")
-        model = MODEL_IN_CONTAINER if context.on_docker else str(folder)
-    served = profile.engine.get("served_model_name") or (profile.name if local else profile.model)
+        raise context.invalid("`model` is missing.", "Name a Hugging Face repository or a local folder.")
+    model = locate(context, profile.model, "model", MODEL_IN_CONTAINER)
+    served = profile.engine.get("served_model_name") or (profile.name if model.folder else profile.model)
     names = served if isinstance(served, list) else [served]
 
     ports = context.ports(PORTS)
     if not ports:
-        raise InvalidProfile(f"{context.path}: `expose` leaves out http.", "vLLM serves everything there.")
+        raise context.invalid("`expose` leaves out http.", "vLLM serves everything there.")
     http = f"http://{context.host}:{ports[0].host_port}"
     service = Service(
         protocol=Protocol.OPENAI,
@@ -49,20 +38,29 @@ def plan(context: PlanContext) -> Plan:
     )
     options = _options({**profile.engine, "served_model_name": names})
     if context.on_docker:
-        mounts = (_cache_mount(), *((Mount(str(folder), MODEL_IN_CONTAINER),) if local else ()))
-        command = (model, "--host", "0.0.0.0", "--port", str(PORTS["http"]), *options)  # noqa: S104 (in the container)
+        mounts = (cache_mount(), *model.mounts)
+        command = (model.word, "--host", "0.0.0.0", "--port", str(PORTS["http"]), *options)  # noqa: S104 (in the container)
         launch = context.launch(
             command=command,
             # Images before 0.11 have another entrypoint, without the word `serve`.
             entrypoint=("vllm", "serve"),
             service=service,
             ports=ports,
-            env={"HF_HOME": CACHE_IN_CONTAINER},
+            env=HOME_OF_THE_CACHE,
             mounts=mounts,
             default_shm=2 * GIB,
         )
         return context.plan(launch)
-    command = (_program(context), "serve", model, "--host", profile.bind, "--port", str(ports[0].host_port), *options)
+    command = (
+        _program(context),
+        "serve",
+        model.word,
+        "--host",
+        profile.bind,
+        "--port",
+        str(ports[0].host_port),
+        *options,
+    )
     return context.plan(context.launch(command=command, service=service, ports=ports))
 
 
@@ -78,15 +76,6 @@ def _program(context: PlanContext) -> str:
             "No vllm program was found on this machine.", "Install vLLM, or give its path as `program:` in the profile."
         )
     return found
-
-
-def _cache_mount() -> Mount:
-    """The machine's Hugging Face cache when there is one, so that weights are fetched once; otherwise a volume."""
-    try:
-        cache = resolved(Path(os.environ.get("HF_HOME") or "~/.cache/huggingface"))
-    except OSError:
-        cache = Path(os.devnull)
-    return Mount(str(cache) if cache.is_dir() else CACHE_VOLUME, CACHE_IN_CONTAINER, read_only=False)
 
 
 def _options(engine: dict[str, object]) -> list[str]:

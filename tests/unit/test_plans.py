@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.by_hand import command_line
 from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
@@ -69,7 +70,7 @@ def test_triton_on_docker(tmp_path: Path) -> None:
     (mount,) = launch.mounts
     assert (mount.source, mount.target, mount.read_only) == (str(tmp_path / "repo"), "/models", True)
     assert launch.gpus == ("0", "GPU-abc")
-    line = made.command_line()
+    line = command_line(made.launch)
     assert "-p 127.0.0.1:18000:8000" in line
     assert "-e HF_TOKEN " in line
     assert "privileged" not in line

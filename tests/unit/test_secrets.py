@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Refused
-from engine.runtimes.secrets import LONGEST_FILE_BYTES, resolve_secrets
+from engine.secrets import LONGEST_FILE_BYTES, resolve_secrets
 
 VALUE = "hf_abcdefghijklmnop"
 

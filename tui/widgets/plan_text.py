@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engine.by_hand import command_line
 from engine.plan import Plan
 from tui.plan_facts import plan_facts
 
@@ -15,5 +16,5 @@ def plan_text(plan: Plan) -> RenderableType:
     for title, value in plan_facts(plan):
         facts.add_row(title, Text(value))
     warnings = [Text(f"▲ {warning}", style="bold") for warning in plan.warnings]
-    by_hand = Text(plan.command_line(), overflow="fold")
+    by_hand = Text(command_line(plan.launch), overflow="fold")
     return Group(*warnings, facts, Text("\nThe same by hand", style="dim"), by_hand)

@@ -1,0 +1,8 @@
+"""The stack `triton-trtllm`."""
+
+from engine.plan import Plan
+from engine.stacks.context import PlanContext
+
+
+def plan(context: PlanContext) -> Plan:
+    raise context.invalid("The stack is being made.")
