@@ -1,7 +1,7 @@
 """What the fit is asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,3 +43,5 @@ class FitQuestion:
     concurrency: int = 1
     reserve: float = 0.0
     """Share of each GPU's memory that must stay free for another job"""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The server's environment: VLLM_ALLOW_LONG_MAX_MODEL_LEN lets vLLM go beyond the model's limit"""

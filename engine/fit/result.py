@@ -41,9 +41,12 @@ class Fit:
     budget: int | None = None
     """What the engine may take: vLLM a share of the total, TensorRT-LLM all but a share of what stays free"""
     kv_bytes_per_token: int | None = None
+    """What each further token costs; layers with a sliding window count only where there are no others"""
     kv_tokens: int | None = None
-    """Tokens of KV cache for which there is room"""
+    """Tokens of KV cache for which there is room at least"""
     largest_max_model_len: int | None = None
     smallest_tensor_parallel: int | None = None
     gpu_memory_utilization: float | None = None
     """vLLM: the largest that leaves free what is in use and what is reserved"""
+    free_gpu_memory_fraction: float | None = None
+    """TensorRT-LLM: the largest that leaves free what is reserved"""
