@@ -1,5 +1,6 @@
 """One HTTP connection to a server, kept open between requests, with a sentence for each way that it can fail."""
 
+import asyncio
 import json
 import os
 import time
@@ -8,9 +9,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from engine.errors import Refused
 from engine.inference.channel import PromptFailed
 from engine.inference.prompt import PromptRequest
 from engine.inference.sse import error_message, excerpt, parse_object
+from engine.secrets import resolve_secrets
+from engine.text import mask_secrets
 
 if TYPE_CHECKING:
     import httpx
@@ -20,9 +24,12 @@ MAX_BODY = 4 << 20
 
 
 class HttpConnection:
-    """Talks to one server only: follows no redirect and asks no proxy. Raises `PromptFailed`."""
+    """Talks to one server only: follows no redirect and asks no proxy. Raises `PromptFailed`.
 
-    def __init__(self, base: str, request: PromptRequest) -> None:
+    `api_key`: reference to the key that every request carries, resolved when the connection is opened.
+    """
+
+    def __init__(self, base: str, request: PromptRequest, api_key: str | None = None) -> None:
         self.base = base.rstrip("/")
         self.connected_s: float | None = None
         self.sent_at: float | None = None
@@ -30,6 +37,8 @@ class HttpConnection:
         self._streams = False
         self._connect_began = 0.0
         self._request = request
+        self._reference = api_key
+        self._key = ""
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -49,7 +58,12 @@ class HttpConnection:
         """The body of a good answer. Raises `PromptFailed` with the server's word for others."""
         if status == 200:
             return body
-        raise PromptFailed(f"{self.base} refused (HTTP {status}): {error_message(body)}")
+        raise PromptFailed(f"{self.base} refused (HTTP {status}): {self.reason(body)}")
+
+    def reason(self, body: bytes) -> str:
+        """The server's word in the body of an error, without the keys that some servers repeat there."""
+        word = mask_secrets(error_message(body))
+        return word.replace(self._key, "***") if self._key else word
 
     @asynccontextmanager
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator["tuple[int, AsyncGenerator[bytes, None]]"]:
@@ -71,7 +85,7 @@ class HttpConnection:
             if self._client is None:
                 self._check_address()
                 # identity: the first token must not wait in a compressor, and no small answer may unfold to a huge one
-                headers = {"accept-encoding": "identity", "user-agent": "tritontui"}
+                headers = {"accept-encoding": "identity", "user-agent": "tritontui", **await self._authorization()}
                 self._client = httpx.AsyncClient(headers=headers, trust_env=False, follow_redirects=False)
             async with self._client.stream(
                 method,
@@ -91,6 +105,23 @@ class HttpConnection:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failure(error, begun=begun) from error
+
+    async def _authorization(self) -> dict[str, str]:
+        if not self._reference:
+            return {}
+        try:
+            resolved = await asyncio.to_thread(resolve_secrets, {"API key": self._reference})
+        except Refused as error:
+            raise PromptFailed(error.what, error.remedy) from error
+        key = resolved["API key"]
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            # said here: the HTTP library would quote it
+            raise PromptFailed(
+                f"The API key for {self.base} has characters that no HTTP header can carry.",
+                "Check where it comes from, also for blanks and line breaks.",
+            )
+        self._key = key
+        return {"authorization": f"Bearer {key}"}
 
     def _check_address(self) -> None:
         """The client lets bad ports through to the operating system, which answers with an OverflowError."""

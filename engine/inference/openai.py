@@ -7,7 +7,8 @@ from engine.deployment import Service
 from engine.inference.channel import Chunk, PromptFailed, to_bytes
 from engine.inference.http import HttpConnection
 from engine.inference.prompt import PromptRequest, Transport
-from engine.inference.sse import EventReader, error_in, error_message, excerpt, parse_object
+from engine.inference.sse import EventReader, error_in, excerpt, parse_object
+from engine.text import mask_secrets
 
 DONE = b"[DONE]"
 
@@ -17,7 +18,8 @@ class OpenAi:
 
     def __init__(self, service: Service, request: PromptRequest) -> None:
         self._request = request
-        self._connection = HttpConnection(service.http, request)
+        self._connection = HttpConnection(service.http, request, service.api_key)
+        self._has_key = service.api_key is not None
         self.where = self._connection.base
         self._wanted = request.model or service.model
         self.model = ""
@@ -33,10 +35,7 @@ class OpenAi:
     async def open(self) -> None:
         status, body = await self._connection.call("GET", "/v1/models")
         if status in (401, 403):
-            raise PromptFailed(
-                f"{self.where} asks for an API key (HTTP {status}), and tritontui sends none.",
-                "Start the server without --api-key while it listens on loopback only.",
-            )
+            raise self._unauthorised(status)
         listing = parse_object(await self._connection.expect(status, body)).get("data")
         names = [
             entry["id"]
@@ -97,8 +96,19 @@ class OpenAi:
         if not finished:
             raise PromptFailed(f"{self.where} ended its answer without an end mark.", "Its log may say why.")
 
+    def _unauthorised(self, status: int) -> PromptFailed:
+        if self._has_key:
+            return PromptFailed(
+                f"{self.where} does not accept the API key (HTTP {status}).",
+                "The server was started with another one: start it anew, or correct where the key comes from.",
+            )
+        return PromptFailed(
+            f"{self.where} asks for an API key (HTTP {status}), and its profile names none.",
+            "Write `secrets: {VLLM_API_KEY: env}` in the profile and start it anew.",
+        )
+
     def _refused(self, status: int, body: bytes) -> PromptFailed:
-        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {error_message(body)}")
+        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {self._connection.reason(body)}")
 
 
 def _wants_template(status: int, refusal: bytes) -> bool:
@@ -109,7 +119,7 @@ def _chunk(event: bytes) -> Chunk:
     answer = parse_object(event)
     error = error_in(answer)
     if error is not None:
-        raise PromptFailed(f"The server reported an error: {error}")
+        raise PromptFailed(f"The server reported an error: {mask_secrets(error)}")
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     choices = answer.get("choices")

@@ -1,27 +1,74 @@
 """The stack `vllm`: vLLM's own OpenAI-compatible server, `vllm serve`."""
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
-from engine.plan import Plan
-from engine.stacks.context import GIB, PlanContext, option_words
-from engine.stacks.huggingface import HOME_OF_THE_CACHE, cache_mount, locate
+from engine.plan import Mount, Plan
+from engine.stacks.context import GIB, PlanContext
+from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, cache_mount, locate
+from engine.stacks.parallel import check_parallel
+from engine.stacks.versions import versions_of
+from engine.stacks.vllm_options import check_server_options, server_words
 
 PORTS = {"http": 8000}
 MODEL_IN_CONTAINER = "/model"
+ADAPTERS_IN_CONTAINER = "/lora"
+API_KEY = "VLLM_API_KEY"
+DEVELOPER_MODE = "VLLM_SERVER_DEV_MODE"
+"""Opens /sleep and /wake_up, and with them endpoints that call any method of the workers"""
+
+SHM_OF_ONE_GPU = 2 * GIB
+# Ranks pass tensors to one another through it (NCCL's shared segments): with 1 GiB and less, NCCL fails on start.
+SHM_OF_SEVERAL = 10 * GIB
+
+_NOT_HERE = {
+    "model": "The profile's own `model` says it.",
+    "host": "The profile's own `bind` says it.",
+    "port": "The profile's own `expose` says it.",
+    "uds": "tritontui speaks to the server over HTTP: take it out.",
+    "ssl_certfile": "tritontui speaks plain HTTP to the server: put a proxy before it instead.",
+    "ssl_keyfile": "tritontui speaks plain HTTP to the server: put a proxy before it instead.",
+    "grpc": "tritontui speaks to the server over HTTP: take it out.",
+    "headless": "Without its HTTP server nothing tells when it is ready: take it out.",
+    "config": "Write the options of that file here, so that they are checked.",
+    "download_dir": "Weights are kept in the Hugging Face cache: set HF_HOME for tritontui to have it elsewhere.",
+}
 
 
 def plan(context: PlanContext) -> Plan:
-    """Raises `InvalidProfile` when there is no model, or on the process runtime no vllm program."""
+    """Raises `InvalidProfile` when the profile cannot be served so, or on the process runtime there is no vllm."""
+    from engine.fit.reserve import with_reserve
+
     profile = context.profile
     context.refuse("server", "repository", "frontend", "engines", "tokenizer")
     if not profile.model:
         raise context.invalid("`model` is missing.", "Name a Hugging Face repository or a local folder.")
     model = locate(context, profile.model, "model", MODEL_IN_CONTAINER)
-    served = profile.engine.get("served_model_name") or (profile.name if model.folder else profile.model)
-    names = served if isinstance(served, list) else [served]
+    program = None if context.on_docker else _program(context)
+    stated = _stated(context)
+    names = _served_names(context, stated, model)
+    modules, adapter_mounts = _adapters(context, stated, names)
+    env = _environment(context, stated)
+
+    versions = versions_of(context, program)
+    check_server_options(context, stated, versions.vllm, at_least=versions.at_least)
+    check_parallel(context, stated)
+    if stated.get("trust_remote_code") is True:
+        context.warnings.append(f"`trust_remote_code` runs the code that comes with {profile.model}.")
+    options = with_reserve("vllm", stated, context.reserve)
+    fit = context.fit(
+        "vllm",
+        options,
+        model=None if model.folder else profile.model,
+        folder=model.folder,
+        version=versions.vllm,
+    )
 
     ports = context.ports(PORTS)
     if not ports:
@@ -32,61 +79,128 @@ def plan(context: PlanContext) -> Plan:
         http=http,
         health=f"{http}/health",
         metrics=f"{http}/metrics",
-        model=str(names[0]),
+        model=names[0],
         ready_timeout_s=profile.ready.timeout,
         ready_prompt=profile.ready.prompt,
+        api_key=_key_reference(context),
     )
-    options = _options({**profile.engine, "served_model_name": names})
-    if context.on_docker:
-        mounts = (cache_mount(), *model.mounts)
-        command = (model.word, "--host", "0.0.0.0", "--port", str(PORTS["http"]), *options)  # noqa: S104 (in the container)
+    words = server_words({**options, "served_model_name": names, **modules}, versions.vllm)
+    if program is None:
         launch = context.launch(
-            command=command,
+            command=(model.word, "--host", "0.0.0.0", "--port", str(PORTS["http"]), *words),  # noqa: S104 (in the container)
             # Images before 0.11 have another entrypoint, without the word `serve`.
             entrypoint=("vllm", "serve"),
             service=service,
             ports=ports,
-            env=HOME_OF_THE_CACHE,
-            mounts=mounts,
-            default_shm=2 * GIB,
+            env={**HOME_OF_THE_CACHE, **env},
+            mounts=(cache_mount(), *model.mounts, *adapter_mounts),
+            default_shm=SHM_OF_SEVERAL if _ranks(stated) > 1 else SHM_OF_ONE_GPU,
         )
-        return context.plan(launch)
-    command = (
-        _program(context),
-        "serve",
-        model.word,
-        "--host",
-        profile.bind,
-        "--port",
-        str(ports[0].host_port),
-        *options,
-    )
-    return context.plan(context.launch(command=command, service=service, ports=ports))
+    else:
+        address = ("--host", profile.bind, "--port", str(ports[0].host_port))
+        command = (str(program), "serve", model.word, *address, *words)
+        launch = context.launch(command=command, service=service, ports=ports, env=env)
+    return context.plan(launch, fit, versions.facts())
 
 
-def _program(context: PlanContext) -> str:
+def _program(context: PlanContext) -> Path:
     if context.profile.program:
         program = context.resolve(context.profile.program)
         if not os.access(program, os.X_OK):
             raise InvalidProfile(f"{context.path}: {program} is not a program.", "Check `program`.")
-        return str(program)
+        return program
     found = shutil.which("vllm")
     if not found:
         raise InvalidProfile(
             "No vllm program was found on this machine.", "Install vLLM, or give its path as `program:` in the profile."
         )
-    return found
+    return Path(found)
 
 
-def _options(engine: dict[str, object]) -> list[str]:
-    """`max_model_len: 8192` becomes `--max-model-len 8192`; booleans become `--x` or `--no-x`."""
-    words: list[str] = []
-    for key, value in engine.items():
-        flag = key.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, list):
-            words += [f"--{flag}", *(option_words(key, item) for item in value)]
-        else:
-            words += [f"--{flag}", option_words(key, value)]
-    return words
+def _stated(context: PlanContext) -> dict[str, Any]:
+    """The profile's options by their names with underscores, less what is said elsewhere."""
+    options: dict[str, Any] = {}
+    for key, value in context.profile.engine.items():
+        name, dot, rest = key.partition(".")
+        name = name.replace("-", "_") + dot + rest
+        if name in options:
+            raise context.invalid(f"`{name}` is given twice, with dashes and with underscores.", "Take one out.")
+        if name in _NOT_HERE:
+            raise context.invalid(f"`{key}` does not belong under `engine`.", _NOT_HERE[name])
+        options[name] = value
+    return options
+
+
+def _served_names(context: PlanContext, stated: dict[str, Any], model: Located) -> list[str]:
+    """The first is the one that prompts go to; taken out of the options."""
+    profile = context.profile
+    given = stated.pop("served_model_name", None)
+    if given is not None and profile.served_model_name:
+        raise context.invalid("`served_model_name` is given twice, also under `engine`.", "Take one out.")
+    given = given or profile.served_model_name or (profile.name if model.folder else profile.model)
+    names = [name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str) and name]
+    if not names or (isinstance(given, list) and len(names) < len(given)):
+        raise context.invalid("`served_model_name` is a name, or a list of names.", "Quote what looks like a number.")
+    return names
+
+
+def _adapters(
+    context: PlanContext, stated: dict[str, Any], names: list[str]
+) -> tuple[dict[str, Any], tuple[Mount, ...]]:
+    """The option that names the adapters, and where local ones are mounted; `enable_lora` goes into the options."""
+    lora = context.profile.lora
+    if not lora:
+        return {}, ()
+    if stated.get("enable_lora") is False:
+        raise context.invalid("`enable_lora: false` and `lora` exclude each other.", "Take one of them out.")
+    if "lora_modules" in stated:
+        raise context.invalid("Adapters are named under `lora` and as `lora_modules`.", "Keep those under `lora`.")
+    if same := lora.keys() & set(names):
+        raise context.invalid(f"The adapter {min(same)} has the name of the model.", "Give it another one.")
+    if len(lora) > 1 and "max_loras" not in stated:
+        context.warnings.append(
+            f"One batch serves one adapter at a time: `max_loras: {len(lora)}` serves all of them together."
+        )
+    stated["enable_lora"] = True
+    located = {
+        name: locate(context, reference, f"adapter {name}", f"{ADAPTERS_IN_CONTAINER}/{name}")
+        for name, reference in lora.items()
+    }
+    # With a comma in it, NAME=PATH is read as JSON.
+    modules = [
+        json.dumps({"name": name, "path": one.word}) if "," in one.word else f"{name}={one.word}"
+        for name, one in located.items()
+    ]
+    return {"lora_modules": modules}, tuple(mount for one in located.values() for mount in one.mounts)
+
+
+def _environment(context: PlanContext, stated: Mapping[str, Any]) -> dict[str, str]:
+    """Of the server, beside the profile's. Raises `InvalidProfile` for a key by value and for open developer mode."""
+    given = context.profile.env
+    if API_KEY in given:
+        raise context.invalid(
+            f"`env` holds {API_KEY} itself, which would be stored with the deployment.",
+            f"Write `secrets: {{{API_KEY}: env}}` instead.",
+        )
+    sleeps = stated.get("enable_sleep_mode") is True
+    if not sleeps and given.get(DEVELOPER_MODE, "0") == "0":
+        return {}
+    why = "`enable_sleep_mode`" if sleeps else f"`{DEVELOPER_MODE}`"
+    if context.is_open:
+        raise context.invalid(
+            f"{why} lets whoever reaches {context.profile.bind} call any method of the server, also without its key.",
+            "Bind to 127.0.0.1, or take the option out.",
+        )
+    context.warnings.append(f"{why} opens endpoints without a key that can call any method of the server.")
+    return {DEVELOPER_MODE: "1"} if sleeps else {}
+
+
+def _key_reference(context: PlanContext) -> str | None:
+    """vLLM reads the key from the variable; whoever asks it reads it from where the variable comes from."""
+    reference = context.profile.secrets.get(API_KEY)
+    return f"env:{API_KEY}" if reference == "env" else reference
+
+
+def _ranks(stated: Mapping[str, Any]) -> int:
+    """Processes that work together on one request; the sizes have been checked."""
+    return int(stated.get("tensor_parallel_size", 1)) * int(stated.get("pipeline_parallel_size", 1))

@@ -39,6 +39,8 @@ class Asked:
     method: str
     path: str
     body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    """By their names in lower case"""
 
     @property
     def json(self) -> dict[str, Any]:
@@ -70,9 +72,11 @@ class ScriptedServer:
             writer.transport.abort()
         await asyncio.gather(*(task for task in self._open if task))
 
-    def service(self, protocol: Protocol = Protocol.TRITON, model: str | None = None) -> Service:
+    def service(
+        self, protocol: Protocol = Protocol.TRITON, model: str | None = None, api_key: str | None = None
+    ) -> Service:
         base = f"http://127.0.0.1:{self.port}"
-        return Service(protocol=protocol, http=base, health=base, model=model)
+        return Service(protocol=protocol, http=base, health=base, model=model, api_key=api_key)
 
     def last(self, path_end: str) -> Asked:
         return next(asked for asked in reversed(self.asked) if asked.path.endswith(path_end))
@@ -92,10 +96,10 @@ class ScriptedServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        length = next(
-            (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        self.asked.append(Asked(method, path, await reader.readexactly(length)))
+        lines = (line.partition(":") for line in head.decode("latin-1").splitlines()[1:])
+        headers = {name.lower(): value.strip() for name, colon, value in lines if colon}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.asked.append(Asked(method, path, body, headers))
         for step in self.routes.get(f"{method} {path}", [reply({"error": f"no {path}"}, status=404)]):
             match step:
                 case Act.CUT:
