@@ -1,6 +1,7 @@
 """What every stack needs to make a plan, and the parts of a plan that are alike for all of them."""
 
 import errno
+import hashlib
 import ipaddress
 import json
 import socket
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MAX_AUTO_PORT_TRIES = 500
 GIB = 1 << 30
 FILES_IN_CONTAINER = "/tritontui"
+DOCKER_ONLY = frozenset({"triton-trtllm"})
+"""Stacks that need what only an image holds"""
 
 
 @dataclass
@@ -166,8 +169,9 @@ class PlanContext:
             gpus=self.placement.gpus,
             shm_bytes=(profile.shm_size or default_shm) if docker and not profile.ipc else None,
             host_ipc=docker and profile.ipc == "host",
-            ulimits=dict(ulimits or {}) if docker else {},
-            profile_digest=self.digest,
+            # A Docker that runs without the right to raise limits, as in a container, refuses to start what wants them.
+            ulimits=dict(ulimits or {}) if docker and self.placement.gpus else {},
+            profile_digest=_digest(self.digest, files),
         )
 
     def plan(self, launch: Launch, fit: "Fit | None" = None, versions: Mapping[str, str] | None = None) -> Plan:
@@ -221,6 +225,7 @@ class PlanContext:
             wish.context,
             wish.concurrency,
             self.reserve,
+            self.profile.env,
         )
         return assess(question)
 
@@ -236,8 +241,18 @@ class PlanContext:
         return Mount(source, target, read_only=mode != ["rw"])
 
 
+def _digest(of_profile: str, files: tuple[GeneratedFile, ...]) -> str:
+    """What was made from the same profile by an earlier tritontui may hold other files, and is then made anew."""
+    if not files:
+        return of_profile
+    written = json.dumps([of_profile, *((file.path, file.text, file.executable) for file in files)])
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
 def possible_runtimes(profile: "Profile") -> tuple[str, ...]:
     """The profile's own runtime first."""
+    if profile.stack in DOCKER_ONLY:
+        return ("docker",)
     others = ("process",) if profile.runtime == "docker" else ("docker",) if profile.image else ()
     return (profile.runtime, *others)
 

@@ -28,6 +28,8 @@ class LocalTriton:
     """Absolute path"""
     version: str
     """A few words: the server's version when it is written beside it, otherwise where the server comes from"""
+    backends: Path
+    """The folder in which it finds its backends, each in a folder of its name"""
     arguments: tuple[str, ...] = ()
     """To be added to the server's options"""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +77,7 @@ def _installed(program: Path) -> LocalTriton:
     return LocalTriton(
         program=str(program.absolute()),
         version=version,
+        backends=(root if moved else _STANDARD) / "backends",
         arguments=(f"--backend-directory={root / 'backends'}",) if moved else (),
     )
 
@@ -108,6 +111,7 @@ def _from_wheel(settings: Settings, root: Path) -> LocalTriton:
     return LocalTriton(
         program=str(root / "bin/tritonserver"),
         version=f"tritonserver of {_WHEEL} {importlib.metadata.version(_WHEEL)}",
+        backends=folder / "backends",
         arguments=(f"--backend-directory={folder / 'backends'}",),
         env={
             "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),

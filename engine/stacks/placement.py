@@ -22,6 +22,8 @@ class Machine:
     """Empty when there are none, or no driver tells"""
     holders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """UUID -> deployments that run on it"""
+    kept: tuple[str, ...] = ()
+    """UUIDs that the deployment itself had last: had again when they are free, so that its container can be kept"""
     image_env: Callable[[str], Mapping[str, str]] = lambda _: {}
     """The variables that an image sets; nothing when it is not on this machine"""
 
@@ -61,14 +63,27 @@ def place(profile: "Profile", machine: Machine) -> Placement:
                 f"{profile.name} wants {wanted} GPUs, and this machine has {len(machine.gpus)}.",
                 "Lower `gpus`, and the tensor parallel size with it.",
             )
-        by_ease = sorted(machine.gpus, key=lambda gpu: (bool(others.get(gpu.uuid)), gpu.memory_used or 0, gpu.index))
+        by_ease = sorted(machine.gpus, key=lambda gpu: _ease(gpu, others, machine.kept))
         chosen = sorted(by_ease[: int(wanted)], key=lambda gpu: gpu.index)
     placed = tuple(
-        PlacedGpu(gpu.index, gpu.uuid, gpu.name, gpu.memory_total, gpu.memory_used, used_by=others.get(gpu.uuid, ()))
+        PlacedGpu(
+            gpu.index,
+            gpu.uuid,
+            gpu.name,
+            gpu.memory_total,
+            # What it uses itself is free again when it is started anew, and nobody says how much that is.
+            None if profile.name in machine.holders.get(gpu.uuid, ()) else gpu.memory_used,
+            used_by=others.get(gpu.uuid, ()),
+        )
         for gpu in chosen
     )
     obstacles = () if profile.share_gpus else tuple(_taken(placed))
     return Placement(tuple(gpu.uuid for gpu in placed), placed, obstacles)
+
+
+def _ease(gpu: Gpu, others: Mapping[str, tuple[str, ...]], kept: tuple[str, ...]) -> tuple[bool, bool, bool, int, int]:
+    """Least first: free, readable (a lost GPU is not), had before, emptiest."""
+    return bool(others.get(gpu.uuid)), gpu.memory_total is None, gpu.uuid not in kept, gpu.memory_used or 0, gpu.index
 
 
 def _named(name: str, gpus: tuple[Gpu, ...]) -> Gpu:

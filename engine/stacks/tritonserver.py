@@ -2,16 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from engine.deployment import Protocol, Service
 from engine.plan import GeneratedFile, Launch, Mount, PortBinding
 from engine.stacks.context import GIB, PlanContext, option_words
 
+if TYPE_CHECKING:
+    from engine.stacks.local_triton import LocalTriton
+
 PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SWITCHES = {"http": "--allow-http", "grpc": "--allow-grpc", "metrics": "--allow-metrics"}
 ULIMITS = {"memlock": -1, "stack": 67108864}
 """As the run lines in the documentation of NVIDIA's Triton images have them; stack in bytes"""
+BARE_FLAG = "--disable-auto-complete-config"
+"""The one option that takes no value (server, command_line_parser.cc); with one the server does not start"""
+OWN_KEYS = {
+    "model_repository": "`repository`",
+    **{f"{purpose}_port": "`expose`" for purpose in PORTS},
+    **{f"allow_{purpose}": "`expose`" for purpose in PORTS},
+    **{f"{purpose}_address": "`bind`" for purpose in PORTS},
+}
+"""Options that other keys of a profile say"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +71,10 @@ def launch(
     mounts: tuple[Mount, ...] = (),
     files: tuple[GeneratedFile, ...] = (),
     env: Mapping[str, str] | None = None,
+    default_shm: int = GIB,
 ) -> Launch:
     """`repository` as the server sees it. Raises `InvalidProfile`, on the process runtime also without a server."""
+    options = named(context, options)
     refuse_open_control(context, options)
     ends = endpoints(context, model)
     if context.on_docker:
@@ -71,13 +86,15 @@ def launch(
             env=env,
             mounts=mounts,
             files=files,
-            default_shm=GIB,
+            default_shm=default_shm,
             ulimits=ULIMITS,
         )
 
-    from engine.stacks.local_triton import find_tritonserver
-
-    local = find_tritonserver(context.settings, context.profile.program)
+    local = local_server(context)
+    arguments = local.arguments
+    if "backend_directory" in options:
+        options["backend_directory"] = str(backends(context, options))
+        arguments = tuple(word for word in arguments if not word.startswith("--backend-directory="))
     addresses = [
         word
         for purpose, port in ends.by_purpose.items()
@@ -86,7 +103,7 @@ def launch(
     command = (
         local.program,
         f"--model-repository={repository}",
-        *local.arguments,
+        *arguments,
         *addresses,
         *switches(ends),
         # Servers on one machine share /dev/shm; without names of their own they take each other's regions.
@@ -96,6 +113,50 @@ def launch(
     return context.launch(
         command=command, service=ends.service, ports=ends.ports, files=files, env={**local.env, **(env or {})}
     )
+
+
+def named(context: PlanContext, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their names with underscores. Raises `InvalidProfile` for those that the profile says elsewhere."""
+    plain = {key.replace("-", "_"): value for key, value in options.items()}
+    if len(plain) < len(options):
+        raise context.invalid("an option of tritonserver stands twice, with `-` and with `_`.", "Take one of them out.")
+    for key in plain:
+        if key in OWN_KEYS:
+            raise context.invalid(f"`{key}` is no option to give.", f"Say it by the profile's {OWN_KEYS[key]}.")
+    if "load_model" in plain and not is_explicit(plain):
+        raise context.invalid(
+            "`load_model` needs explicit model control.", "Add `model_control_mode: explicit`, or take it out."
+        )
+    return plain
+
+
+def is_explicit(options: Mapping[str, Any]) -> bool:
+    """Models are loaded by name, at start and later."""
+    return options.get("model_control_mode") == "explicit"
+
+
+def loading(options: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The options, and with explicit control the model among those that are loaded at start."""
+    given = options.get("load_model", [])
+    named = [str(one) for one in (given if isinstance(given, list) else [given])]
+    if not is_explicit(options) or model in named or "*" in named:
+        return dict(options)
+    return {**options, "load_model": [*named, model]}
+
+
+def local_server(context: PlanContext) -> "LocalTriton":
+    """For the process runtime. Raises `InvalidProfile` when there is none."""
+    from engine.stacks.local_triton import find_tritonserver
+
+    return find_tritonserver(context.settings, context.profile.program)
+
+
+def backends(context: PlanContext, options: Mapping[str, Any]) -> Path | None:
+    """The folder of the local server's backends; None on Docker, where it is the image's. Raises `InvalidProfile`."""
+    if context.on_docker:
+        return None
+    given = options.get("backend_directory")
+    return context.resolve(str(given)) if given else local_server(context).backends
 
 
 def refuse_open_control(context: PlanContext, options: Mapping[str, Any]) -> None:
@@ -113,6 +174,9 @@ def option_line(options: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for key, value in options.items():
         flag = "--" + key.replace("_", "-")
+        if flag == BARE_FLAG and isinstance(value, bool):
+            words += [flag] if value else []
+            continue
         words += [f"{flag}={option_words(key, item)}" for item in (value if isinstance(value, list) else [value])]
     return words
 

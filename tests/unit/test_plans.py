@@ -8,7 +8,7 @@ import pytest
 
 from engine.by_hand import command_line
 from engine.catalog import CatalogEntry, read_profile
-from engine.deployment import Protocol, Service
+from engine.deployment import Service
 from engine.errors import InvalidProfile
 from engine.plan import Plan
 from engine.settings import Settings
@@ -40,15 +40,22 @@ stack: triton
 image: example/triton:1
 repository: repo
 model: m
-engine: {log_verbose: 1, load_model: [a, b], strict_readiness: false}
+engine: {log_verbose: 1, model_control_mode: explicit, load_model: [a, b], strict_readiness: false}
 secrets: {HF_TOKEN: env}
 expose: {http: 18000, metrics: 18002}
 gpus: [0, GPU-abc]
 """
 
 
-def test_triton_on_docker(tmp_path: Path) -> None:
-    (tmp_path / "repo").mkdir()
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for name in ("a", "b", "m"):
+        (tmp_path / "repo" / name / "1").mkdir(parents=True)
+        (tmp_path / "repo" / name / "1/model.py").touch()
+    return tmp_path / "repo"
+
+
+def test_triton_on_docker(tmp_path: Path, repository: Path) -> None:
     made = plan(tmp_path, TRITON, "docker")
     launch = made.launch
     assert launch.command == (
@@ -56,6 +63,7 @@ def test_triton_on_docker(tmp_path: Path) -> None:
         "--model-repository=/models",
         "--allow-grpc=false",
         "--log-verbose=1",
+        "--model-control-mode=explicit",
         "--load-model=a",
         "--load-model=b",
         "--strict-readiness=false",
@@ -68,7 +76,7 @@ def test_triton_on_docker(tmp_path: Path) -> None:
     assert launch.service.metrics == "http://127.0.0.1:18002/metrics"
     assert launch.service.grpc is None
     (mount,) = launch.mounts
-    assert (mount.source, mount.target, mount.read_only) == (str(tmp_path / "repo"), "/models", True)
+    assert (mount.source, mount.target, mount.read_only) == (str(repository), "/models", True)
     assert launch.gpus == ("0", "GPU-abc")
     line = command_line(made.launch)
     assert "-p 127.0.0.1:18000:8000" in line
@@ -77,12 +85,11 @@ def test_triton_on_docker(tmp_path: Path) -> None:
     assert Service.from_json(launch.service.to_json()) == launch.service
 
 
-def test_triton_as_a_process_binds_to_loopback(tmp_path: Path, program: Path) -> None:
-    (tmp_path / "repo").mkdir()
+def test_triton_as_a_process_binds_to_loopback(tmp_path: Path, program: Path, repository: Path) -> None:
     text = TRITON.replace("image: example/triton:1", f"program: {program}")
     launch = plan(tmp_path, text, "process").launch
     assert launch.command[0] == str(program)
-    assert f"--model-repository={tmp_path / 'repo'}" in launch.command
+    assert f"--model-repository={repository}" in launch.command
     assert {"--http-port=18000", "--http-address=127.0.0.1", "--allow-grpc=false"} <= set(launch.command)
     assert launch.mounts == ()
 
@@ -92,35 +99,7 @@ name: v
 stack: vllm
 image: vllm/vllm-openai:v0.11.0
 model: org/model
-engine: {max_model_len: 8192, enforce_eager: true, enable_prefix_caching: false, lora_modules: [a=/a, b=/b]}
 """
-
-
-def test_vllm_on_docker(tmp_path: Path) -> None:
-    launch = plan(tmp_path, VLLM + "expose: {http: 18000}\n", "docker").launch
-    assert launch.entrypoint == ("vllm", "serve")
-    words = list(launch.command)
-    assert words[0] == "org/model"
-    assert words[words.index("--max-model-len") + 1] == "8192"
-    assert "--enforce-eager" in words
-    assert "--no-enable-prefix-caching" in words
-    assert words[words.index("--lora-modules") + 1 :][:2] == ["a=/a", "b=/b"]
-    assert words[words.index("--served-model-name") + 1] == "org/model"
-    assert launch.service.protocol is Protocol.OPENAI
-    assert launch.service.metrics == "http://127.0.0.1:18000/metrics"
-    assert launch.shm_bytes
-    assert launch.env["HF_HOME"] in [mount.target for mount in launch.mounts if not mount.read_only]
-
-
-def test_vllm_with_a_local_model(tmp_path: Path, program: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    text = VLLM.replace("org/model", "./weights") + f"program: {program}\n"
-    on_docker = plan(tmp_path, text, "docker").launch
-    assert on_docker.command[0] == "/model"
-    assert (str(tmp_path / "weights"), "/model", True) in [(m.source, m.target, m.read_only) for m in on_docker.mounts]
-    assert on_docker.service.model == "v"
-    local = plan(tmp_path, text, "process").launch
-    assert local.command[:3] == (str(program), "serve", str(tmp_path / "weights"))
 
 
 def test_auto_takes_a_free_port_and_a_taken_one_is_warned_of(tmp_path: Path) -> None:
@@ -150,6 +129,16 @@ def test_auto_takes_a_free_port_and_a_taken_one_is_warned_of(tmp_path: Path) -> 
         ("name: a\nstack: triton\nrepository: .\n", "`image` is missing"),
         ("name: a\nstack: triton\nimage: i\nrepository: .\nexpose: {grpc: 1234}\n", "leaves out http"),
         ("name: a\nstack: triton\nimage: i\nrepository: .\nexpose: {http: 18000, grpc: 18000}\n", "two purposes"),
+        (
+            "name: a\nstack: triton\nimage: i\nrepository: .\nengine: {http_port: 1}\n",
+            "`http_port` is no option .*`expose`",
+        ),
+        ("name: a\nstack: triton\nimage: i\nrepository: .\nengine: {load_model: m}\n", "needs explicit model control"),
+        ("name: a\nstack: triton\nimage: i\nrepository: .\nengine: {a-b: 1, a_b: 1}\n", "stands twice"),
+        (
+            "name: a\nstack: triton\nimage: i\nrepository: .\nbind: 0.0.0.0\nengine: {model-control-mode: explicit}\n",
+            "lets whoever reaches 0.0.0.0 change what is loaded",
+        ),
         ("name: a\nstack: vllm\nimage: i\n", "`model` is missing"),
         ("name: a\nstack: vllm\nimage: i\nmodel: m\nexpose: {grpc: 18001}\n", "does not have"),
         ("name: a\nstack: vllm\nimage: i\nmodel: ./nowhere\n", "not a folder"),
