@@ -8,6 +8,8 @@ import tarfile
 
 from engine.plan import Launch
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+
 
 def command_line(launch: Launch) -> str:
     """`docker run …`, or the program itself; with generated files, what puts them in their place comes first."""
@@ -20,6 +22,13 @@ def command_line(launch: Launch) -> str:
     name = shlex.quote(launch.container_name)
     unpack = f"echo {_packed(launch, launch.files_root)} | base64 -d | gunzip"
     return f"{secrets}docker create {words} && {unpack} | docker cp - {name}:/ && docker start {name}"
+
+
+def visible_gpus(gpus: int | tuple[str, ...]) -> str | None:
+    """What `CUDA_VISIBLE_DEVICES` is to be for a local program; None to leave it out: it sees every GPU."""
+    if isinstance(gpus, tuple):
+        return ",".join(gpus)
+    return ",".join(map(str, range(gpus))) if gpus >= 0 else None
 
 
 def archive(launch: Launch, root: str) -> bytes:
@@ -49,9 +58,9 @@ def _packed(launch: Launch, root: str) -> str:
 
 
 def _local(launch: Launch, secrets: str) -> str:
-    env = [f"{key}={value}" for key, value in sorted(launch.env.items())]
-    if isinstance(launch.gpus, tuple):
-        env.insert(0, f"CUDA_VISIBLE_DEVICES={','.join(launch.gpus)}")
+    visible = visible_gpus(launch.gpus)
+    gpus = {} if visible is None else {VISIBLE_GPUS: visible}
+    env = [f"{key}={value}" for key, value in sorted({**gpus, **launch.env}.items())]
     line = secrets + shlex.join([*(["env", *env] if env else []), *launch.command])
     if not launch.files:
         return line
@@ -62,7 +71,10 @@ def _local(launch: Launch, secrets: str) -> str:
 def _reference(variable: str, where: str) -> str:
     """As a shell resolves what `engine.secrets` resolves."""
     kind, _, rest = where.partition(":")
-    return f'"$(cat {shlex.quote(rest)})"' if kind == "file" else f'"${{{rest or variable}:?}}"'
+    if kind != "file":
+        return f'"${{{rest or variable}:?}}"'
+    home = "~/" if rest.startswith("~/") else ""
+    return f'"$(cat {home}{shlex.quote(rest.removeprefix(home))})"'
 
 
 def _docker_options(launch: Launch) -> list[str]:

@@ -4,13 +4,17 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
 
-from engine.api import Action, Cancel, LogFeed, LogLine
+from engine import profile_files
+from engine.api import Action, Cancel, LogFeed, LogLine, ProfileSource
 from engine.catalog import CatalogReader
 from engine.deployment import Deployment
 from engine.errors import EngineError, InvalidProfile, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
 from engine.inference.runner import PromptRunner
+from engine.machine import DeadlineSampler, Surroundings
 from engine.observe.gpus import GpuSampler
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
@@ -41,7 +45,8 @@ class Engine:
         self._journal = Journal(settings.state_dir / "history.sqlite")
         self._gpu_sampler = GpuSampler()
         self._monitor = Monitor(self._runtimes, self._catalog, self._journal, self._gpu_sampler)
-        self._conductor = Conductor(settings, self._runtimes, self._journal, self.plan)
+        self._deadline_sampler = DeadlineSampler()
+        self._conductor = Conductor(settings, self._runtimes, self._journal, self._plan_now)
         self._prompts = PromptRunner()
 
     # -- for screens --------------------------------------------------------------------------------------------------
@@ -57,10 +62,12 @@ class Engine:
     def subscribe(self, listener: Callable[[Snapshot], None]) -> Cancel:
         return self._monitor.subscribe(listener)
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
+    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
         def carry_out() -> None:
             try:
-                self._conductor.run(action, name, runtime=runtime, progress=self._monitor.operation_changed)
+                self._conductor.run(
+                    action, name, runtime=runtime, force=force, progress=self._monitor.operation_changed
+                )
             except EngineError:
                 return  # the record holds it, and the snapshots show it
 
@@ -85,6 +92,13 @@ class Engine:
     # -- for scripts; all of these block ------------------------------------------------------------------------------
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
+        return self._plan(name, runtime, self._monitor.latest.gpus)
+
+    def _plan_now(self, name: str, runtime: str | None = None) -> Plan:
+        """What is seen once a second is too old for a plan that is carried out: memory was freed only just now."""
+        return self._plan(name, runtime, None)
+
+    def _plan(self, name: str, runtime: str | None, observed: GpuReading | None) -> Plan:
         entry = self._catalog.load().get(name)
         possible = possible_runtimes(entry.profile)
         chosen = runtime or entry.profile.runtime
@@ -93,8 +107,18 @@ class Engine:
                 f"{name} cannot be started on {chosen}: its profile allows {' and '.join(possible)}.",
                 "Name an `image` in the profile to run it on Docker." if chosen == "docker" else "",
             )
-        context = PlanContext(entry.profile, entry.path, entry.digest, chosen, self._settings)
-        return STACKS[entry.profile.stack](context)
+        around = Surroundings(self._runtimes, chosen)
+        machine = around.machine(entry.profile, observed, self._deadline_sampler)
+        context = PlanContext(entry.profile, entry.path, entry.digest, chosen, self._settings, machine)
+        plan = STACKS[entry.profile.stack](context)
+        around.look_for(plan.launch)
+        return replace(plan, warnings=(*plan.warnings, *around.warnings))
+
+    def profile_source(self, name: str) -> ProfileSource:
+        return profile_files.source(self._catalog.load(), self._settings, name)
+
+    def duplicate(self, name: str, new_name: str) -> Path:
+        return profile_files.duplicate(self._catalog.load(), self._settings, name, new_name)
 
     def survey(self) -> Snapshot:
         """One complete look at everything, at most `SURVEY_LIMIT_S`."""
@@ -123,11 +147,18 @@ class Engine:
         runtime: str | None = None,
         wait: bool = True,
         timeout_s: float | None = None,
+        force: bool = False,
         progress: Callable[[OperationStatus], None] | None = None,
     ) -> OperationStatus:
         """As `Conductor.run`."""
         return self._conductor.run(
-            action, name, runtime=runtime, wait=wait, timeout_s=timeout_s, progress=progress or (lambda _: None)
+            action,
+            name,
+            runtime=runtime,
+            wait=wait,
+            timeout_s=timeout_s,
+            force=force,
+            progress=progress or (lambda _: None),
         )
 
     def read_log(

@@ -313,9 +313,10 @@ class Monitor:
             known = models.get(name)
             profile = entry.profile
             if known:
-                models[name] = replace(known, summary=profile.summary, has_profile=True)
+                known = replace(known, summary=profile.summary, has_profile=True)
             else:
-                models[name] = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
+                known = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
+            models[name] = replace(known, profile_path=clean_line(str(entry.path)))
         order += sorted(models.keys() - set(order))
         loading = not (catalog and self._journal_read and self._gpus and len(self._status) == len(self._runtimes))
         return Snapshot(

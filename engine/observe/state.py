@@ -71,6 +71,8 @@ def _running(
 def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> Verdict:
     since = deployment.finished_at or deployment.created_at
     code = deployment.exit_code
+    if any(_wrong_gpus(operation, deployment.started_at or 0) for operation in operations):
+        return Verdict(State.FAILED, "stopped again: it was not on the GPUs that it was planned on", since)
     asked = deployment.stop_requested or any(
         operation.began_at >= (deployment.started_at or 0)
         and any(step.kind is StepKind.STOP and step.outcome is not None for step in operation.steps)
@@ -87,3 +89,9 @@ def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> V
     if code in SIGKILL_EXITS:
         return Verdict(State.FAILED, "killed from outside (SIGKILL), perhaps for lack of memory", since)
     return Verdict(State.FAILED, f"exit code {code}" if code is not None else "ended, and nobody saw how", since)
+
+
+def _wrong_gpus(operation: OperationStatus, started_at: float) -> bool:
+    """The operation that started this run has ended it."""
+    failed = any(step.kind is StepKind.GPUS and step.outcome is Outcome.FAILED for step in operation.steps)
+    return failed and operation.began_at <= started_at <= (operation.ended_at or started_at)

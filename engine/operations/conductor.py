@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from engine.api import Action
 from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
-from engine.operations.lock import exclusive
+from engine.operations.gpus import check_gpus
+from engine.operations.lock import exclusive, placing
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Abandoned, Progress, Record
 from engine.plan import Plan
@@ -51,11 +52,13 @@ class Conductor:
         runtime: str | None = None,
         wait: bool = True,
         timeout_s: float | None = None,
+        force: bool = False,
         progress: Progress = lambda _: None,
     ) -> OperationStatus:
         """Blocks until the operation has ended. Raises `EngineError` when it did not succeed, after recording that.
 
         `wait`: a start counts as done only when the server is ready, at most `timeout_s` (or the profile's own limit).
+        `force`: a start in spite of the plan's obstacles.
         """
         if not NAME.fullmatch(name):
             raise NotFound(f"{clean_line(name)} can be no deployment's name.", "`tritontui ls` shows those that exist.")
@@ -64,11 +67,11 @@ class Conductor:
         try:
             match action:
                 case Action.START:
-                    message = self._start(record, name, runtime, wait=wait, timeout_s=timeout_s)
+                    message = self._start(record, name, runtime, wait=wait, timeout_s=timeout_s, force=force)
                 case Action.STOP:
                     message = self._stop(record, name)
                 case Action.RESTART:
-                    message = self._restart(record, name, wait=wait, timeout_s=timeout_s)
+                    message = self._restart(record, name, wait=wait, timeout_s=timeout_s, force=force)
                 case Action.REMOVE:
                     message = self._remove(record, name)
         except Abandoned as error:
@@ -122,14 +125,19 @@ class Conductor:
             return None
 
     def _start(
-        self, record: Record, name: str, runtime_name: str | None, *, wait: bool, timeout_s: float | None
+        self, record: Record, name: str, runtime_name: str | None, *, wait: bool, timeout_s: float | None, force: bool
     ) -> str:
-        with exclusive(self._locks, name):
+        with exclusive(self._locks, name), contextlib.ExitStack() as until_started:
             with record.step(StepKind.CHECK) as detail:
                 plan = self._planner(name, runtime_name)
+                if plan.placement:
+                    until_started.enter_context(placing(self._locks))
+                    plan = self._planner(name, runtime_name)
+                else:
+                    record.leave_out(StepKind.GPUS)
                 runtime = self._runtimes[plan.launch.runtime]
                 found = self._find(name, runtime.name)
-                reuse = self._check(plan, runtime, found)
+                reuse = self._check(plan, runtime, found, force=force)
                 detail(f"{plan.launch.stack} on {runtime.name}")
             if found and found[1].lifecycle is Lifecycle.RUNNING:
                 deployment = found[1]
@@ -146,13 +154,17 @@ class Conductor:
                         )
                 with record.step(StepKind.START), self._undo_create(runtime, name, created=not reuse):
                     runtime.start(name)
+                until_started.close()
+                if plan.placement:
+                    with record.step(StepKind.GPUS) as detail:
+                        detail(check_gpus(plan, runtime, STOP_TIMEOUT_S))
                 deployment = self.require(name)[1]
         if not wait:
             return f"{name} was started; it is not known yet whether it becomes ready."
         ready = ReadyWait(self._journal, runtime, deployment, record, self.closing)
         return ready.run(timeout_s or deployment.service.ready_timeout_s)
 
-    def _check(self, plan: Plan, runtime: Runtime, found: tuple[Runtime, Deployment] | None) -> bool:
+    def _check(self, plan: Plan, runtime: Runtime, found: tuple[Runtime, Deployment] | None, *, force: bool) -> bool:
         """Whether the kept deployment can be started again as it is. Raises `Refused` when nothing can be started."""
         name = plan.launch.name
         if found and found[1].lifecycle is Lifecycle.RUNNING:
@@ -161,12 +173,15 @@ class Conductor:
                     f"{name} runs on {found[0].name} already.", f"Stop it before it is started on {runtime.name}."
                 )
             return True
-        if found and found[0] is runtime and found[1].profile_digest == plan.launch.profile_digest:
+        if not force:
+            _refuse_obstacles(plan)
+        if found and found[0] is runtime and _is_as_planned(found[1], plan):
             service = found[1].service
             if found[1].lifecycle is Lifecycle.EXITED and all(
                 is_free(host, port) for host, port in _addresses(service)
             ):
                 return True
+        _refuse_missing(plan, runtime)
         for port in plan.launch.ports:
             if not is_free(port.host_ip, port.host_port):
                 raise Refused(
@@ -183,7 +198,8 @@ class Conductor:
         except (OperationFailed, Refused) as error:
             if created:
                 try:
-                    runtime.remove(name)
+                    with contextlib.suppress(NotFound):
+                        runtime.remove(name)
                 except EngineError as left:
                     raise OperationFailed(str(error), f"What was created is still there: {left}") from error
             raise
@@ -200,11 +216,16 @@ class Conductor:
             detail("" if ended.exit_code is None else f"exit code {ended.exit_code}")
         return f"{name} is stopped."
 
-    def _restart(self, record: Record, name: str, *, wait: bool, timeout_s: float | None) -> str:
-        runtime, _ = self.require(name)
-        self._planner(name, runtime.name)  # what cannot be started again is not interrupted
+    def _restart(self, record: Record, name: str, *, wait: bool, timeout_s: float | None, force: bool) -> str:
+        """What cannot be started again is not interrupted; what was interrupted is started again."""
+        runtime, deployment = self.require(name)
+        plan = self._planner(name, runtime.name)
+        if not force:
+            _refuse_obstacles(plan)
+        if not _is_as_planned(deployment, plan):
+            _refuse_missing(plan, runtime)
         self._stop(record, name)
-        return self._start(record, name, runtime.name, wait=wait, timeout_s=timeout_s)
+        return self._start(record, name, runtime.name, wait=wait, timeout_s=timeout_s, force=True)
 
     def _remove(self, record: Record, name: str) -> str:
         with exclusive(self._locks, name):
@@ -221,6 +242,7 @@ _START = (
     Step(StepKind.CHECK, "check"),
     Step(StepKind.CREATE, "create"),
     Step(StepKind.START, "start"),
+    Step(StepKind.GPUS, "check GPUs"),
     Step(StepKind.WAIT, "wait until ready"),
     Step(StepKind.PROMPT, "answer a prompt"),
 )
@@ -235,6 +257,24 @@ _STEPS: dict[Action, tuple[Step, ...]] = {
 
 def _changes(step: Step) -> bool:
     return step.kind not in (StepKind.WAIT, StepKind.PROMPT)
+
+
+def _refuse_obstacles(plan: Plan) -> None:
+    if plan.obstacles:
+        sentences = (obstacle.rstrip(".") + "." for obstacle in plan.obstacles)
+        name = plan.launch.name
+        raise Refused(" ".join(sentences), f"`tritontui up {name} --force` starts it all the same.")
+
+
+def _refuse_missing(plan: Plan, runtime: Runtime) -> None:
+    if missing := runtime.missing(plan.launch):
+        raise Refused(missing)
+
+
+def _is_as_planned(kept: Deployment, plan: Plan) -> bool:
+    """A container keeps the GPUs that it was made with: on others it is made anew."""
+    same_gpus = not plan.placement or set(kept.gpus) == {gpu.uuid for gpu in plan.placement}
+    return same_gpus and kept.profile_digest == plan.launch.profile_digest
 
 
 def _addresses(service: object) -> Iterator[tuple[str, int]]:

@@ -48,6 +48,13 @@ class Record:
             raise
         self._change(kind, outcome=Outcome.DONE, ended_at=time.time())
 
+    def leave_out(self, kind: StepKind) -> None:
+        """A step that this operation turns out not to have."""
+        steps = tuple(step for step in self.status.steps if step.kind is not kind)
+        if steps != self.status.steps:
+            self.status = replace(self.status, steps=steps)
+            self._tell()
+
     def finish(self, outcome: Outcome, message: str) -> None:
         now = time.time()
         # A step that something unforeseen ended, such as Ctrl+C, has no outcome of its own yet.

@@ -1,19 +1,22 @@
-"""The runtime for containers. Docker is the truth: every answer is read from it, nothing is remembered here."""
+"""The runtime for containers. Docker is the truth: every answer is read from it."""
 
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.deployment import Deployment, Lifecycle
-from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.plan import CONTAINER_PREFIX, Launch
 from engine.runtimes import docker_container
 from engine.runtimes.docker_container import word
 from engine.runtimes.docker_logs import DockerLog
 from engine.runtimes.docker_stream import StreamBrokenError
+from engine.runtimes.gpu_uuids import listed
 from engine.secrets import resolve_secrets
+from engine.text import clean_line
 
 if TYPE_CHECKING:
     from engine.runtimes.base import LogSource
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 EVENTS = ("create", "start", "die", "destroy", "oom", "pause", "unpause", "rename", "restart", "stop")
 CLOSING_CHECK_S = 0.25
+GPUS_S = 20.0
+"""A driver that has to wake many GPUs takes seconds to list them"""
 
 
 class DockerRuntime:
@@ -32,6 +37,8 @@ class DockerRuntime:
     def __init__(self, _settings: "Settings") -> None:
         self._lock = threading.Lock()
         self._connected: DockerConnection | None = None
+        self._unstarted: dict[str, Launch] = {}
+        """Created here with limits that the engine may turn out not to grant, which only a start tells"""
 
     @property
     def _docker(self) -> "DockerConnection":
@@ -66,16 +73,52 @@ class DockerRuntime:
         secrets = resolve_secrets(launch.secrets)
         try:
             with self._docker.session(f"create {launch.name}", changes=True) as api:
-                create_container(api, launch, secrets)
+                container = create_container(api, launch, secrets)
         except OperationFailed:
             # Someone else may have taken the name in between.
             self._refuse_taken(launch)
             raise
+        if launch.files:
+            self._put_files(container, launch)
+        if launch.ulimits:
+            self._unstarted[launch.name] = launch
+
+    def missing(self, launch: Launch) -> str:
+        from engine.runtimes.docker_create import image_missing, image_report
+
+        if not launch.image:
+            return f"{launch.name} has no image to run. Give `image` in the profile."
+        with self._docker.session(f"look at the image {launch.image}") as api:
+            return "" if image_report(api, launch.image) is not None else image_missing(launch.image)
+
+    def image_env(self, image: str) -> Mapping[str, str]:
+        from engine.runtimes.docker_create import image_report
+
+        with self._docker.session(f"look at the image {image}") as api:
+            report = image_report(api, image) if image else None
+        words = ((report or {}).get("Config") or {}).get("Env") or ()
+        return dict(clean_line(str(word)).split("=", 1) for word in words if "=" in str(word))
+
+    def gpus(self, name: str) -> tuple[str, ...] | None:
+        from engine.runtimes.docker_exec import output_of
+
+        text = output_of(self._docker, self._find(name).id, ("nvidia-smi", "-L"), GPUS_S)
+        return None if text is None else listed(text)
 
     def start(self, name: str) -> None:
+        """An engine without root, or in a container itself, may not raise every limit: it is started without those."""
         container = self._find(name)
-        with self._docker.session(f"start {name}", changes=True) as api:
-            api.start(container.id)
+        launch = self._unstarted.pop(name, None)
+        try:
+            with self._docker.session(f"start {name}", changes=True) as api:
+                api.start(container.id)
+        except OperationFailed as error:
+            refused = docker_container.refused_limit(error.__cause__)
+            if not launch or refused not in launch.ulimits:
+                raise
+            self.remove(name)
+            self.create(replace(launch, ulimits={key: launch.ulimits[key] for key in launch.ulimits if key != refused}))
+            self.start(name)
 
     def stop(self, name: str, timeout_s: float) -> None:
         container = self._find(name)
@@ -126,6 +169,21 @@ class DockerRuntime:
             stream.close()
         if not closing.is_set():
             raise _no_more_events("the daemon ended them")
+
+    def _put_files(self, container: str, launch: Launch) -> None:
+        """A container without its files is taken away again."""
+        from engine.by_hand import archive
+
+        try:
+            with self._docker.session(f"put the generated files into {launch.name}", changes=True) as api:
+                api.put_archive(container, "/", archive(launch, launch.files_root))
+        except EngineError as error:
+            try:
+                with self._docker.session(f"remove {launch.name} again", changes=True) as api:
+                    api.remove_container(container, v=True, force=True)
+            except EngineError as left:
+                raise type(error)(str(error), f"What was created is still there: {left}") from error
+            raise
 
     def _find(self, name: str) -> Deployment:
         """Raises `NotFound` for what does not exist or is not ours."""

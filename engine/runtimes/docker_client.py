@@ -74,11 +74,14 @@ class DockerConnection:
             except NotFound:
                 return None
 
-    def stream(self, doing: str, path: str, parameters: dict[str, Any]) -> DockerStream:
-        """Raises what `session` raises, until the answer begins."""
+    def stream(
+        self, doing: str, path: str, parameters: dict[str, Any], body: dict[str, Any] | None = None
+    ) -> DockerStream:
+        """Asks with GET, or with `body` with POST. Raises what `session` raises, until the answer begins."""
         with self.session(doing) as api:
             url = f"{api.base_url}/v{api.api_version}/{path}"
-            response = api.get(url, params=parameters, stream=True, timeout=QUERY_S)
+            method = "GET" if body is None else "POST"
+            response = api.request(method, url, params=parameters, json=body, stream=True, timeout=QUERY_S)
             try:
                 response.raise_for_status()
             except requests.HTTPError as error:

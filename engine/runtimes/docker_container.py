@@ -1,6 +1,7 @@
 """What a container of ours is: from a launch to Docker's words for it, and from what Docker reports to a deployment."""
 
 import re
+import resource
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.plan import CONTAINER_PREFIX, Launch
+from engine.runtimes.gpu_uuids import uuids
 from engine.text import clean_line
 
 SCHEMA = "1"
@@ -17,6 +19,7 @@ LABEL_STACK = "tritontui.stack"
 LABEL_SERVICE = "tritontui.service"
 LABEL_PROFILE = "tritontui.profile"
 LABEL_CREATED = "tritontui.created"
+LABEL_GPUS = "tritontui.gpus"
 
 _LIFECYCLES = {
     "created": Lifecycle.CREATED,
@@ -36,6 +39,7 @@ def labels(launch: Launch) -> dict[str, str]:
         LABEL_SERVICE: launch.service.to_json(),
         LABEL_PROFILE: launch.profile_digest,
         LABEL_CREATED: f"{time.time():.3f}",
+        LABEL_GPUS: ",".join(uuids(launch.gpus)) if isinstance(launch.gpus, tuple) else "",
     }
 
 
@@ -83,6 +87,7 @@ def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
         error=error,
         pid=(state.get("Pid") or None) if local else None,
         profile_digest=found.get(LABEL_PROFILE, ""),
+        gpus=uuids(found.get(LABEL_GPUS, "").split(",")),
     )
 
 
@@ -102,6 +107,13 @@ def word(explanation: object) -> str:
     return text if len(text) <= _LONGEST_WORD else text[: _LONGEST_WORD - 1] + "…"
 
 
+def refused_limit(error: object) -> str:
+    """The name of the limit that Docker could not set, as in `--ulimit`; empty for another error."""
+    match = re.search(r"error setting rlimit type (\d+)", str(getattr(error, "explanation", "") or ""))
+    names = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
+    return names.get(int(match[1]), "").removeprefix("RLIMIT_").lower() if match else ""
+
+
 _REMEDIES = (
     (
         r"port is already allocated|address already in use",
@@ -112,6 +124,7 @@ _REMEDIES = (
     (r"unknown device|no such device", "Compare `gpus` in the profile with `nvidia-smi -L`."),
     (r"bind source path does not exist", "Correct the path in the profile."),
     (r"executable file not found|no such file or directory: unknown", "Check the command against the image."),
+    (r"error setting rlimit", "The engine may not raise this limit: remove the deployment, and start it again."),
     (r"no space left on device", "Free disk space: docker system df shows what takes it."),
     (r"cannot assign requested address", "The machine does not have the address in `bind`."),
 )

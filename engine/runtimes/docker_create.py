@@ -1,20 +1,21 @@
-"""From a launch to the container that Docker creates."""
+"""From a launch to the container that Docker creates, and what is asked of its image."""
 
 import math
+from typing import Any
 
 from docker import APIClient
 from docker.errors import ImageNotFound
-from docker.types import DeviceRequest, HostConfig, Mount
+from docker.types import DeviceRequest, HostConfig, Mount, Ulimit
 
 from engine.errors import Refused
 from engine.plan import Launch
 from engine.runtimes.docker_container import labels
 
 
-def create_container(api: APIClient, launch: Launch, secrets: dict[str, str]) -> None:
-    """Raises `Refused` for an image that is not here, and what the SDK raises."""
+def create_container(api: APIClient, launch: Launch, secrets: dict[str, str]) -> str:
+    """Returns its id. Raises `Refused` for an image that is not here, and what the SDK raises."""
     try:
-        api.create_container(
+        created = api.create_container(
             launch.image,
             list(launch.command),
             name=launch.container_name,
@@ -26,9 +27,20 @@ def create_container(api: APIClient, launch: Launch, secrets: dict[str, str]) ->
             host_config=_host_config(api, launch),
         )
     except ImageNotFound as error:
-        raise Refused(
-            f"The image {launch.image} is not on this machine.", f"Fetch it with `docker pull {launch.image}`."
-        ) from error
+        raise Refused(image_missing(launch.image or "")) from error
+    return str(created["Id"])
+
+
+def image_missing(image: str) -> str:
+    return f"The image {image} is not on this machine. Fetch it with `docker pull {image}`."
+
+
+def image_report(api: APIClient, image: str) -> dict[str, Any] | None:
+    """None when the image is not here. Raises what the SDK raises."""
+    try:
+        return dict(api.inspect_image(image))  # type: ignore[no-untyped-call]
+    except ImageNotFound:
+        return None
 
 
 def _host_config(api: APIClient, launch: Launch) -> HostConfig:
@@ -46,6 +58,8 @@ def _host_config(api: APIClient, launch: Launch) -> HostConfig:
         ],
         device_requests=_gpus(launch.gpus),
         shm_size=launch.shm_bytes,
+        ipc_mode="host" if launch.host_ipc else None,
+        ulimits=[Ulimit(name=name, soft=limit, hard=limit) for name, limit in sorted(launch.ulimits.items())],
         init=True,
     )
 

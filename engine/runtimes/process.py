@@ -18,16 +18,19 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from engine.by_hand import VISIBLE_GPUS, visible_gpus
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.plan import Launch
 from engine.runtimes import shim
+from engine.runtimes.gpu_uuids import uuids
+from engine.runtimes.process_files import write_files
 from engine.runtimes.process_identity import is_alive, wait_for_end
 from engine.runtimes.process_log import FileLog
-from engine.runtimes.process_state import RUNTIME, Facts, Record
+from engine.runtimes.process_state import FILES, RUNTIME, Facts, Record, is_deployment
 from engine.runtimes.process_truth import Truth, ask
 from engine.secrets import resolve_secrets
 from engine.settings import Settings
@@ -86,14 +89,43 @@ class ProcessRuntime:
             new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
             try:
                 shim.write_json(str(new), shim.LAUNCH, facts.to_data())
+                write_files(new / FILES, launch.files)
+                if folder.exists() and not is_deployment(folder):
+                    self._bury(folder)
                 new.rename(folder)
-            except OSError as error:
+            except (OSError, Refused) as error:
                 shutil.rmtree(new, ignore_errors=True)
-                if folder.exists():
+                if isinstance(error, OSError) and folder.exists():
                     raise Refused(
                         f"A local deployment named {launch.name} exists already.", f"Remove {launch.name} first."
                     ) from error
                 raise
+
+    def missing(self, launch: Launch) -> str:
+        program = launch.command[0]
+        if shutil.which(program):
+            return ""
+        return f"{program} is no program that this user can run. Install it, or correct `program` in the profile."
+
+    def image_env(self, image: str) -> Mapping[str, str]:
+        del image
+        return {}
+
+    def gpus(self, name: str) -> tuple[str, ...] | None:
+        run = self._look(name)[0].run
+        if run is None or run.server is None:
+            return None
+        try:
+            environment = Path(f"/proc/{run.server[0]}/environ").read_bytes().split(b"\0")
+        except OSError:  # ended, or another user's
+            return None
+        if not is_alive(run.server):
+            return None
+        mark = VISIBLE_GPUS.encode() + b"="
+        visible = next(
+            (entry[len(mark) :].decode("utf-8", "replace") for entry in environment if entry.startswith(mark)), ""
+        )
+        return uuids(visible.split(",")) or None
 
     def start(self, name: str) -> None:
         """Running already is no error. Raises `Refused` for a secret that cannot be resolved."""
@@ -133,10 +165,7 @@ class ProcessRuntime:
             if self._look(name)[1].lifecycle is Lifecycle.RUNNING:
                 raise Refused(f"{name} is running.", f"Stop {name} before removing it.")
             with self._writing():
-                # Gone under its name at once; what an interruption leaves has a name that is never listed.
-                grave = Path(tempfile.mkdtemp(prefix=".removed-", dir=self._root))
-                folder.rename(grave / name)
-                shutil.rmtree(grave)
+                self._bury(folder)
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> FileLog:
         folder = self._look(name)[0].folder
@@ -156,6 +185,12 @@ class ProcessRuntime:
                 seen = now
                 changed()
 
+    def _bury(self, folder: Path) -> None:
+        """Gone under its name at once; what an interruption leaves has a name that is never listed."""
+        grave = Path(tempfile.mkdtemp(prefix=".removed-", dir=self._root))
+        folder.rename(grave / folder.name)
+        shutil.rmtree(grave)
+
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise NotFound(f"No local deployment can be named {name!r}.")
@@ -172,10 +207,8 @@ class ProcessRuntime:
         env = {key: value for key, value in os.environ.items() if _INHERITED.fullmatch(key)}
         env |= {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         # As on Docker, a deployment sees the GPUs that its profile asks for and no others.
-        if isinstance(facts.gpus, tuple):
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(facts.gpus)
-        elif facts.gpus >= 0:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(facts.gpus)))
+        if (visible := visible_gpus(facts.gpus)) is not None:
+            env[VISIBLE_GPUS] = visible
         return {**env, **facts.env, **resolve_secrets(facts.secrets), shim.LAUNCH_ID: facts.id}
 
     def _run_shim(self, name: str, folder: Path, launch_id: str, request: str) -> None:

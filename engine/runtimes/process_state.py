@@ -3,16 +3,20 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.plan import Launch
+from engine.runtimes.gpu_uuids import uuids
 from engine.runtimes.process_identity import as_identity
 from engine.runtimes.shim import ERRORS, LAUNCH, RUN, STOP, Identity
 from engine.text import clean_line
 
 RUNTIME = "process"
+FILES = "files"
+"""Folder of what was generated for the deployment; its path is that of `Settings.deployment_files`"""
 T = TypeVar("T")
 _UNKNOWN = Service(protocol=Protocol.TRITON, http="", health="")
 
@@ -111,7 +115,8 @@ class Record:
     @classmethod
     def read(cls, folder: Path) -> "Record":
         """Raises FileNotFoundError when there is no such deployment."""
-        folder.stat()
+        if not is_deployment(folder):
+            raise FileNotFoundError(ENOENT, "It is not there", str(folder))
         facts, facts_damage = _read(folder / LAUNCH, Facts.from_data)
         run, run_damage = _read(folder / RUN, Run.from_data)
         if facts is None and not facts_damage:
@@ -133,6 +138,11 @@ class Record:
             return ""
         return lines[-1] if lines else ""
 
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs; nothing when it was given a number of GPUs, or their indices."""
+        return uuids(self.facts.gpus) if self.facts and isinstance(self.facts.gpus, tuple) else ()
+
     def deployment(self, lifecycle: Lifecycle, pid: int | None, error: str) -> Deployment:
         deployment = Deployment(
             name=self.folder.name,
@@ -147,6 +157,7 @@ class Record:
             error=clean_line(error),
             pid=pid,
             profile_digest=self.facts.profile_digest if self.facts else "",
+            gpus=self.gpus,
         )
         if self.run is None:
             return deployment
@@ -157,6 +168,16 @@ class Record:
             exit_code=self.run.exit_code,
             oom_killed=self.run.oom_killed,
         )
+
+
+def is_deployment(folder: Path) -> bool:
+    """What the line for a start by hand leaves here, the generated files alone, is none."""
+    try:
+        return [entry.name for entry in folder.iterdir()] != [FILES]
+    except FileNotFoundError:
+        return False
+    except OSError:  # what cannot be read is told when it is read
+        return True
 
 
 def _read(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[T | None, str]:

@@ -39,3 +39,19 @@ def sample(library: Path, controls: Sequence[str]) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     readings: list[dict[str, Any]] = json.loads(done.stdout)
     return readings
+
+
+def act(library: Path, control: str, folder: Path, *steps: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the engine, on a machine whose GPUs `control` describes, makes of each (action, name, options)."""
+    control_file = library.with_name("control")
+    control_file.write_text(control)
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(library.parent),
+        "FAKENVML": str(control_file),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "tests.fakenvml.acting", json.dumps(steps)]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -7,10 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +28,16 @@ from engine.settings import Settings
 TRITON_IMAGE = "tritontui-test/triton:2.51"
 SHELL_IMAGE = f"tritontui-test/shell:{secrets.token_hex(4)}"
 """Its own for each run of the tests, so that one run does not remove another's"""
-SHELL_PROGRAMS = ("sh", "cat", "echo", "head", "seq", "sleep", "tr")
+SHELL_PROGRAMS = ("sh", "cat", "df", "echo", "head", "id", "ls", "seq", "sleep", "stat", "tr")
 
+
+LOOPBACK_UP = """
+import fcntl, os, socket, struct, sys
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+fcntl.ioctl(socket.socket(), SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""A new network begins without; ports are published on it"""
 
 T = TypeVar("T")
 
@@ -80,7 +89,8 @@ def shell_image(docker_engine: docker.DockerClient) -> Iterator[str]:
     docker_engine.images.remove(SHELL_IMAGE, force=True)
 
 
-def import_shell_image(engine: docker.DockerClient) -> None:
+def import_shell_image(engine: docker.DockerClient, scripts: Mapping[str, str] | None = None) -> None:
+    """`scripts`: more programs, by their paths."""
     files = {program for name in SHELL_PROGRAMS if (program := shutil.which(name))}
     for program in tuple(files):
         listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True, timeout=10).stdout
@@ -89,6 +99,10 @@ def import_shell_image(engine: docker.DockerClient) -> None:
     with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
         for file in sorted(files):
             tar.add(file)
+        for path, script in (scripts or {}).items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(script), 0o755
+            tar.addfile(entry, io.BytesIO(script.encode()))
     engine.api.import_image_from_data(archive.getvalue(), *SHELL_IMAGE.split(":"))
 
 
@@ -155,17 +169,20 @@ class PrivateEngine:
         self.url = f"unix://{folder}/engine.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> docker.DockerClient:
+    def start(self, programs: Path | None = None) -> docker.DockerClient:
+        """`programs`: a folder that comes first on its PATH."""
         if self._process and self._process.poll() is None:
             return docker.DockerClient(base_url=self.url, timeout=30)
         log = (self.folder / "log").open("ab")
         # In a network of its own its bridge and firewall rules cannot meet those of the machine's engine.
         self._process = subprocess.Popen(
             [
-                *("unshare", "--net", "dockerd", "--live-restore", f"--host={self.url}"),
+                *("unshare", "--net", sys.executable, "-c", LOOPBACK_UP),
+                *("dockerd", "--live-restore", f"--host={self.url}"),
                 *(f"--data-root={self.folder}/data", f"--exec-root={self.folder}/run"),
                 *(f"--pidfile={self.folder}/pid", "--containerd-namespace=tritontui-test"),
             ],
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"} if programs else None,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

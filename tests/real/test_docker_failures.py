@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.deployment import Lifecycle
+from engine.deployment import Lifecycle, Protocol, Service
 from engine.errors import Exit, RuntimeUnreachable
+from engine.plan import Launch
 from engine.runtimes import docker_client
 from engine.runtimes.docker import DockerRuntime
 from tests.real.docker_support import (
@@ -29,6 +30,9 @@ from tests.real.docker_support import (
     settings,
     wait_until,
 )
+
+SERVICE = Service(Protocol.TRITON, "http://127.0.0.1:1", "http://127.0.0.1:1/v2/health/ready")
+LAUNCH = Launch("any", "triton", "docker", (), SERVICE, image="image:1")
 
 
 @pytest.fixture
@@ -58,6 +62,9 @@ def failure(runtime: DockerRuntime) -> str:
         lambda: runtime.stop("any", 1.0),
         lambda: runtime.logs("any", tail=None, follow=True),
         lambda: runtime.watch(lambda: None, threading.Event()),
+        lambda: runtime.missing(LAUNCH),
+        lambda: runtime.image_env("image:1"),
+        lambda: runtime.gpus("any"),
     )
     said = set()
     for call in calls:

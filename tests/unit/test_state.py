@@ -46,6 +46,21 @@ def operation(kind: str, step: StepKind, outcome: Outcome = Outcome.RUNNING, beg
             False,
             State.FAILED,
         ),
+        (
+            replace(ENDED, exit_code=143),
+            None,
+            (operation("start", StepKind.GPUS, Outcome.FAILED, NOW - 100),),
+            False,
+            State.FAILED,
+        ),
+        # Another start failed so than the one that this run is of.
+        (
+            replace(ENDED, exit_code=143),
+            None,
+            (operation("start", StepKind.GPUS, Outcome.FAILED, NOW - 50),),
+            False,
+            State.STOPPED,
+        ),
         (replace(ENDED, exit_code=0, oom_killed=True), None, (), False, State.FAILED),
         (replace(ENDED, lifecycle=Lifecycle.CREATED), None, (), False, State.STOPPED),
         (replace(ENDED, lifecycle=Lifecycle.CREATED, error="port taken"), None, (), False, State.FAILED),

@@ -1,0 +1,116 @@
+"""What a plan needs to know of this machine, each with a deadline: its GPUs, who runs on them, what an image sets."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.deployment import Deployment, Lifecycle, precedence
+from engine.errors import EngineError
+from engine.observe.gpus import GpuSampler, aged
+from engine.runtimes.base import Runtime
+from engine.snapshot import Freshness, GpuReading
+from engine.stacks.placement import Machine
+
+if TYPE_CHECKING:
+    from engine.plan import Launch
+    from engine.profile import Profile
+
+Answer = TypeVar("Answer")
+
+GPUS_S = 5.0
+"""A driver that takes longer is taken for hung"""
+UNPLACED = "which GPUs it gets is left to the runtime, unchecked."
+
+
+class DeadlineSampler:
+    """Samples GPUs with a deadline, from any thread. A driver that hangs holds one thread however often it is asked."""
+
+    def __init__(self) -> None:
+        self._sampler = GpuSampler()
+        self._lock = threading.Lock()
+        self._began = 0.0
+        self._sample: Future[GpuReading] | None = None
+
+    def sample(self) -> GpuReading | None:
+        """None when the driver does not answer."""
+        with self._lock:
+            if self._sample is None or self._sample.done():
+                self._sample, self._began = Future(), time.monotonic()
+                threading.Thread(target=self._carry_out, args=(self._sample,), name="gpus", daemon=True).start()
+            sample, began = self._sample, self._began
+        try:
+            return sample.result(timeout=max(0.0, began + GPUS_S - time.monotonic()))
+        except TimeoutError:
+            return None
+
+    def _carry_out(self, sample: "Future[GpuReading]") -> None:
+        try:
+            sample.set_result(self._sampler.sample())
+        except BaseException as error:  # noqa: BLE001 (it is raised again, where it is waited for)
+            sample.set_exception(error)
+
+
+class Surroundings:
+    """Of one plan. What cannot be asked is left out and said in `warnings`; nothing is raised."""
+
+    def __init__(self, runtimes: Mapping[str, Runtime], chosen: str) -> None:
+        self._runtimes = runtimes
+        self._chosen = chosen
+        self._silent = False
+        self.warnings: list[str] = []
+
+    def machine(self, profile: "Profile", observed: GpuReading | None, sampler: DeadlineSampler) -> Machine:
+        """`observed`: a reading that will do when it is fresh."""
+        if profile.gpus in (0, []):
+            return Machine(image_env=self._image_env)
+        fresh = observed is not None and aged(observed, time.time()).freshness is Freshness.FRESH
+        reading = observed if fresh else sampler.sample()
+        gpus = tuple(gpu for gpu in reading.gpus if gpu.uuid) if reading else ()
+        if reading is None:
+            self.warnings.append(f"The NVIDIA driver did not answer within {GPUS_S:g} s: {UNPLACED}")
+        elif reading.freshness is not Freshness.FRESH:
+            gpus = ()
+            why = reading.message if reading.freshness is not Freshness.NONE else "No GPU is known on this machine"
+            self.warnings.append(f"{why.rstrip('.')}: {UNPLACED}")
+        deployments = self._deployments()
+        holders: dict[str, tuple[str, ...]] = {}
+        for deployment in deployments:
+            if deployment.lifecycle is Lifecycle.RUNNING:
+                for uuid in deployment.gpus:
+                    holders[uuid] = (*holders.get(uuid, ()), deployment.name)
+        last = max((found for found in deployments if found.name == profile.name), key=precedence, default=None)
+        return Machine(gpus, holders, last.gpus if last else (), self._image_env)
+
+    def look_for(self, launch: "Launch") -> None:
+        """Warns of what is not here, such as the image."""
+        if missing := self._ask(lambda runtime: runtime.missing(launch), ""):
+            self.warnings.append(missing)
+
+    def _deployments(self) -> list[Deployment]:
+        found: list[Deployment] = []
+        for runtime in self._runtimes.values():
+            try:
+                found += runtime.deployments()
+            except EngineError as error:
+                if runtime.name == self._chosen:
+                    self._fell_silent(error)
+        return found
+
+    def _image_env(self, image: str) -> Mapping[str, str]:
+        return self._ask(lambda runtime: runtime.image_env(image), {})
+
+    def _ask(self, question: Callable[[Runtime], Answer], otherwise: Answer) -> Answer:
+        """Of the plan's own runtime. One that does not answer is waited for once."""
+        if self._silent:
+            return otherwise
+        try:
+            return question(self._runtimes[self._chosen])
+        except EngineError as error:
+            self._fell_silent(error)
+            return otherwise
+
+    def _fell_silent(self, error: EngineError) -> None:
+        self._silent = True
+        self.warnings.append(str(error))

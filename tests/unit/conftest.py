@@ -1,0 +1,5 @@
+"""Fixtures that several files of unit tests share."""
+
+from tests.unit.operations_bench import bench, ready
+
+__all__ = ["bench", "ready"]
