@@ -1,8 +1,11 @@
 """A deployment: a profile that has been started, as its runtime reports it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from engine.text import TAB, clean
 
@@ -54,6 +57,14 @@ class Service:
     """A prompt that must be answered before the deployment counts as started"""
     api_key: str | None = None
     """Reference to the key that the server asks for (`env:NAME` or `file:PATH`), never the key itself"""
+
+    def addresses(self) -> Iterator[tuple[str, int]]:
+        """Host and port of each endpoint that has both."""
+        for address in (self.http, self.grpc, self.metrics):
+            parts = urlsplit(address if address and "//" in address else f"//{address or ''}")
+            with suppress(ValueError):  # a label may hold anything
+                if parts.hostname and parts.port:
+                    yield parts.hostname, parts.port
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))

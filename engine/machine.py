@@ -63,8 +63,9 @@ class Surroundings:
 
     def machine(self, profile: "Profile", observed: GpuReading | None, sampler: DeadlineSampler) -> Machine:
         """`observed`: a reading that will do when it is fresh."""
+        claimed = self._claimed_ports(profile.name)
         if profile.gpus in (0, []):
-            return Machine(image_env=self._image_env)
+            return Machine(image_env=self._image_env, claimed_ports=claimed)
         fresh = observed is not None and aged(observed, time.time()).freshness is Freshness.FRESH
         reading = observed if fresh else sampler.sample()
         gpus = tuple(gpu for gpu in reading.gpus if gpu.uuid) if reading else ()
@@ -81,7 +82,19 @@ class Surroundings:
                 for uuid in deployment.gpus:
                     holders[uuid] = (*holders.get(uuid, ()), deployment.name)
         last = max((found for found in deployments if found.name == profile.name), key=precedence, default=None)
-        return Machine(gpus, holders, last.gpus if last else (), self._image_env)
+        return Machine(gpus, holders, last.gpus if last else (), self._image_env, claimed)
+
+    def _claimed_ports(self, but: str) -> frozenset[int]:
+        """Of local processes: they take their ports only when they have loaded. Docker takes a container's at once."""
+        local = self._runtimes.get("process")
+        if local is None:
+            return frozenset()
+        try:
+            running = [found for found in local.deployments() if found.lifecycle is Lifecycle.RUNNING]
+        except EngineError:
+            return frozenset()  # whoever looks at that runtime is told
+        others = (found for found in running if found.name != but)
+        return frozenset(port for found in others for _, port in found.service.addresses())
 
     def look_for(self, launch: "Launch") -> None:
         """Warns of what is not here, such as the image."""

@@ -4,7 +4,6 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 from engine.api import Action
 from engine.deployment import Deployment, Lifecycle, precedence
@@ -178,7 +177,7 @@ class Conductor:
         if found and found[0] is runtime and _is_as_planned(found[1], plan):
             service = found[1].service
             if found[1].lifecycle is Lifecycle.EXITED and all(
-                is_free(host, port) for host, port in _addresses(service)
+                is_free(host, port) for host, port in service.addresses()
             ):
                 return True
         _refuse_missing(plan, runtime)
@@ -275,11 +274,3 @@ def _is_as_planned(kept: Deployment, plan: Plan) -> bool:
     """A container keeps the GPUs that it was made with: on others it is made anew."""
     same_gpus = not plan.placement or set(kept.gpus) == {gpu.uuid for gpu in plan.placement}
     return same_gpus and kept.profile_digest == plan.launch.profile_digest
-
-
-def _addresses(service: object) -> Iterator[tuple[str, int]]:
-    for attribute in ("http", "grpc", "metrics"):
-        address = getattr(service, attribute)
-        parts = urlsplit(address if address and "//" in address else f"//{address or ''}")
-        if parts.hostname and parts.port:
-            yield parts.hostname, parts.port

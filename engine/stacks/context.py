@@ -114,7 +114,7 @@ class PlanContext:
             if isinstance(port, str):
                 port = self._free_port(standard[purpose], used)
                 used.add(port)
-            elif not is_free(self.profile.bind, port):
+            elif port in self.machine.claimed_ports or not is_free(self.profile.bind, port):
                 self.warnings.append(f"Port {port} ({purpose}) is in use on {self.profile.bind} right now.")
             bindings.append(
                 PortBinding(purpose, self.profile.bind, port, standard[purpose] if self.on_docker else port)
@@ -128,7 +128,7 @@ class PlanContext:
 
     def _free_port(self, preferred: int, used: set[int]) -> int:
         for port in range(preferred, preferred + MAX_AUTO_PORT_TRIES):
-            if port not in used and is_free(self.profile.bind, port):
+            if port not in used | self.machine.claimed_ports and is_free(self.profile.bind, port):
                 return port
         raise InvalidProfile(
             f"No port from {preferred} to {preferred + MAX_AUTO_PORT_TRIES - 1} is free on {self.profile.bind}.",

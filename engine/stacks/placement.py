@@ -26,6 +26,8 @@ class Machine:
     """UUIDs that the deployment itself had last: had again when they are free, so that its container can be kept"""
     image_env: Callable[[str], Mapping[str, str]] = lambda _: {}
     """The variables that an image sets; nothing when it is not on this machine"""
+    claimed_ports: frozenset[int] = frozenset()
+    """Where nobody listens yet, and somebody soon will"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def test_a_runtime_that_is_silent_is_waited_for_once_and_told_when_it_is_the_pla
 
 def test_a_profile_without_gpus_asks_for_none() -> None:
     docker = Somewhere("docker", error=OperationFailed("no"))
-    surroundings = around(docker, docker)
+    surroundings = around(docker, Somewhere("process"))
     assert surroundings.machine(profile(0), None, Unasked()).gpus == ()
     assert docker.asked == 0
 
@@ -162,3 +162,13 @@ def test_a_driver_that_answers_is_read_each_time(monkeypatch: pytest.MonkeyPatch
     assert first is not None
     assert second is not None
     assert (first.driver, second.driver) == ("", "2")
+
+
+def test_ports_of_local_servers_that_still_load_are_theirs() -> None:
+    """A local server takes its port only when it has loaded."""
+    docker, process = Somewhere("docker"), Somewhere("process", deployment("loading", "process"))
+    surroundings = around(docker, process, "process")
+    other = surroundings.machine(profile(0, name="other"), reading(), Unasked())
+    assert other.claimed_ports == {1}
+    own = surroundings.machine(profile(0, name="loading"), reading(), Unasked())
+    assert not own.claimed_ports

@@ -14,6 +14,7 @@ from engine.plan import Plan
 from engine.settings import Settings
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
+from engine.stacks.placement import Machine
 
 
 def plan(tmp_path: Path, text: str, runtime: str) -> Plan:
@@ -154,3 +155,16 @@ def test_an_open_address_is_warned_of(tmp_path: Path) -> None:
     made = plan(tmp_path, VLLM + "bind: 0.0.0.0\nexpose: {http: auto}\n", "docker")
     assert any("others on the network" in warning for warning in made.warnings)
     assert made.launch.service.http.startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_somebody_will_take_is_not_given_away(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    path = tmp_path / "p.yaml"
+    path.write_text("name: t\nstack: triton\nimage: example/triton:1\nrepository: repo\nexpose: {http: auto}\n")
+    entry = read_profile(path)
+    assert isinstance(entry, CatalogEntry), entry
+    settings = Settings(tmp_path, tmp_path, tmp_path, (), tmp_path)
+    claimed = frozenset(range(8000, 8010))
+    context = PlanContext(entry.profile, path, entry.digest, "docker", settings, Machine(claimed_ports=claimed))
+    (port,) = STACKS["triton"](context).launch.ports
+    assert port.host_port >= 8010
