@@ -6,10 +6,20 @@ from collections.abc import Generator
 import pytest
 
 from tests.real.docker_support import docker_engine, launches, private_engine, runtime, shell_image, triton_image
+from tests.real.vllm_support import local_vllm, vllm_image
 
-__all__ = ["docker_engine", "launches", "private_engine", "runtime", "shell_image", "triton_image"]
+__all__ = [
+    "docker_engine",
+    "launches",
+    "local_vllm",
+    "private_engine",
+    "runtime",
+    "shell_image",
+    "triton_image",
+    "vllm_image",
+]
 
-PARTS = ("docker", "triton")
+PARTS = ("docker", "triton", "vllm")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,40 @@
+"""The real vLLM on the CPU and a tiny model for it: what tests/images/build_vllm.sh made."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import ImageNotFound
+
+VLLM_IMAGE = "tritontui-test/vllm:0.32"
+BUILD = Path(__file__).parents[1] / "images/build_vllm.sh"
+HOW = "tests/images/build_vllm.sh builds it"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalVllm:
+    program: Path
+    model: Path
+    """Folder of a tiny Llama with random weights: it answers nonsense, in tokens"""
+
+
+@pytest.fixture(scope="session")
+def local_vllm() -> LocalVllm:
+    printed = subprocess.run([BUILD, "--print"], capture_output=True, text=True, check=True, timeout=10).stdout
+    folder = Path(printed.strip())
+    found = LocalVllm(folder / "env/bin/vllm", folder / "model")
+    if not (os.access(found.program, os.X_OK) and found.model.is_dir()):
+        pytest.skip(f"there is no vLLM in {folder} ({HOW})")
+    return found
+
+
+@pytest.fixture(scope="session")
+def vllm_image(docker_engine: docker.DockerClient) -> str:
+    try:
+        docker_engine.images.get(VLLM_IMAGE)
+    except ImageNotFound:
+        pytest.skip(f"the image {VLLM_IMAGE} is not here ({HOW})")
+    return VLLM_IMAGE
