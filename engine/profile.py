@@ -5,14 +5,28 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
-AUTO = "auto"
+from engine.text import mask_secrets
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST_BYTES = 1 << 50
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_REFERENCE = r"env|env:[A-Za-z_]\w*|file:.+"
+_SECRET_NAME = re.compile(r"(?:TOKEN|API_?KEY|SECRET(?:_ACCESS_KEY)?|PASSWORD|PASSWD)$", re.IGNORECASE)
+_SWITCH = re.compile(r"[01]|true|false|yes|no|on|off", re.IGNORECASE)
+"""As of HF_HUB_DISABLE_IMPLICIT_TOKEN, which has the name of a token and is none"""
 
 
 def _duration(value: object) -> object:
@@ -55,39 +69,86 @@ def _mount(value: str) -> str:
 
 
 def _secret(value: str) -> str:
-    if value == "env" or re.fullmatch(r"env:[A-Za-z_]\w*|file:.+", value):
+    if re.fullmatch(_REFERENCE, value):
         return value
     raise ValueError("a secret is a reference (env, env:NAME or file:PATH), never the value itself")
 
 
-def _options(value: dict[str, Any]) -> dict[str, Any]:
-    for key, option in value.items():
-        try:
-            json.dumps(option, sort_keys=True)
-        except TypeError:
-            raise ValueError(
-                f"the value of {key} is no text, number or list of them; quote what looks like a date"
-            ) from None
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable looks like a token, key or password by its name, or its value like one by its beginning."""
+    named = bool(_SECRET_NAME.search(name)) and bool(value) and not _SWITCH.fullmatch(value)
+    return named or mask_secrets(value) != value
+
+
+def _env(value: dict[str, str]) -> dict[str, str]:
+    found = [name for name, content in value.items() if is_secret(name, content)]
+    if found:
+        # `where`: for whoever tells the line of each. The values are not repeated.
+        raise PydanticCustomError(
+            "secret_by_value",
+            "a secret is never in a profile: put it under `secrets`, as env or file:PATH",
+            {"where": found},
+        )
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+def _options(value: dict[str, Any]) -> dict[str, Any]:
+    found = [name for name, option in value.items() if not _is_json(option)]
+    if found:
+        raise PydanticCustomError(
+            "unknown_value",
+            "this is no text, number or list of them; quote what looks like a date",
+            {"where": found},
+        )
+    return value
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, sort_keys=True)
+    except TypeError:
+        return False
+    return True
+
+
+_Bytes = Annotated[int, Field(ge=1)] | None
+Duration = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False),
+    BeforeValidator(
+        _duration,
+        json_schema_input_type=Annotated[float, Field(gt=0)]
+        | Annotated[str, StringConstraints(pattern=r"^\s*[0-9]+(\.[0-9]+)?[smh]\s*$")],
+    ),
+]
+Size = Annotated[
+    _Bytes,
+    BeforeValidator(
+        _size,
+        json_schema_input_type=_Bytes
+        | Annotated[str, StringConstraints(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?[iI]?[bB]?\s*$")],
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)] | Literal["auto"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=63)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Secret = Annotated[str, AfterValidator(_secret), WithJsonSchema({"type": "string", "pattern": f"^({_REFERENCE})$"})]
+MountText = Annotated[
+    str, AfterValidator(_mount), WithJsonSchema({"type": "string", "pattern": "^[^:]+:/[^:]*(:(ro|rw)?)?$"})
+]
 AdapterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Reserve = Literal["inference-heavy", "balanced", "training-heavy"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class ModelNumbers(_Strict):
-    """A model's shape, for an estimate without its files; names as in its `config.json`. Weights in bytes, or 141g."""
+    """A model's shape, for an estimate without its files; names as in its `config.json`."""
 
-    weights: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
-    """All of them, as stored; otherwise computed from `parameters`"""
+    weights: Size = None
+    """Bytes, or 141g: all of them, as stored; otherwise computed from `parameters`"""
     parameters: Annotated[float | None, Field(gt=0)] = None
     """Billions, all experts included"""
     num_hidden_layers: Annotated[int, Field(ge=1)]
@@ -112,7 +173,7 @@ class FitWish(_Strict):
     """Tokens of one request; by default `max_model_len`, or the model's own limit"""
     concurrency: Annotated[int, Field(ge=1)] = 1
     """Requests of that length at once"""
-    gpu_memory: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
+    gpu_memory: Size = None
     """Of one GPU, for a plan made on a machine without any; bytes, or 80g"""
     model: ModelNumbers | None = None
     """For when the model's files are not on this machine"""
@@ -122,24 +183,33 @@ class Expose(_Strict):
     """Ports on the machine; `auto` takes the standard port, or the next free one. Left out: not exposed."""
 
     http: Port | None = None
+    """Where requests and health checks go; 8000 by default, and with the OpenAI frontend 9000"""
     grpc: Port | None = None
+    """8001 by default; not with vllm"""
     metrics: Port | None = None
+    """8002 by default; with vllm they are on the http port"""
 
 
 class Ready(_Strict):
     """When a start counts as done: the health endpoint answers and, if there is one, the prompt is answered."""
 
     timeout: Duration = 1800.0
+    """How long a start may take: seconds, or 90s, 30m, 2h"""
     prompt: str | None = None
+    """Must be answered before a start counts as done"""
 
 
 class Profile(_Strict):
     """What to serve and how. Read from YAML by `engine.catalog`."""
 
     name: Name
+    """Lower-case letters, digits, dots and hyphens; also the deployment's name"""
     summary: str = ""
+    """One line for the list"""
     stack: str
+    """The way of serving"""
     runtime: Literal["docker", "process"] = "docker"
+    """Where it runs: in a container, or as a program of this machine"""
     image: str | None = None
     """Container image; needed to run on Docker"""
     program: str | None = None
@@ -171,14 +241,20 @@ class Profile(_Strict):
     server: Annotated[dict[str, Any], AfterValidator(_options)] = {}
     """triton-vllm, triton-trtllm: options of tritonserver, or of the frontend, by their own names"""
     fit: FitWish = FitWish()
-    env: dict[EnvName, str] = {}
-    secrets: dict[EnvName, Annotated[str, AfterValidator(_secret)]] = {}
-    mounts: list[Annotated[str, AfterValidator(_mount)]] = []
-    """SOURCE:/TARGET, read-only unless :rw is added"""
-    shm_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_size)] = None
-    """Bytes, or 1g"""
+    """What memory is estimated for"""
+    env: Annotated[dict[EnvName, str], AfterValidator(_env)] = {}
+    """Environment variables; none that is secret"""
+    secrets: dict[EnvName, Secret] = {}
+    """Variables by reference: env (the same name here), env:OTHER or file:PATH"""
+    mounts: list[MountText] = []
+    """Docker: SOURCE:/TARGET, read-only unless :rw is added"""
+    shm_size: Size = None
+    """Docker: size of /dev/shm, in bytes, or 1g"""
     ipc: Literal["host"] | None = None
     """Docker: share the machine's shared memory instead of having some of its own"""
     bind: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    """The IP address of this machine that ports are bound to"""
     expose: Expose | None = None
+    """Ports on this machine; left out: all that the stack has, on their standard numbers"""
     ready: Ready = Ready()
+    """When a start counts as done"""

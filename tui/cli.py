@@ -17,6 +17,7 @@ from engine.errors import EngineError, Exit
 from engine.inference.prompt import Transport
 from engine.settings import Settings
 from tui import cli_commands as commands
+from tui import cli_profiles
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -62,6 +63,8 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
         from tui.app import run
 
         return run(settings)
+    if args.needs_no_engine:
+        return int(args.command(settings, args))
     engine = engine_factory(settings)
     try:
         return int(args.command(engine, args))
@@ -89,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tritontui {__version__}")
     _common(parser, profiles="profiles", default=False)
-    parser.set_defaults(command=None, more_profiles=[])
+    parser.set_defaults(command=None, more_profiles=[], needs_no_engine=False)
     sub = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, run: Callable[[commands.Engine, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -110,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", metavar="PROFILE")
     one.add_argument("--runtime", help="docker or process; by default what the profile says")
     _waiting(one)
+    _forcing(one)
     one.set_defaults(action=Action.START)
     one = add("down", commands.change, "stop a deployment")
     one.add_argument("name", metavar="NAME")
@@ -117,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     one = add("restart", commands.change, "stop a deployment and start it again")
     one.add_argument("name", metavar="NAME")
     _waiting(one)
+    _forcing(one)
     one.set_defaults(action=Action.RESTART)
     one = add("rm", commands.change, "stop a deployment if it runs, and forget it with its log")
     one.add_argument("name", metavar="NAME")
@@ -137,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--max-tokens", type=_count, default=256, metavar="N", help="256 unless told")
     one.add_argument("--temperature", type=float, metavar="T", help="the server's own unless told")
     one.add_argument("--transport", choices=[str(transport) for transport in Transport])
+
+    text = "check, describe, make and import profiles"
+    profiles = sub.add_parser("profiles", help=text, description=text[0].upper() + text[1:] + ".")
+    under = profiles.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add_profiles(name: str, run: cli_profiles.Command, text: str) -> argparse.ArgumentParser:
+        one = under.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        _common(one, profiles="more_profiles", default=argparse.SUPPRESS)
+        one.add_argument("--json", action="store_true", help="print JSON to standard output")
+        one.set_defaults(command=run, needs_no_engine=True)
+        return one
+
+    cli_profiles.add_commands(add_profiles)
     return parser
 
 
@@ -157,6 +175,11 @@ def _common(parser: argparse.ArgumentParser, profiles: str, default: object) -> 
 def _waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="until it is ready or has failed")
     parser.add_argument("--timeout", type=_duration, metavar="TIME", help="how long to wait, e.g. 90s or 30m")
+
+
+def _forcing(parser: argparse.ArgumentParser) -> None:
+    text = "although the plan says that it does not fit, or its GPUs are taken"
+    parser.add_argument("--force", action="store_true", help=text)
 
 
 def _folder(text: str) -> Path:

@@ -13,8 +13,8 @@ from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, P
 from engine.plan import Plan
 from engine.snapshot import Freshness, GpuReading, MetricsReading, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
+from tui.cli_plan import print_plan
 from tui.format import duration
-from tui.plan_facts import plan_facts
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
@@ -93,11 +93,9 @@ def plan(engine: Engine, args: Namespace) -> int:
     found = engine.plan(args.name, args.runtime)
     if args.json:
         out.print_json({**out.plain(found), "command_line": command_line(found.launch)})
-        return Exit.DONE
-    for warning in found.warnings:
-        out.talk(f"warning: {warning}")
-    out.print_facts([*plan_facts(found), ("by hand", command_line(found.launch))])
-    return Exit.DONE
+    else:
+        print_plan(found)
+    return Exit.REFUSED if found.obstacles else Exit.DONE
 
 
 def change(engine: Engine, args: Namespace) -> int:
@@ -109,6 +107,7 @@ def change(engine: Engine, args: Namespace) -> int:
             runtime=getattr(args, "runtime", None),
             wait=getattr(args, "wait", True),
             timeout_s=getattr(args, "timeout", None),
+            force=getattr(args, "force", False),
             progress=out.progress(args.name),
         )
     except KeyboardInterrupt:

@@ -2,10 +2,11 @@
 
 from engine.plan import Launch, Plan
 from tui import format as write
+from tui.widgets.glyphs import with_unit
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, str]]:
-    """Those that are empty say nothing and are left out."""
+    """Those that are empty say nothing and are left out. GPUs that are known, the fit and the files stand apart."""
     launch = plan.launch
     service = launch.service
     prompt = f", and it answers “{service.ready_prompt}”" if service.ready_prompt else ""
@@ -14,16 +15,26 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("summary", plan.summary),
         ("stack", f"{launch.stack} on {launch.runtime}"),
         ("image", launch.image or ""),
-        ("GPUs", _gpus(launch)),
+        ("versions", ", ".join(f"{what} {version}" for what, version in plan.versions.items())),
+        # Told with their names and memory beside these, when they are known.
+        ("GPUs", "" if plan.placement else _gpus(launch)),
         ("ports", "  ".join(f"{port.purpose} {port.host_ip}:{port.host_port}" for port in launch.ports)),
         ("model", service.model or ""),
         *(("mount", f"{m.source} → {m.target} ({'read-only' if m.read_only else 'writable'})") for m in launch.mounts),
+        ("memory", _shared_memory(launch)),
+        ("limits", "  ".join(f"{key} {'unlimited' if n < 0 else n}" for key, n in sorted(launch.ulimits.items()))),
         *(("env", f"{key}={value}") for key, value in sorted(launch.env.items())),
         *(("secret", f"{key} from {reference}") for key, reference in sorted(launch.secrets.items())),
         ("ready when", f"{service.health} answers 200{prompt}"),
         ("at most", write.duration(service.ready_timeout_s)),
     ]
     return [(title, value) for title, value in facts if value]
+
+
+def _shared_memory(launch: Launch) -> str:
+    if launch.host_ipc:
+        return "the machine's own shared memory (ipc host)"
+    return f"{with_unit(launch.shm_bytes, 'bytes')} of /dev/shm" if launch.shm_bytes else ""
 
 
 def _gpus(launch: Launch) -> str:

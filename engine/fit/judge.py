@@ -159,7 +159,8 @@ def _verdict(
             f"One request of {grouped(tokens)} tokens needs {gib(must)} of KV cache a GPU,"
             f" and {gib(max(0, room.high))} at most are left for it of {total}."
         )
-    requests = room.high // cost.request(demand.context)
+    each = cost.request(demand.context)  # nothing, when no layer keeps any
+    requests = room.high // each if each else demand.concurrency
     if requests < demand.concurrency:
         return Verdict.TIGHT, (
             f"{requests} of the {demand.concurrency} wished requests of {grouped(demand.context)} tokens fit at once"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.catalog import CatalogEntry, CatalogReader, read_profile
+from engine.catalog import CatalogEntry, CatalogReader, read, read_profile
 from engine.errors import InvalidProfile, NotFound
 from engine.settings import Settings
 from engine.snapshot import ProfileProblem
@@ -45,8 +45,26 @@ def problem_of(tmp_path: Path, text: str) -> ProfileProblem:
         ("name: a\nstack: triton\nengine:\n" + ALIASES, 4, ["aliases"]),
         ('name: a\nstack: triton\nsummary: "\\e]52;c;aGk=\\a"\n', 3, ["control"]),
         ("name: a\nstack: triton\nshm_size: " + "9" * 400 + "g\n", 3, ["shm_size"]),
-        ("name: a\nstack: triton\nengine: {x: 2026-01-01}\n", 3, ["value of x"]),
-        ("name: a\nstack: triton\nengine: {x: !!binary gIGC}\n", 3, ["value of x"]),
+        ("name: a\nstack: triton\nengine:\n  x: 2026-01-01\n", 4, ["`engine.x`", "quote what looks like a date"]),
+        ("name: a\nstack: triton\nengine: {x: !!binary gIGC}\n", 3, ["`engine.x`"]),
+        ("name: a\nstack: triton\nengine:\n  a: 1\n  5: 1\n", 5, ["`engine.5`", "no name"]),
+        (
+            "name: a\nstack: vllm\nfit:\n  model: {num_hidden_layers: 1, num_attention_heads: 1,\n    hiden_size: 1}\n",
+            5,
+            ["fit.model.hiden_size", "`hidden_size`"],
+        ),
+        (
+            "name: a\nstack: triton\nfit:\n  model:\n    hidden_size: 1\n",
+            4,
+            ["`fit.model.num_hidden_layers` is missing"],
+        ),
+        ("name: a\nstack: triton\nenv:\n  A: b\n  MY_API_KEY: sesame\n", 5, ["`env.MY_API_KEY`", "`secrets`"]),
+        ("name: a\nstack: triton\nenv:\n  HF_TOKEN: ab\n", 4, ["`env.HF_TOKEN`", "never in a profile"]),
+        ("name: a\nstack: triton\nenv: {X: hf_aaaaaaaaaaaaaaaaaaaa}\n", 3, ["`env.X`", "`secrets`"]),
+        ("name: a\nstack: triton\ngpus: [0, 1.5]\n", 3, ["`gpus.1` is 1.5"]),
+        ("name: a\nstack: triton\ngpus: some\n", 3, ["`gpus` is 'some'", "'all'"]),
+        ("name: a\nstack: triton\nlora:\n  a/b: x\n", 4, ["`lora.a/b`"]),
+        ("name: a\nstack: triton\nreserve: 1.5\n", 3, ["`reserve` is 1.5", "'balanced'"]),
         ("name: a\nstack: triton\nready: {timeout: .inf}\n", 3, ["ready.timeout"]),
         ("name: a\nstack: triton\nbind: ''\n", 3, ["IP address"]),
         ("name: a\nstack: triton\nbind: 127.example.org\n", 3, ["IP address"]),
@@ -65,6 +83,29 @@ def test_a_wrong_profile_says_where_and_what(tmp_path: Path, text: str, line: in
     assert problem.line == line, problem
     for word in words:
         assert word in problem.message, problem
+
+
+def test_every_problem_of_a_file_is_told_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: Bad\nstak: triton\nengine: {1: 2}\nenv:\n  A_TOKEN: sesame\n  B_PASSWORD: open\ngpus: some\n"
+    )
+    problems = read(path)
+    assert isinstance(problems, tuple)
+    assert [problem.line for problem in problems] == [1, 1, 2, 3, 5, 6, 7]
+    assert not any(word in str(problem) for problem in problems for word in ("sesame", "open"))
+    first = read_profile(path)
+    assert isinstance(first, ProfileProblem)
+    assert first.message.endswith("(5 more after it.)")
+    catalog = reader(tmp_path, tmp_path).load()
+    assert catalog.details == problems
+    assert catalog.problems == (first,)
+
+
+def test_a_switch_with_the_name_of_a_secret_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(GOOD + "env: {HF_HUB_DISABLE_IMPLICIT_TOKEN: '1', TOKENIZERS_PARALLELISM: 'false', A_TOKEN: ''}\n")
+    assert isinstance(read_profile(path), CatalogEntry)
 
 
 def test_binary_and_huge_and_unreadable_files_are_problems(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from tests.unit.inference_server import (
 )
 
 ASK = PromptRequest("hello", max_tokens=8, temperature=0.0, idle_timeout_s=20.0)
-IMPATIENT = PromptRequest("hello", max_tokens=8, connect_timeout_s=0.2, idle_timeout_s=0.2)
+IMPATIENT = PromptRequest("hello", max_tokens=8, connect_timeout_s=1.0, idle_timeout_s=1.0)
 
 
 async def ask(service: Service, request: PromptRequest = ASK) -> tuple[list[str], PromptResult]:
@@ -185,9 +185,9 @@ async def test_what_goes_wrong_is_said_in_a_sentence(stream: Script, said: str) 
 @pytest.mark.parametrize(
     ("stream", "said"),
     [
-        ([Act.STALL], "took the prompt and sent nothing for 0.2 s"),
-        ([head(), Act.STALL], "took the prompt and sent nothing for 0.2 s"),
-        ([head(), text("one"), Act.STALL], "sent nothing more for 0.2 s"),
+        ([Act.STALL], "took the prompt and sent nothing for 1 s"),
+        ([head(), Act.STALL], "took the prompt and sent nothing for 1 s"),
+        ([head(), text("one"), Act.STALL], "sent nothing more for 1 s"),
     ],
 )
 async def test_silence_ends_the_prompt_and_the_connection(stream: Script, said: str) -> None:
@@ -201,7 +201,7 @@ async def test_silence_ends_the_prompt_and_the_connection(stream: Script, said: 
 async def test_a_server_that_never_answers_anything() -> None:
     async with ScriptedServer({"POST /v2/repository/index": [Act.STALL]}) as server:
         _, result = await ask(server.service(), IMPATIENT)
-    assert "accepted the connection and sent nothing for 0.2 s" in result.error
+    assert "accepted the connection and sent nothing for 1 s" in result.error
     assert result.timing.total_s is None
 
 

@@ -164,7 +164,7 @@ def test_templates_are_filled(launcher: Launcher) -> None:
 
 
 def test_what_is_filled_reads_as_a_model_configuration(launcher: Launcher) -> None:
-    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     launcher.settings["values"]["engine_dir"] = 'a "quoted" \\ folder é'
