@@ -1,12 +1,14 @@
 """A launch as a line for a shell: pasted, it does what the runtime would do. Secrets stay references."""
 
 import base64
+import csv
 import gzip
 import io
+import math
 import shlex
 import tarfile
 
-from engine.plan import Launch
+from engine.plan import Launch, Mount
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -77,6 +79,15 @@ def _reference(variable: str, where: str) -> str:
     return f'"$(cat {home}{shlex.quote(rest.removeprefix(home))})"'
 
 
+def _mount(mount: Mount) -> str:
+    """Not as `-v` has it: that makes an empty folder of a source that is not there, and knows no colon in a path."""
+    kind = "bind" if mount.source.startswith("/") else "volume"
+    fields = [f"type={kind}", f"source={mount.source}", f"target={mount.target}", *["readonly"][: mount.read_only]]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(fields)
+    return text.getvalue()
+
+
 def _docker_options(launch: Launch) -> list[str]:
     words = ["--init", "--name", launch.container_name]
     if launch.gpus:
@@ -90,12 +101,12 @@ def _docker_options(launch: Launch) -> list[str]:
         words += ["--shm-size", f"{launch.shm_bytes}b"]
     for key, limit in sorted(launch.ulimits.items()):
         words += ["--ulimit", f"{key}={limit}"]
-    words += ["--stop-timeout", str(int(launch.stop_timeout_s))]
+    words += ["--stop-timeout", str(math.ceil(launch.stop_timeout_s))]
     for port in launch.ports:
         ip = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
         words += ["-p", f"{ip}:{port.host_port}:{port.container_port}"]
     for mount in launch.mounts:
-        words += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
+        words += ["--mount", _mount(mount)]
     for key, value in sorted(launch.env.items()):
         words += ["-e", f"{key}={value}"]
     for key in sorted(launch.secrets):

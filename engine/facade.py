@@ -105,7 +105,9 @@ class Engine:
         if chosen not in possible:
             raise InvalidProfile(
                 f"{name} cannot be started on {chosen}: its profile allows {' and '.join(possible)}.",
-                "Name an `image` in the profile to run it on Docker." if chosen == "docker" else "",
+                "Name an `image` in the profile to run it on Docker."
+                if chosen == "docker"
+                else "Say `runtime: docker`.",
             )
         around = Surroundings(self._runtimes, chosen)
         machine = around.machine(entry.profile, observed, self._deadline_sampler)

@@ -7,9 +7,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, precedence
-from engine.errors import EngineError
+from engine.errors import EngineError, Refused
 from engine.observe.gpus import GpuSampler, aged
 from engine.runtimes.base import Runtime
+from engine.secrets import resolve_secrets
 from engine.snapshot import Freshness, GpuReading
 from engine.stacks.placement import Machine
 
@@ -97,7 +98,12 @@ class Surroundings:
         return frozenset(port for found in others for _, port in found.service.addresses())
 
     def look_for(self, launch: "Launch") -> None:
-        """Warns of what is not here, such as the image."""
+        """Warns of what is not here, such as the image or a secret."""
+        for variable, reference in launch.secrets.items():
+            try:
+                resolve_secrets({variable: reference})
+            except Refused as error:
+                self.warnings.append(str(error))
         if missing := self._ask(lambda runtime: runtime.missing(launch), ""):
             self.warnings.append(missing)
 

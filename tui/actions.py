@@ -9,6 +9,8 @@ from engine.api import Action
 from engine.deployment import State
 from engine.snapshot import Model
 
+MODEL_GROUP = "Model"
+"""Actions on the selected model"""
 RUNNING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
 
 
@@ -25,6 +27,8 @@ class ConsoleAction:
     """What it asks of the engine, for the selected model"""
     refusal: Callable[[Model | None], str] = lambda _: ""
     """Why it cannot be done now; empty when it can"""
+    on_problem: bool = False
+    """It can also be done with the row of an invalid profile"""
     footer: bool = True
 
     @property
@@ -61,17 +65,27 @@ def _remove(model: Model | None) -> str:
     return "" if model.deployment else f"{model.name} has not been started: there is nothing to remove."
 
 
+def _edit(model: Model | None) -> str:
+    if not model:
+        return "No model is selected."
+    return "" if model.has_profile else f"{model.name} has no profile any more."
+
+
 ACTIONS = (
-    ConsoleAction("start", "enter", "start", "Start the selected model", "Model", Action.START, _start),
+    ConsoleAction("start", "enter", "start", "Start the selected model", MODEL_GROUP, Action.START, _start),
     ConsoleAction(
-        "stop", "x", "stop", "Stop the selected model; it is kept, with its log", "Model", Action.STOP, _stop
+        "stop", "x", "stop", "Stop the selected model; it is kept, with its log", MODEL_GROUP, Action.STOP, _stop
     ),
     ConsoleAction(
-        "restart", "R", "restart", "Stop the selected model and start it again", "Model", Action.RESTART, _restart
+        "restart", "R", "restart", "Stop the selected model and start it again", MODEL_GROUP, Action.RESTART, _restart
     ),
     ConsoleAction(
-        "remove", "d", "remove", "Remove the selected model's deployment and log", "Model", Action.REMOVE, _remove
+        "remove", "d", "remove", "Remove the selected model's deployment and log", MODEL_GROUP, Action.REMOVE, _remove
     ),
+    ConsoleAction(
+        "edit", "e", "edit", "Edit its profile in $VISUAL or $EDITOR", MODEL_GROUP, refusal=_edit, on_problem=True
+    ),
+    ConsoleAction("duplicate", "c", "copy", "Copy its profile under another name", MODEL_GROUP, refusal=_edit),
     ConsoleAction("pane.logs", "1", "logs", "The log of the selected model, live", "Panes", footer=False),
     ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and as charts", "Panes", footer=False),
     ConsoleAction(
@@ -86,6 +100,7 @@ ACTIONS = (
         "pane.launch", "4", "launch", "What was done to start or stop it, step by step", "Panes", footer=False
     ),
     ConsoleAction("pane.plan", "5", "plan", "What starting it would do", "Panes", footer=False),
+    ConsoleAction("pane.profile", "6", "profile", "The file of its profile", "Panes", footer=False),
     ConsoleAction("zoom", "z", "zoom", "Give the whole screen to the pane, or take it back", "Panes"),
     ConsoleAction(
         "next_area", "tab", "next area", "From the list into the pane, through it, and back", "Panes", footer=False

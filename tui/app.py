@@ -44,6 +44,10 @@ class Console(App[None]):
             super().__init__()
             self.snapshot = snapshot
 
+        def can_replace(self, message: Message) -> bool:
+            """Many come while the operator's editor has the terminal."""
+            return isinstance(message, Console.SnapshotArrived)
+
     class EngineReady(Message):
         def __init__(self, api: EngineApi) -> None:
             super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.types import IgnoreReturnCallbackType
 
-from tui.actions import ACTIONS
+from tui.actions import ACTIONS, MODEL_GROUP
 
 KEYS_ONLY = ("palette", "suspend", "next_area", "previous_area", "leave")
 
@@ -33,10 +33,10 @@ class ConsoleCommands(Provider):
             if selected_only and model != screen.selected:
                 continue
             for action in ACTIONS:
-                if action.change and not action.refusal(model):
+                if action.group == MODEL_GROUP and not action.refusal(model):
                     yield f"{action.label} {model.name}", action.help, screen.runner(action, model.name)
             if not selected_only:
                 yield f"go to {model.name}", model.summary or model.stack, screen.goto(model.name)
         for action in ACTIONS:
-            if action.change is None and action.id not in KEYS_ONLY:
+            if action.group != MODEL_GROUP and action.id not in KEYS_ONLY:
                 yield action.label, action.help, screen.runner(action)

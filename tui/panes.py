@@ -26,4 +26,7 @@ PANES = {
     "playground": PaneEntry("Playground", "playground_pane", "PlaygroundPane"),
     "launch": PaneEntry("Launch", "launch_pane", "LaunchPane"),
     "plan": PaneEntry("Plan", "plan_pane", "PlanPane"),
+    "profile": PaneEntry("Profile", "profile_pane", "ProfilePane"),
 }
+OF_PROBLEM = "profile"
+"""What is shown of a profile that is not valid, whichever pane is open: the others have nothing to say of it"""

@@ -45,12 +45,14 @@ class Advisor:
             yield length
         if kv := self.quantized_kv():
             yield kv
-        if not (self.question.engines or self.now.verdict is Verdict.TIGHT):
-            size = self.smallest_tensor()
-            if size and size != self.now.demand.options.tensor:
-                yield self._tensor_words(size)
-            elif size and 0 < self.question.gpu_count < self.now.demand.options.ranks_here:
-                yield f"With `gpus: {self.now.demand.options.ranks_here}` it fits."
+        if self.question.engines:
+            return
+        size, options = self.smallest_tensor(), self.now.demand.options
+        # Fewer than what is tight already are tight at best.
+        if size and (size > options.tensor or (size < options.tensor and self.now.verdict is Verdict.DOES_NOT_FIT)):
+            yield self._tensor_words(size)
+        elif size and 0 < self.question.gpu_count < options.ranks_here:
+            yield f"With `gpus: {options.ranks_here}` it fits."
 
     def with_options(self, **changes: Any) -> FitQuestion:
         return replace(self.question, options={**self.question.options, **changes})

@@ -64,7 +64,7 @@ def _from_files(question: FitQuestion) -> Model | Missing:
         where = f"in {folder}" if question.folder else "in the Hugging Face cache of this machine"
         return Missing(
             f"Nothing is known of {named}: there is no config.json of it {where}.",
-            "Download it first, or give its numbers under `fit.model`.",
+            f"{'Check the folder' if question.folder else 'Download it first'}, or give its numbers under `fit.model`.",
         )
     if numbers is not None:
         given = numbers.model_dump(exclude_none=True)

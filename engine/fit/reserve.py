@@ -17,13 +17,11 @@ _DEFAULT = 0.9
 """Of both engines; of vLLM's defaults (0.92 since 0.21) the lower"""
 
 
-def with_reserve(
-    engine: "EngineKind", options: Mapping[str, Any], reserve: float, fit: "Fit | None" = None
-) -> dict[str, Any]:
+def with_reserve(engine: "EngineKind", options: Mapping[str, Any], reserve: float, fit: "Fit") -> dict[str, Any]:
     """The options, with the engine's share of memory such that `reserve` of each GPU stays free; a stated one stays.
 
-    `fit`: what `assess` said of the options as they are; with it the share is exact. Without it, vLLM gets what is not
-    reserved less 5 % for what it takes beyond; TensorRT-LLM's share is of what is free after the load, and
+    `fit`: what `assess` said of the options as they are; the share is exact when it could tell. Otherwise vLLM gets
+    what is not reserved less 5 % for what it takes beyond; TensorRT-LLM's share is of what is free after the load, and
     (1 − reserve)² of that keeps the reserve as long as weights take no more than half of what is allowed.
     """
     given = dict(options)
@@ -32,13 +30,13 @@ def with_reserve(
     if engine == "vllm":
         if "gpu_memory_utilization" in given or "kv_cache_memory_bytes" in given:
             return given
-        share = fit.gpu_memory_utilization if fit and fit.gpu_memory_utilization else 1 - reserve - _OUTSIDE
+        share = fit.gpu_memory_utilization or 1 - reserve - _OUTSIDE
         return {**given, "gpu_memory_utilization": _share(share)}
     cache = given.get("kv_cache_config") or {}
     stated = isinstance(cache, dict) and cache.keys() & {"free_gpu_memory_fraction", "max_tokens"}
     if stated or not isinstance(cache, dict) or "kv_cache_free_gpu_mem_fraction" in given:
         return given
-    share = fit.free_gpu_memory_fraction if fit and fit.free_gpu_memory_fraction else (1 - reserve) ** 2
+    share = fit.free_gpu_memory_fraction or (1 - reserve) ** 2
     return {**given, "kv_cache_config": {**cache, "free_gpu_memory_fraction": _share(share)}}
 
 

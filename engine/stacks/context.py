@@ -4,6 +4,7 @@ import errno
 import hashlib
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,18 +16,22 @@ from engine.catalog import resolved
 from engine.errors import InvalidProfile
 from engine.fit.reserve import RESERVED
 from engine.plan import GeneratedFile, Launch, Mount, Plan, PortBinding
+from engine.stacks.mounts import own_mounts
 from engine.stacks.placement import Machine, Placement, place
 
 if TYPE_CHECKING:
     from engine.deployment import Service
-    from engine.fit.question import EngineKind
     from engine.fit.result import Fit
     from engine.profile import Profile
     from engine.settings import Settings
 
 MAX_AUTO_PORT_TRIES = 500
 GIB = 1 << 30
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+"""What Docker may take for one; anything else a command line would take for an option, or for several words"""
 FILES_IN_CONTAINER = "/tritontui"
+_CHOOSING_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_LOADING_CODE = ("LD_PRELOAD", "LD_AUDIT")
 DOCKER_ONLY = frozenset({"triton-trtllm"})
 """Stacks that need what only an image holds"""
 
@@ -105,7 +110,8 @@ class PlanContext:
             strange = wanted.keys() - standard.keys()
             if strange:
                 raise self.invalid(
-                    f"`expose` names {', '.join(sorted(strange))}, which the stack {self.profile.stack} does not have.",
+                    f"`expose` names {', '.join(sorted(strange))}, which the stack {self.profile.stack}"
+                    f"{' with the OpenAI frontend' if self.profile.frontend else ''} does not have.",
                     f"It has {', '.join(standard)}.",
                 )
         bindings: list[PortBinding] = []
@@ -125,6 +131,29 @@ class PlanContext:
         if self.is_open:
             self.warnings.append(f"Ports are bound to {self.profile.bind}: others on the network can reach them.")
         return tuple(bindings)
+
+    def openai_endpoint(
+        self, standard: dict[str, int], health: str, model: str, api_key: str | None = None
+    ) -> "tuple[tuple[PortBinding, ...], Service]":
+        """Of a server that has everything on one port: the API, its `health` and its metrics."""
+        from engine.deployment import Protocol, Service
+
+        ports = self.ports(standard)
+        if not ports:
+            raise self.invalid("`expose` leaves out http.", "The server has everything there.")
+        http = f"http://{self.host}:{ports[0].host_port}"
+        ready = self.profile.ready
+        service = Service(
+            protocol=Protocol.OPENAI,
+            http=http,
+            health=http + health,
+            metrics=f"{http}/metrics",
+            model=model,
+            ready_timeout_s=ready.timeout,
+            ready_prompt=ready.prompt,
+            api_key=api_key,
+        )
+        return ports, service
 
     def _free_port(self, preferred: int, used: set[int]) -> int:
         for port in range(preferred, preferred + MAX_AUTO_PORT_TRIES):
@@ -151,6 +180,9 @@ class PlanContext:
         profile = self.profile
         if profile.ipc and profile.shm_size:
             raise self.invalid("`ipc: host` and `shm_size` exclude each other.", "Take one of them out.")
+        if twice := sorted(profile.env.keys() & profile.secrets.keys()):
+            raise self.invalid(f"{twice[0]} stands under `env` and under `secrets`.", "Take one of them out.")
+        self._warn_of_variables()
         docker = self.on_docker
         return Launch(
             name=profile.name,
@@ -163,7 +195,7 @@ class PlanContext:
             env={**(env or {}), **profile.env},
             secrets=dict(profile.secrets),
             ports=ports,
-            mounts=(*mounts, *(self._mount(text) for text in profile.mounts)) if docker else (),
+            mounts=(*mounts, *own_mounts(self, mounts)) if docker else (),
             files=files,
             files_root=self.files_root if files else "",
             gpus=self.placement.gpus,
@@ -192,53 +224,21 @@ class PlanContext:
             versions or {},
         )
 
-    def fit(
-        self,
-        engine: "EngineKind",
-        options: Mapping[str, Any],
-        *,
-        model: str | None = None,
-        folder: Path | None = None,
-        engines: Path | None = None,
-        version: str | None = None,
-    ) -> "Fit":
-        """`model`: a repository id; `folder` when it is on this machine; `engines`: a prebuilt TensorRT-LLM engine."""
-        from engine.fit.assess import assess
-        from engine.fit.question import FitQuestion, GpuMemory
-        from engine.stacks.huggingface import hub_cache
-
-        wish, placed = self.profile.fit, self.placement.placed
-        gpus = tuple(GpuMemory(gpu.memory_total, gpu.memory_used or 0) for gpu in placed if gpu.memory_total)
-        if not gpus and wish.gpu_memory:
-            gpus = (GpuMemory(wish.gpu_memory),) * self.placement.count
-        question = FitQuestion(
-            engine,
-            options,
-            hub_cache(),
-            model,
-            folder,
-            engines,
-            wish.model,
-            gpus,
-            self.placement.count,
-            version,
-            wish.context,
-            wish.concurrency,
-            self.reserve,
-            self.profile.env,
-        )
-        return assess(question)
-
     def image(self) -> str:
         if not self.profile.image:
             raise self.invalid("`image` is missing.", "Name the container image to run it on Docker.")
+        if not _IMAGE.fullmatch(self.profile.image):
+            raise self.invalid(f"`image: {self.profile.image}` is no name of an image.", "Write repository:tag.")
         return self.profile.image
 
-    def _mount(self, text: str) -> Mount:
-        source, target, *mode = text.split(":")
-        if source.startswith((".", "~", "/")):
-            source = str(self.resolve(source))
-        return Mount(source, target, read_only=mode != ["rw"])
+    def _warn_of_variables(self) -> None:
+        for name in self.profile.env:
+            if name in _CHOOSING_GPUS:
+                self.warnings.append(
+                    f"`env: {name}` chooses GPUs beside `gpus`: what this plan says of them may be wrong."
+                )
+            elif name in _LOADING_CODE:
+                self.warnings.append(f"`env: {name}` loads {self.profile.env[name]} into every program of the server.")
 
 
 def _digest(of_profile: str, files: tuple[GeneratedFile, ...]) -> str:

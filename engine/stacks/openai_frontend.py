@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.deployment import Protocol, Service
 from engine.plan import GeneratedFile, Launch, Mount
 from engine.stacks.context import PlanContext
 from engine.stacks.tritonserver import ULIMITS, option_line, refuse_open_control
@@ -81,22 +80,9 @@ def launch(
     default_shm: int,
 ) -> Launch:
     """As `tritonserver.launch`; chats also need the option `tokenizer`. Raises `InvalidProfile` without a frontend."""
-    profile = context.profile
     refuse_open_control(context, options)
-    ports = context.ports(PORTS)
-    if not ports:
-        raise context.invalid("`expose` leaves out http.", "The OpenAI frontend serves everything there.")
-    http = f"http://{context.host}:{ports[0].host_port}"
-    service = Service(
-        protocol=Protocol.OPENAI,
-        http=http,
-        health=f"{http}/health/ready",
-        # The frontend's own port has what tritonserver would have on 8002, which it does not open.
-        metrics=f"{http}/metrics",
-        model=model,
-        ready_timeout_s=profile.ready.timeout,
-        ready_prompt=profile.ready.prompt,
-    )
+    # Its metrics are what tritonserver would have on 8002, which it does not open.
+    ports, service = context.openai_endpoint(PORTS, "/health/ready", model)
     python, program, host = _where(context)
     command = (
         *(python, program),

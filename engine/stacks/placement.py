@@ -92,11 +92,13 @@ def _named(name: str, gpus: tuple[Gpu, ...]) -> Gpu:
     """By index, UUID, or the beginning of one, as the driver's own tools take it."""
     if name.startswith("MIG-"):
         return Gpu(-1, name, "MIG instance", None, None, None, None, None, None)
-    found = [gpu for gpu in gpus if name == str(gpu.index) or (not name.isdecimal() and gpu.uuid.startswith(name))]
+    found = [gpu for gpu in gpus if name == str(gpu.index) or (name.startswith("GPU-") and gpu.uuid.startswith(name))]
     if len(found) == 1:
         return found[0]
-    there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus)
-    raise InvalidProfile(f"This machine has no GPU {name}, or more than one.", f"It has {there}.")
+    there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in found or gpus)
+    if found:
+        raise InvalidProfile(f"The GPU `{name}` of the profile may be any of {there}.", "Write more of its UUID.")
+    raise InvalidProfile(f"This machine has no GPU `{name}`.", f"It has {there}.")
 
 
 def _taken(placed: tuple[PlacedGpu, ...]) -> list[str]:

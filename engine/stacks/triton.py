@@ -8,6 +8,7 @@ from engine.plan import Mount, Plan
 from engine.stacks import backends, tritonserver
 from engine.stacks.context import PlanContext
 from engine.stacks.model_repository import Model, read_repository
+from engine.stacks.mounts import warn_of_links
 from engine.stacks.versions import versions_of
 
 REPOSITORY_IN_CONTAINER = "/models"
@@ -45,6 +46,8 @@ def plan(context: PlanContext) -> Plan:
         context.warnings.append(f"The model repository {repository} is not checked: {error.strerror}.")
     else:
         _check(context, models, options)
+    if context.on_docker:
+        warn_of_links(context, repository)
     return context.plan(launch, versions=versions_of(context).facts())
 
 

@@ -4,7 +4,6 @@ The model repositories are made of the image's own templates, inside the contain
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from engine.plan import GeneratedFile, Launch, Mount, Plan
 from engine.stacks import tritonserver
 from engine.stacks.context import GIB, PlanContext
-from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, cache_mount, locate
+from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, cache_mount, model_of, tokenizer_of
+from engine.stacks.mounts import warn_of_links
 from engine.stacks.placement import ALL
 from engine.stacks.trtllm_engine import check_version, read_engine
 from engine.stacks.trtllm_templates import (
@@ -28,7 +28,6 @@ from engine.stacks.trtllm_templates import (
 )
 
 if TYPE_CHECKING:
-    from engine.fit.result import Fit
     from engine.stacks.versions import Versions
 
 TEMPLATES = "/app/all_models"
@@ -37,11 +36,8 @@ REPOSITORY = "/tmp/tritontui-models"  # noqa: S108 (in the container; its own fo
 LAUNCHER, SETTINGS, MODEL_YAML = "launch.py", "launch.json", "model.yaml"
 FIRST_LLM_API = (0, 19)
 """The first TensorRT-LLM whose templates have `llmapi`: `all_models` of tensorrtllm_backend at v0.18.2 and v0.19.0"""
-MODEL_IN_CONTAINER = "/model"
-TOKENIZER_IN_CONTAINER = "/tokenizer"
 ENGINES_IN_CONTAINER = "/engines"
 MPIRUN = ("mpirun", "--allow-run-as-root")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size")
 _FROM_VLLM = {
     "gpu_memory_utilization": "`kv_cache_config: {free_gpu_memory_fraction: …}`, a share of what is free",
@@ -76,7 +72,7 @@ class _Repository:
 
 def plan(context: PlanContext) -> Plan:
     """Raises `InvalidProfile` when the profile cannot be served so, or its engine does not fit the image and GPUs."""
-    from engine.fit.reserve import with_reserve
+    from engine.stacks.memory import fitted
     from engine.stacks.versions import versions_of
 
     profile = context.profile
@@ -87,29 +83,16 @@ def plan(context: PlanContext) -> Plan:
         )
     context.refuse("repository", "frontend", "lora")
     versions = versions_of(context)
-    folder = context.resolve(profile.engines) if profile.engines else None
-    model = Located("") if folder else _model(context)
-
-    def fit(options: Mapping[str, Any]) -> "Fit":
-        return context.fit(
-            "tensorrt-llm",
-            options,
-            model=None if model.folder else model.word or None,
-            folder=model.folder,
-            engines=folder,
-            version=versions.tensorrt_llm,
-        )
-
-    options: dict[str, Any] = profile.engine
-    if context.reserve:
-        # How much of what is free the cache may take depends on what is free once the weights are loaded.
-        options = with_reserve("tensorrt-llm", options, context.reserve, fit(options))
-    if folder:
-        options = in_template_words(options)
-        repository = _prebuilt(context, folder, options, versions)
+    if profile.engines:
+        folder = context.resolve(profile.engines)
+        warn_of_links(context, folder)
+        options, fit = fitted(context, "tensorrt-llm", profile.engine, engines=folder, version=versions.tensorrt_llm)
+        repository = _prebuilt(context, folder, in_template_words(options), versions)
     else:
+        model = model_of(context)
+        options, fit = fitted(context, "tensorrt-llm", profile.engine, model=model, version=versions.tensorrt_llm)
         repository = _llm_api(context, model, options, versions)
-    return context.plan(_launch(context, repository), fit(options), versions.facts())
+    return context.plan(_launch(context, repository), fit, versions.facts())
 
 
 def _llm_api(context: PlanContext, model: Located, options: Mapping[str, Any], versions: "Versions") -> _Repository:
@@ -139,14 +122,14 @@ def _llm_api(context: PlanContext, model: Located, options: Mapping[str, Any], v
         workers *= size
     idle = "Raise `tensor_parallel_size` to use them all."
     _check_gpus(context, workers, "product of the parallel sizes", "lower them", idle)
-    tokenizer = _tokenizer(context)
+    tokenizer = tokenizer_of(context)
     config: dict[str, Any] = {"model": model.word, "backend": "pytorch"}
     if tokenizer:
         config["tokenizer"] = tokenizer.word
     config |= {key: value for key, value in options.items() if key != "triton_config"}
     # Batches are the engine's own business there (`max_batch_size`); Triton's would only wait for each other.
     config["triton_config"] = {"max_batch_size": 0, **_triton_config(context, options), "decoupled": True}
-    door, template = _served(context), f"{TEMPLATES}/llmapi/{CORE}"
+    door, template = tritonserver.model_name(context), f"{TEMPLATES}/llmapi/{CORE}"
     return _Repository(
         door,
         [{"template": template, "name": door, "required": [], "files": {"1/model.yaml": MODEL_YAML}}],
@@ -161,9 +144,9 @@ def _prebuilt(context: PlanContext, folder: Path, options: Mapping[str, Any], ve
     check_version(context, engine, versions)
     built = f"engine, built for tensor × pipeline parallel {engine.tensor_parallel} × {engine.pipeline_parallel},"
     _check_gpus(context, engine.world_size, built, "build it for fewer", "Build the engine for as many.")
-    served = _served(context)
+    served = tritonserver.model_name(context)
     check_parameters(context, engine, options, served)
-    tokenizer = _tokenizer(context) or (_model(context) if context.profile.model else None)
+    tokenizer = tokenizer_of(context) or (model_of(context) if context.profile.model else None)
     if tokenizer is None:
         raise context.invalid(
             "`tokenizer` is missing: an engine holds none.", "Name the folder or repository of the model's tokenizer."
@@ -238,30 +221,6 @@ def _launch(context: PlanContext, repository: _Repository) -> Launch:
         default_shm=GIB * max(1, repository.workers),
         ulimits=tritonserver.ULIMITS,
     )
-
-
-def _model(context: PlanContext) -> Located:
-    if not context.profile.model:
-        raise context.invalid(
-            "`model` is missing.", "Name a Hugging Face repository or a local folder, or a built engine's as `engines`."
-        )
-    return locate(context, context.profile.model, "model", MODEL_IN_CONTAINER)
-
-
-def _tokenizer(context: PlanContext) -> Located | None:
-    if not context.profile.tokenizer:
-        return None
-    return locate(context, context.profile.tokenizer, "tokenizer", TOKENIZER_IN_CONTAINER)
-
-
-def _served(context: PlanContext) -> str:
-    name = context.profile.served_model_name or context.profile.name
-    if not _NAME.fullmatch(name):
-        raise context.invalid(
-            f"`served_model_name: {name}` is no name for Triton, which takes it for a folder's.",
-            "Use letters, digits, dots, hyphens and underscores, beginning with a letter or digit.",
-        )
-    return name
 
 
 def _triton_config(context: PlanContext, options: Mapping[str, Any]) -> dict[str, Any]:

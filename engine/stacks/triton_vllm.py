@@ -1,24 +1,19 @@
 """The stack `triton-vllm`: a Triton Inference Server with its vLLM backend, on a model repository made for it."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from engine.plan import GeneratedFile, Launch, Plan
 from engine.stacks import openai_frontend, tritonserver
 from engine.stacks.context import PlanContext
-from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, cache_mount, locate
+from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, adapters_of, cache_mount, model_of, tokenizer_of
 from engine.stacks.model_config import config_text, messages
 from engine.stacks.parallel import check_parallel, shared_memory
 from engine.stacks.versions import versions_of
 from engine.stacks.vllm_options import check_engine_options
 
-MODEL_IN_CONTAINER = "/model"
-ADAPTERS_IN_CONTAINER = "/lora"
-TOKENIZER_IN_CONTAINER = "/tokenizer"
 REPOSITORY = "models"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _INPUTS = {
     "text_input": ("TYPE_STRING", 1),
     "image": ("TYPE_STRING", -1),
@@ -47,34 +42,22 @@ def plan(context: PlanContext) -> Plan:
 
     On the process runtime also when the local server has no vLLM backend.
     """
-    from engine.fit.reserve import with_reserve
+    from engine.stacks.memory import fitted
 
     profile = context.profile
     context.refuse("repository", "engines", *(() if profile.frontend else ("tokenizer",)))
-    if not profile.model:
-        raise context.invalid("`model` is missing.", "Name a Hugging Face repository or a local folder.")
+    model = model_of(context)
     versions = versions_of(context)
     given = _given(context)
     check_engine_options(context, given, versions.vllm, at_least=versions.at_least)
     check_parallel(context, given)
     _warn(context, given)
 
-    model = locate(context, profile.model, "model", MODEL_IN_CONTAINER)
-    adapters = {
-        name: locate(context, reference, f"adapter {name}", f"{ADAPTERS_IN_CONTAINER}/{name}")
-        for name, reference in profile.lora.items()
-    }
-    options = dict(with_reserve("vllm", given, context.reserve))
+    adapters = adapters_of(context)
     if adapters:
-        options["enable_lora"] = True
+        given = {**given, "enable_lora": True}
+    options, fit = fitted(context, "vllm", given, model=model, version=versions.vllm)
     launch = _launch(context, model, adapters, options, versions.triton)
-    fit = context.fit(
-        "vllm",
-        options,
-        model=None if model.folder else model.word,
-        folder=model.folder,
-        version=versions.vllm,
-    )
     return context.plan(launch, fit, versions.facts())
 
 
@@ -118,14 +101,13 @@ def _launch(
     options: Mapping[str, Any],
     release: str | None,
 ) -> Launch:
-    profile, name = context.profile, _served_name(context)
+    profile, name = context.profile, tritonserver.model_name(context)
     mounts = (cache_mount(), *model.mounts, *(mount for adapter in adapters.values() for mount in adapter.mounts))
     if profile.frontend:
-        tokenizer = model
-        if profile.tokenizer:
-            tokenizer = locate(context, profile.tokenizer, "tokenizer", TOKENIZER_IN_CONTAINER)
+        tokenizer = tokenizer_of(context)
+        if tokenizer:
             mounts += tokenizer.mounts
-        server = {"tokenizer": tokenizer.word, **openai_frontend.named(context, release)}
+        server = {"tokenizer": (tokenizer or model).word, **openai_frontend.named(context, release)}
     else:
         server = tritonserver.named(context, profile.server)
         _require_backend(context, server)
@@ -146,16 +128,6 @@ def _launch(
         env=HOME_OF_THE_CACHE if context.on_docker else None,
         default_shm=shared_memory(options),
     )
-
-
-def _served_name(context: PlanContext) -> str:
-    name = context.profile.served_model_name or context.profile.name
-    if not _NAME.fullmatch(name):
-        raise context.invalid(
-            f"`served_model_name: {name}` is no name for a model on Triton, where it names a folder.",
-            "Use letters, digits, dots, dashes and underscores.",
-        )
-    return name
 
 
 def _require_backend(context: PlanContext, server: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A `tritonserver` on a model repository: its ports, options and addresses, whoever made the repository."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.deployment import Protocol, Service
 from engine.plan import GeneratedFile, Launch, Mount, PortBinding
 from engine.stacks.context import GIB, PlanContext, option_words
+from engine.stacks.server_options import check_options
 
 if TYPE_CHECKING:
     from engine.stacks.local_triton import LocalTriton
@@ -18,8 +20,10 @@ ULIMITS = {"memlock": -1, "stack": 67108864}
 """As the run lines in the documentation of NVIDIA's Triton images have them; stack in bytes"""
 BARE_FLAG = "--disable-auto-complete-config"
 """The one option that takes no value (server, command_line_parser.cc); with one the server does not start"""
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 OWN_KEYS = {
     "model_repository": "`repository`",
+    "model_store": "`repository`",
     **{f"{purpose}_port": "`expose`" for purpose in PORTS},
     **{f"allow_{purpose}": "`expose`" for purpose in PORTS},
     **{f"{purpose}_address": "`bind`" for purpose in PORTS},
@@ -57,6 +61,17 @@ def endpoints(context: PlanContext, model: str | None) -> Endpoints:
     return Endpoints(ports, service)
 
 
+def model_name(context: PlanContext) -> str:
+    """Of the one model that a stack makes a repository for. Raises `InvalidProfile` for what can be no folder's."""
+    name = context.profile.served_model_name or context.profile.name
+    if not _MODEL_NAME.fullmatch(name):
+        raise context.invalid(
+            f"`served_model_name: {name}` is no name for a model on Triton, where it names a folder.",
+            "Use letters, digits, dots, dashes and underscores.",
+        )
+    return name
+
+
 def switches(ends: Endpoints) -> list[str]:
     """What is not exposed is not opened either."""
     return [f"{switch}=false" for purpose, switch in SWITCHES.items() if purpose not in ends.by_purpose]
@@ -73,8 +88,10 @@ def launch(
     env: Mapping[str, str] | None = None,
     default_shm: int = GIB,
 ) -> Launch:
-    """`repository` as the server sees it. Raises `InvalidProfile`, on the process runtime also without a server."""
-    options = named(context, options)
+    """`repository` as the server sees it; `options` as `named` gives them.
+
+    Raises `InvalidProfile`, on the process runtime also without a server.
+    """
     refuse_open_control(context, options)
     ends = endpoints(context, model)
     if context.on_docker:
@@ -93,7 +110,7 @@ def launch(
     local = local_server(context)
     arguments = local.arguments
     if "backend_directory" in options:
-        options["backend_directory"] = str(backends(context, options))
+        options = {**options, "backend_directory": str(backends(context, options))}
         arguments = tuple(word for word in arguments if not word.startswith("--backend-directory="))
     addresses = [
         word
@@ -116,13 +133,14 @@ def launch(
 
 
 def named(context: PlanContext, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by their names with underscores. Raises `InvalidProfile` for those that the profile says elsewhere."""
+    """Options by their names with underscores. Raises `InvalidProfile` for those that are wrong or said elsewhere."""
     plain = {key.replace("-", "_"): value for key, value in options.items()}
     if len(plain) < len(options):
         raise context.invalid("an option of tritonserver stands twice, with `-` and with `_`.", "Take one of them out.")
     for key in plain:
         if key in OWN_KEYS:
             raise context.invalid(f"`{key}` is no option to give.", f"Say it by the profile's {OWN_KEYS[key]}.")
+    check_options(context, plain)
     if "load_model" in plain and not is_explicit(plain):
         raise context.invalid(
             "`load_model` needs explicit model control.", "Add `model_control_mode: explicit`, or take it out."
@@ -161,7 +179,7 @@ def backends(context: PlanContext, options: Mapping[str, Any]) -> Path | None:
 
 def refuse_open_control(context: PlanContext, options: Mapping[str, Any]) -> None:
     """Raises `InvalidProfile` when anybody on the network could load and unload models."""
-    mode = options.get("model_control_mode", options.get("model-control-mode", "none"))
+    mode = options.get("model_control_mode", "none")
     if mode != "none" and context.is_open:
         raise context.invalid(
             f"`model_control_mode: {mode}` lets whoever reaches {context.profile.bind} change what is loaded.",

@@ -100,6 +100,8 @@ def check_version(context: PlanContext, engine: BuiltEngine, image: "Versions") 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if not path.parent.is_dir():
+            raise InvalidProfile(f"The engine {path.parent} is not a folder.", "Check `engines`.")
         if not path.is_file():
             raise InvalidProfile(
                 f"{path.parent} holds no {CONFIG}.", "`engines` names the folder that trtllm-build wrote."

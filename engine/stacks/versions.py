@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.stacks.backends import NGC, is_nvidias
 from engine.stacks.context import PlanContext
 
 _TABLE = Path(__file__).parent / "data/triton_releases.json"
-_NVIDIA = "nvcr.io/nvidia/tritonserver"
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)+(?:\.?(?:post|rc|dev)\d+)?)(?=$|[-+_])")
 _RELEASE = re.compile(r"(\d\d\.\d\d)(?=$|[-+_])")
 
@@ -114,10 +114,12 @@ def _of_image(context: PlanContext, image: str, *, complete: bool) -> Versions:
     name = repository.rpartition("/")[2]
     release = _RELEASE.match(tag) if name.endswith("tritonserver") else None
     if release:
-        if repository == _NVIDIA:
-            _refuse_without_engine(context, image, release[1], tag)
+        if is_nvidias(image):
+            _refuse_without_engine(context, image, f"{repository}:{release[1]}", tag)
         return _of_release(stack, release[1], tag)
     version = _VERSION.match(tag) if "vllm" in name and tag.count(".") > 1 else None
+    if name == "vllm-openai" and stack != "vllm":
+        raise context.invalid(f"the image {image} has vLLM without Triton.", f"Use one of {NGC}, or `stack: vllm`.")
     if version:
         return Versions(vllm=version[1], source="the image's tag")
     return Versions() if complete else _of_variables(context, image)
@@ -169,11 +171,11 @@ def _of_release(stack: str, release: str, tag: str) -> Versions:
 
 
 def _refuse_without_engine(context: PlanContext, image: str, release: str, tag: str) -> None:
-    _, name, word = _ENGINE.get(context.profile.stack, ("", "", ""))
+    """`release`: the image's repository and release, as its tags begin."""
+    part, name, _ = _ENGINE.get(context.profile.stack, (None, "", ""))
+    word = "trtllm" if part == "tensorrt_llm" else part
     if word and word not in tag:
-        raise context.invalid(
-            f"the image {image} has no {name} backend.", f"Use {_NVIDIA}:{release}-{word}-python-py3."
-        )
+        raise context.invalid(f"the image {image} has no {name}.", f"Use {release}-{word}-python-py3.")
 
 
 def _split(image: str) -> tuple[str, str]:

@@ -7,25 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
 from engine.plan import Mount, Plan
-from engine.stacks.context import GIB, PlanContext
-from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, cache_mount, locate
-from engine.stacks.parallel import check_parallel
+from engine.stacks.context import PlanContext
+from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, adapters_of, cache_mount, model_of
+from engine.stacks.parallel import check_parallel, shared_memory
 from engine.stacks.versions import versions_of
 from engine.stacks.vllm_options import check_server_options, server_words
 
 PORTS = {"http": 8000}
-MODEL_IN_CONTAINER = "/model"
-ADAPTERS_IN_CONTAINER = "/lora"
 API_KEY = "VLLM_API_KEY"
 DEVELOPER_MODE = "VLLM_SERVER_DEV_MODE"
 """Opens /sleep and /wake_up, and with them endpoints that call any method of the workers"""
-
-SHM_OF_ONE_GPU = 2 * GIB
-# Ranks pass tensors to one another through it (NCCL's shared segments): with 1 GiB and less, NCCL fails on start.
-SHM_OF_SEVERAL = 10 * GIB
 
 _NOT_HERE = {
     "model": "The profile's own `model` says it.",
@@ -43,13 +36,11 @@ _NOT_HERE = {
 
 def plan(context: PlanContext) -> Plan:
     """Raises `InvalidProfile` when the profile cannot be served so, or on the process runtime there is no vllm."""
-    from engine.fit.reserve import with_reserve
+    from engine.stacks.memory import fitted
 
     profile = context.profile
     context.refuse("server", "repository", "frontend", "engines", "tokenizer")
-    if not profile.model:
-        raise context.invalid("`model` is missing.", "Name a Hugging Face repository or a local folder.")
-    model = locate(context, profile.model, "model", MODEL_IN_CONTAINER)
+    model = model_of(context)
     program = None if context.on_docker else _program(context)
     stated = _stated(context)
     names = _served_names(context, stated, model)
@@ -61,29 +52,9 @@ def plan(context: PlanContext) -> Plan:
     check_parallel(context, stated)
     if stated.get("trust_remote_code") is True:
         context.warnings.append(f"`trust_remote_code` runs the code that comes with {profile.model}.")
-    options = with_reserve("vllm", stated, context.reserve)
-    fit = context.fit(
-        "vllm",
-        options,
-        model=None if model.folder else profile.model,
-        folder=model.folder,
-        version=versions.vllm,
-    )
+    options, fit = fitted(context, "vllm", stated, model=model, version=versions.vllm)
 
-    ports = context.ports(PORTS)
-    if not ports:
-        raise context.invalid("`expose` leaves out http.", "vLLM serves everything there.")
-    http = f"http://{context.host}:{ports[0].host_port}"
-    service = Service(
-        protocol=Protocol.OPENAI,
-        http=http,
-        health=f"{http}/health",
-        metrics=f"{http}/metrics",
-        model=names[0],
-        ready_timeout_s=profile.ready.timeout,
-        ready_prompt=profile.ready.prompt,
-        api_key=_key_reference(context),
-    )
+    ports, service = context.openai_endpoint(PORTS, "/health", names[0], api_key=_key_reference(context))
     words = server_words({**options, "served_model_name": names, **modules}, versions.vllm)
     if program is None:
         launch = context.launch(
@@ -94,7 +65,7 @@ def plan(context: PlanContext) -> Plan:
             ports=ports,
             env={**HOME_OF_THE_CACHE, **env},
             mounts=(cache_mount(), *model.mounts, *adapter_mounts),
-            default_shm=SHM_OF_SEVERAL if _ranks(stated) > 1 else SHM_OF_ONE_GPU,
+            default_shm=shared_memory(stated),
         )
     else:
         address = ("--host", profile.bind, "--port", str(ports[0].host_port))
@@ -137,7 +108,7 @@ def _served_names(context: PlanContext, stated: dict[str, Any], model: Located) 
     given = stated.pop("served_model_name", None)
     if given is not None and profile.served_model_name:
         raise context.invalid("`served_model_name` is given twice, also under `engine`.", "Take one out.")
-    given = given or profile.served_model_name or (profile.name if model.folder else profile.model)
+    given = given or profile.served_model_name or (profile.name if model.folder else model.word)
     names = [name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str) and name]
     if not names or (isinstance(given, list) and len(names) < len(given)):
         raise context.invalid("`served_model_name` is a name, or a list of names.", "Quote what looks like a number.")
@@ -162,10 +133,7 @@ def _adapters(
             f"One batch serves one adapter at a time: `max_loras: {len(lora)}` serves all of them together."
         )
     stated["enable_lora"] = True
-    located = {
-        name: locate(context, reference, f"adapter {name}", f"{ADAPTERS_IN_CONTAINER}/{name}")
-        for name, reference in lora.items()
-    }
+    located = adapters_of(context)
     # With a comma in it, NAME=PATH is read as JSON.
     modules = [
         json.dumps({"name": name, "path": one.word}) if "," in one.word else f"{name}={one.word}"
@@ -199,8 +167,3 @@ def _key_reference(context: PlanContext) -> str | None:
     """vLLM reads the key from the variable; whoever asks it reads it from where the variable comes from."""
     reference = context.profile.secrets.get(API_KEY)
     return f"env:{API_KEY}" if reference == "env" else reference
-
-
-def _ranks(stated: Mapping[str, Any]) -> int:
-    """Processes that work together on one request; the sizes have been checked."""
-    return int(stated.get("tensor_parallel_size", 1)) * int(stated.get("pipeline_parallel_size", 1))

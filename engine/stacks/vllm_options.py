@@ -9,6 +9,7 @@ sources say.
 """
 
 import json
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidProfile
+from engine.fit.values import count
 from engine.stacks.context import PlanContext, option_words
 from engine.stacks.versions import ordered
 
@@ -31,6 +33,16 @@ _SECRETS = {"api_key": "VLLM_API_KEY", "hf_token": "HF_TOKEN"}
 _AS_JSON = ("allowed_origins", "allowed_methods", "allowed_headers")
 _REPEATED = ("middleware",)
 _WITH_COMMAS = ("device_ids",)
+_LENGTHS = ("max_model_len", "max_num_batched_tokens")
+_CHOSEN_BY_VLLM = (-1, "-1", "auto")
+_LARGEST = 1 << 31
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
+    "max_lora_rank": (1, 8, 16, 32, 64, 128, 256, 320, 512),
+}
+"""The same in all these versions (vllm/config: `ModelDType`, `LoRAConfig`), but for rank 1, which early ones lack"""
+_IN_FLOAT16 = ("awq", "gptq")
+"""Kernels that know no bfloat16 (their `get_supported_act_dtypes`); vLLM's marlin kernels for the same weights do"""
 MAX_SHOWN = 40
 
 Span = tuple[str, str]
@@ -120,6 +132,12 @@ def server_words(options: Mapping[str, Any], version: str | None) -> list[str]:
             items = [option_words(key, item) for item in value]
             if not items:
                 raise InvalidProfile(f"The engine option `{key}` has no value.", "Give it one, or take the line out.")
+            for item, word in zip(value, items, strict=True):
+                if isinstance(item, str) and word.startswith("-"):
+                    raise InvalidProfile(
+                        f"The engine option `{key}` has the item {word}, which would be taken for an option.",
+                        "Take it out.",
+                    )
             if name in _REPEATED:
                 words += [word for item in items for word in (flag, item)]
             else:
@@ -161,6 +179,10 @@ def _check(
                 problems.append((what, remedy))
             else:
                 context.warnings.append(f"It is not known whether vLLM {version} has the option `{name}`. {remedy}")
+    if options.get("quantization") in _IN_FLOAT16 and options.get("dtype") == "bfloat16":
+        problems.append(
+            (f"`quantization: {options['quantization']}` computes in float16 alone.", "Set `dtype: float16`.")
+        )
     if problems:
         (what, remedy), *others = problems
         also = f" Besides: {' '.join(' '.join(other) for other in others)}" if others else ""
@@ -231,7 +253,13 @@ def _value_problem(name: str, value: Any) -> tuple[str, str] | None:
     shown = json.dumps(value)[:MAX_SHOWN]
     if name in table().booleans and not isinstance(value, bool):
         return f"`{name}` is true or false, and not {shown}.", "Write it without quotes."
-    if name in _POSITIVE and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"`{name}` is {shown}, which is no number to work with.", "Correct it."
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return f"`{name}` is {shown}.", f"It is one of {', '.join(map(str, _CHOICES[name]))}."
+    if name in _LENGTHS and value not in _CHOSEN_BY_VLLM and not 0 < (count(value) or 0) < _LARGEST:
+        return f"`{name}` is a number of tokens, and not {shown}.", "Correct it."
+    if name in _POSITIVE and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LARGEST):
         return f"`{name}` is a whole number from 1, and not {shown}.", "Correct it."
     if name == "gpu_memory_utilization" and (
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from engine.api import Action, Cancel, LogFeed, LogLine
+from engine.api import Action, Cancel, LogFeed, LogLine, ProfileSource
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound
+from engine.fit.result import Fit, FitRow, Verdict
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
-from engine.plan import Launch, Plan, PortBinding
+from engine.plan import GeneratedFile, Launch, PlacedGpu, Plan, PortBinding
 from engine.snapshot import (
     Freshness,
     Gpu,
@@ -55,6 +57,75 @@ def snapshot(*models: Model, gpus: int = 2) -> Snapshot:
     return Snapshot(NOW, "gpu-box-3", loading=False, models=models, runtimes=runtimes, gpus=reading)
 
 
+SOURCE = """\
+# Llama 3 70B Instruct: the weights are gated.
+name: {name}
+summary: "Summary of {name}"
+stack: triton
+image: example/triton:1
+repository: ./models
+expose: {{http: 8000}}   # on 127.0.0.1
+"""
+
+MODEL_JSON = """\
+{
+  "model": "meta-llama/Meta-Llama-3-70B-Instruct",
+  "tensor_parallel_size": 2,
+  "gpu_memory_utilization": 0.85,
+  "max_model_len": 8192
+}
+"""
+
+
+def large_plan(plan: Plan, verdict: Verdict, *obstacles: str) -> Plan:
+    """The plan with all that a plan can have."""
+    settings = "\n".join(f'  {{ key: "option_{i}" value: {{ string_value: "{i}" }} }},' for i in range(20))
+    files = (
+        GeneratedFile("models/llama/1/model.json", MODEL_JSON),
+        GeneratedFile("models/llama/config.pbtxt", f'backend: "vllm"\nparameters: [\n{settings}\n]\n'),
+    )
+    rows = (
+        FitRow("weights", 66 * GIB, 66 * GIB, "141.1 GB of safetensors in 30 files, by tensor parallel size 2"),
+        FitRow("KV cache", 20 * GIB, 20 * GIB, "163 840 B a token × 8 192 tokens × 16 requests"),
+        FitRow("activations and graphs", 2 * GIB, 5 * GIB, "2 048 batched tokens"),
+        FitRow("in use already", 0, 0),
+        FitRow("left", -11 * GIB, -8 * GIB, "of 80.0 GiB"),
+    )
+    fit = Fit(
+        verdict,
+        "91.0 GiB are needed on each GPU, and 80.0 GiB are there.",
+        (
+            "Set `max_model_len: 2048`: that is the largest that fits.",
+            "Or set `tensor_parallel_size: 4` and `gpus: 4`: the smallest that divides 64 heads and fits.",
+        ),
+        rows,
+        "the Hugging Face cache",
+        80 * GIB,
+        68 * GIB,
+        163_840,
+        9_012,
+    )
+    gpus = tuple(
+        PlacedGpu(
+            i,
+            f"GPU-{i}1c80f4e-5ea0-4f3a-9d3b-6c1f7d0a9b1{i}",
+            "NVIDIA H100 80GB HBM3",
+            80 * GIB,
+            (1 + 60 * i) * GIB,
+            used_by=("mixtral",) * i,
+        )
+        for i in range(2)
+    )
+    return replace(
+        plan,
+        launch=replace(plan.launch, files=files, files_root="/tritontui", gpus=tuple(gpu.uuid for gpu in gpus)),
+        warnings=("Port 8000 (http) is in use on 127.0.0.1 right now.",),
+        obstacles=obstacles,
+        placement=gpus,
+        fit=fit,
+    )
+
+
 class FakeFeed:
     """A log that has been read to its end."""
 
@@ -81,7 +152,16 @@ class FakeApi:
         self.latest = first
         self.submitted: list[tuple[Action, str, str | None]] = []
         self.asked: list[PromptRequest] = []
+        self.forced: list[str] = []
         self.plan_error: EngineError | None = None
+        self.planned: list[str] = []
+        self.change_plan: Callable[[Plan], Plan] = lambda plan: plan
+        self.files: dict[str, Path] = {}
+        """Profiles that are true files"""
+        self.shipped: set[str] = set()
+        self.source_error: EngineError | None = None
+        self.duplicated: list[tuple[str, str]] = []
+        self.duplicate_error: EngineError | None = None
         self.log = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
         self.feeds: list[FakeFeed] = []
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -107,6 +187,7 @@ class FakeApi:
         self.show(replace(self.latest, models=models))
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
+        self.planned.append(name)
         if self.plan_error:
             raise self.plan_error
         ports = (PortBinding("http", "127.0.0.1", 8000, 8000),)
@@ -119,10 +200,25 @@ class FakeApi:
             image="example/triton:1",
             ports=ports,
         )
-        return Plan(launch, "profiles/x.yaml", f"Summary of {name}", runtimes=("docker", "process"))
+        plan = Plan(launch, "profiles/x.yaml", f"Summary of {name}", runtimes=("docker", "process"))
+        return self.change_plan(plan)
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None) -> None:
+    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
         self.submitted.append((action, name, runtime))
+        self.forced += [name] if force else []
+
+    def profile_source(self, name: str) -> ProfileSource:
+        if self.source_error:
+            raise self.source_error
+        path = self.files.get(name, Path(f"/home/ann/.config/tritontui/profiles/{name}.yaml"))
+        text = path.read_text() if name in self.files else SOURCE.format(name=name)
+        return ProfileSource(path, text, name in self.shipped)
+
+    def duplicate(self, name: str, new_name: str) -> Path:
+        if self.duplicate_error:
+            raise self.duplicate_error
+        self.duplicated.append((name, new_name))
+        return self.files.get(new_name, Path(f"/home/ann/.config/tritontui/profiles/{new_name}.yaml"))
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
         found = self.latest.model(name)

@@ -1,6 +1,5 @@
 """The console as its user sees it, by keys, against an engine that the test holds."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from textual.widgets import Static
 from engine.api import Action
 from engine.deployment import State
 from engine.snapshot import OperationStatus, Outcome, ProfileProblem, RuntimeStatus, Step, StepKind
+from tests.tui.driving import MODELS, opened, screen_text, shown, still, until
 from tests.tui.fake_api import INVALID, NOW, FakeApi, model, snapshot
 from tui import format as write
 from tui.app import Console
@@ -20,13 +20,6 @@ from tui.panes import PANES
 from tui.screens.confirm import Confirm
 from tui.screens.help import Help
 from tui.screens.main import MainScreen
-
-MODELS = (
-    model("llama3-70b", State.READY, since=NOW - 131),
-    model("mixtral", State.STOPPED),
-    model("qwen3-30b", State.FAILED, detail="exit code 1"),
-    model("smollm2", State.ABSENT),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -37,31 +30,6 @@ def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> FakeApi:
     return FakeApi(snapshot(*MODELS))
-
-
-def screen_text(pilot: Pilot[None]) -> str:
-    """What stands on the screen, line by line."""
-    screen = pilot.app.screen
-    return "\n".join("".join(segment.text for segment in strip) for strip in screen._compositor.render_strips())
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        await pilot.pause(0.01)
-        if condition():
-            return
-    raise AssertionError(f"it did not happen in time; the screen:\n{screen_text(pilot)}")
-
-
-async def shown(pilot: Pilot[None], text: str) -> None:
-    await until(pilot, lambda: text in screen_text(pilot))
-
-
-async def opened(pilot: Pilot[None]) -> MainScreen:
-    await shown(pilot, "llama3-70b")
-    screen = pilot.app.screen
-    assert isinstance(screen, MainScreen)
-    return screen
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (60, 20)])
@@ -142,11 +110,11 @@ async def test_tab_goes_round_the_list_and_what_takes_keys_in_the_pane(api: Fake
         for _ in range(5):
             await pilot.press("tab")
             visited.append(focused())
-        assert visited == ["max-tokens", "temperature", "served-model", "answer", "models"]
+        assert visited == ["max-tokens", "temperature", "served-model", "answer", "model-list"]
         await pilot.press("shift+tab", "escape")
-        assert focused() == "models"
+        assert focused() == "model-list"
         await pilot.press("1", "tab")
-        assert focused() == "models"
+        assert focused() == "model-list"
         assert not screen.query_one("#logs-search").display
 
 
@@ -351,15 +319,6 @@ async def test_an_empty_machine_says_what_to_do(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await shown(pilot, "No profiles were found.")
         assert pilot.app.screen.query_one("#notice", Static)
-
-
-async def still(pilot: Pilot[None]) -> None:
-    """Until nothing has changed for half a second: charts are drawn in threads, and keys settle after a pane opens."""
-    before, since = "", time.monotonic()
-    while time.monotonic() - since < 0.5:
-        await pilot.pause(0.05)
-        if (now := screen_text(pilot)) != before:
-            before, since = now, time.monotonic()
 
 
 PICTURES = {

@@ -58,7 +58,8 @@ def test_what_docker_is_told() -> None:
     assert command_line(launch) == (
         "docker run -d --init --name tritontui-m --gpus '\"device=GPU-a,GPU-b\"' --ipc host"
         " --ulimit memlock=-1 --ulimit stack=67108864 --stop-timeout 45 -p '[::1]:18000:8000'"
-        " -v '/a b:/models:ro' -v cache:/cache --entrypoint /bin/sh image:1 -c serve '--x=a b'"
+        " --mount 'type=bind,source=/a b,target=/models,readonly' --mount type=volume,source=cache,target=/cache"
+        " --entrypoint /bin/sh image:1 -c serve '--x=a b'"
     )
 
 

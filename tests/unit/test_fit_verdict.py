@@ -14,6 +14,7 @@ from engine.profile import ModelNumbers
 from tests.unit.fit_questions import NOWHERE, ask
 
 LLAMA_8B, LLAMA_70B = 16_060_522_496, 141_107_412_992
+UNTOLD = Fit(Verdict.UNKNOWN, "")
 
 
 def said(fit: Fit) -> str:
@@ -210,7 +211,7 @@ def test_what_is_reserved_stays_free(tmp_path: Path, reserve: float) -> None:
         options: dict[str, Any] = {length: 2048}
         before = assess(ask(tmp_path, "smollm2-135m", options, total=24, reserve=reserve, engine=engine))  # type: ignore[arg-type]
         for chosen in (
-            with_reserve(engine, options, reserve),  # type: ignore[arg-type]
+            with_reserve(engine, options, reserve, UNTOLD),  # type: ignore[arg-type]
             with_reserve(engine, options, reserve, before),  # type: ignore[arg-type]
         ):
             fit = assess(ask(tmp_path, "smollm2-135m", chosen, total=24, reserve=reserve, engine=engine))  # type: ignore[arg-type]
@@ -220,18 +221,18 @@ def test_what_is_reserved_stays_free(tmp_path: Path, reserve: float) -> None:
 
 
 def test_the_options_with_a_reserve() -> None:
-    assert with_reserve("vllm", {"seed": 1}, 0.0) == {"seed": 1}
-    assert with_reserve("vllm", {"seed": 1}, 0.5) == {"seed": 1, "gpu_memory_utilization": 0.45}
-    assert with_reserve("vllm", {}, 0.05) == {"gpu_memory_utilization": 0.9}
-    assert with_reserve("vllm", {}, 0.99) == {"gpu_memory_utilization": 0.01}
+    assert with_reserve("vllm", {"seed": 1}, 0.0, UNTOLD) == {"seed": 1}
+    assert with_reserve("vllm", {"seed": 1}, 0.5, UNTOLD) == {"seed": 1, "gpu_memory_utilization": 0.45}
+    assert with_reserve("vllm", {}, 0.05, UNTOLD) == {"gpu_memory_utilization": 0.9}
+    assert with_reserve("vllm", {}, 0.99, UNTOLD) == {"gpu_memory_utilization": 0.01}
     for stated in ({"gpu_memory_utilization": 0.9}, {"kv_cache_memory_bytes": GIB}):
-        assert with_reserve("vllm", stated, 0.5) == stated
+        assert with_reserve("vllm", stated, 0.5, UNTOLD) == stated
     options = {"kv_cache_config": {"dtype": "fp8"}}
-    chosen = with_reserve("tensorrt-llm", options, 0.5)
+    chosen = with_reserve("tensorrt-llm", options, 0.5, UNTOLD)
     assert chosen == {"kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.25}}
     assert options == {"kv_cache_config": {"dtype": "fp8"}}
     for fixed in ({"kv_cache_free_gpu_mem_fraction": 0.9}, {"kv_cache_config": {"free_gpu_memory_fraction": 0.9}}):
-        assert with_reserve("tensorrt-llm", fixed, 0.5) == fixed
+        assert with_reserve("tensorrt-llm", fixed, 0.5, UNTOLD) == fixed
 
 
 def test_a_share_that_leaves_less_than_is_reserved(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_share_that_leaves_less_than_is_reserved(tmp_path: Path) -> None:
 
 
 def test_the_other_job_may_be_running_already(tmp_path: Path) -> None:
-    options = with_reserve("vllm", {"max_model_len": 8192}, 0.5)
+    options = with_reserve("vllm", {"max_model_len": 8192}, 0.5, UNTOLD)
     question = ask(tmp_path, "llama-3.1-8b", options, total=80, used=38, reserve=0.5, weights=LLAMA_8B)
     fit = assess(question)
     assert fit.verdict is Verdict.FITS
@@ -304,3 +305,14 @@ def test_numbers_win_over_files(tmp_path: Path) -> None:
         num_hidden_layers=61, num_attention_heads=128, kv_lora_rank=512, qk_rope_head_dim=64, head_dim=128, weights=GIB
     )
     assert assess(ask(tmp_path, "llama-3.1-8b", total=80, numbers=latent)).kv_bytes_per_token == 70_272
+
+
+def test_more_gpus_are_named_when_requests_would_wait(tmp_path: Path) -> None:
+    options = {"tensor_parallel_size": 2, "max_model_len": 8192}
+    fit = assess(ask(tmp_path, "llama-3-70b", options, total=79.6, gpus=2, concurrency=16, weights=LLAMA_70B))
+    assert fit.verdict is Verdict.TIGHT
+    assert "`tensor_parallel_size: 4` with `gpus: 4` fits" in said(fit)
+    options["tensor_parallel_size"] = 4
+    fit = assess(ask(tmp_path, "llama-3-70b", options, total=42, gpus=4, concurrency=16, weights=LLAMA_70B))
+    assert fit.verdict is Verdict.TIGHT
+    assert "`tensor_parallel_size: 2`" not in said(fit)

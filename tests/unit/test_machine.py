@@ -102,6 +102,17 @@ def test_a_runtime_that_is_silent_is_waited_for_once_and_told_when_it_is_the_pla
     assert not elsewhere.warnings
 
 
+def test_a_secret_that_is_not_there_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERE", "s3cret")
+    monkeypatch.delenv("NOT_HERE", raising=False)
+    surroundings = around(Somewhere("docker"), Somewhere("process"))
+    secrets = {"A": "env:HERE", "B": "env:NOT_HERE", "C": "file:/no/such/token"}
+    surroundings.look_for(Launch("m", "triton", "docker", (), SERVICE, image="x:1", secrets=secrets))
+    unset, missing, image = surroundings.warnings
+    assert ("NOT_HERE, which is not set" in unset, "/no/such/token, which cannot be read" in missing) == (True, True)
+    assert image == "x:1 is not here."
+
+
 def test_a_profile_without_gpus_asks_for_none() -> None:
     docker = Somewhere("docker", error=OperationFailed("no"))
     surroundings = around(docker, Somewhere("process"))

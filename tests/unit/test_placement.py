@@ -68,7 +68,14 @@ def test_a_mig_instance_passes_and_its_holder_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "what"), [(5, "wants 5 GPUs, and this machine has 4"), ([4], "no GPU 4"), ([0, UUIDS[0]], "twice")]
+    ("gpus", "what"),
+    [
+        (5, "wants 5 GPUs, and this machine has 4"),
+        ([4], "no GPU `4`"),
+        ([0, UUIDS[0]], "twice"),
+        (["GPU-0"], "any of 0 .*, 3 .*more of its UUID"),
+        ([""], "no GPU ``"),
+    ],
 )
 def test_what_the_machine_lacks(gpus: Any, what: str) -> None:
     with pytest.raises(InvalidProfile, match=what):

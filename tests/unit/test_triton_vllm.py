@@ -182,7 +182,8 @@ def test_several_ranks_need_shared_memory(tmp_path: Path) -> None:
         ({"model": None}, "`model` is missing"),
         ({"engine": {"model": "x"}}, "`engine` names a model.*own key `model`"),
         ({"engine": {"seed": None}}, "`seed` has no value"),
-        ({"engine": {"max_model_len": float("inf")}}, "JSON cannot say"),
+        ({"engine": {"max_model_len": float("inf")}}, "no number to work with"),
+        ({"engine": {"hf_overrides": {"a": float("nan")}}}, "JSON cannot say"),
         ({"engine": {"tensor_parallel_size": 2}}, r"needs 2 GPUs \(tensor_parallel_size 2\), .* gets 1. Set `gpus: 2`"),
         (
             {"gpus": 3, "engine": {"tensor_parallel_size": 2, "data_parallel_size": 2}},
@@ -291,7 +292,8 @@ ENGINE = st.fixed_dictionaries(
         "enforce_eager": st.booleans(),
         "disable_log_stats": st.booleans(),
         "trust_remote_code": st.booleans(),
-        "dtype": TEXT,
+        "dtype": st.sampled_from(["auto", "half", "bfloat16"]),
+        "load_format": TEXT,
         "max_lora_rank": st.sampled_from([8, 16, 32]),
         "tensor_parallel_size": st.integers(1, 4),
         "pipeline_parallel_size": st.integers(1, 2),
@@ -306,9 +308,9 @@ ENGINE = st.fixed_dictionaries(
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     engine=ENGINE,
-    model=st.from_regex(r"\A[A-Za-z0-9][\w.-]{0,20}/[\w.-]{1,20}\Z"),
+    model=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,20}/[A-Za-z0-9_.-]{1,20}\Z"),
     served=st.none() | NAMES,
-    lora=st.dictionaries(NAMES, st.from_regex(r"\A[a-z0-9][\w-]{0,9}/[\w-]{1,9}\Z"), max_size=3),
+    lora=st.dictionaries(NAMES, st.from_regex(r"\A[a-z0-9]{1,9}/[a-z0-9_-]{1,9}\Z"), max_size=3),
     frontend=st.sampled_from([None, "openai"]),
 )
 def test_any_profile_gives_files_that_say_what_it_says(

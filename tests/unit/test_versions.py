@@ -140,10 +140,18 @@ def test_a_later_release_than_the_table_s_has_at_least_its_newest_versions() -> 
     assert f"later than {newest.triton}" in warning
 
 
-@pytest.mark.parametrize("image", [f"{NVIDIA}:25.12-py3", f"{NVIDIA}:25.12-trtllm-python-py3"])
-def test_nvidia_s_images_without_the_engine_are_refused(image: str) -> None:
-    with pytest.raises(InvalidProfile, match=r"has no vLLM backend.* Use .*:25.12-vllm-python-py3"):
-        versions_of(context("triton-vllm", image))
+@pytest.mark.parametrize("tag", ["25.12-py3", "25.12-trtllm-python-py3"])
+@pytest.mark.parametrize("repository", [NVIDIA, "registry.local:5000/nvidia/tritonserver"])
+@pytest.mark.parametrize("stack", ["triton-vllm", "vllm"])
+def test_nvidia_s_images_without_the_engine_are_refused(stack: str, repository: str, tag: str) -> None:
+    with pytest.raises(InvalidProfile, match=rf"has no vLLM\. Use {repository}:25.12-vllm-python-py3"):
+        versions_of(context(stack, f"{repository}:{tag}"))
+
+
+@pytest.mark.parametrize("stack", ["triton-vllm", "triton-trtllm", "triton"])
+def test_vllm_s_own_image_has_no_triton(stack: str) -> None:
+    with pytest.raises(InvalidProfile, match="has vLLM without Triton"):
+        versions_of(context(stack, "registry.local/vllm/vllm-openai:v0.11.0"))
 
 
 def test_a_program_s_version_is_read_beside_it(tmp_path: Path) -> None:

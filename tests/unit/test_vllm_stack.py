@@ -16,6 +16,7 @@ from engine.settings import Settings
 from engine.snapshot import Gpu
 from engine.stacks import vllm
 from engine.stacks.context import GIB, PlanContext
+from engine.stacks.parallel import SHARED_MEMORY
 from engine.stacks.placement import Machine
 
 VLLM = """\
@@ -75,7 +76,7 @@ def test_on_docker(tmp_path: Path) -> None:
     assert launch.service.protocol is Protocol.OPENAI
     assert launch.service.metrics == "http://127.0.0.1:18000/metrics"
     assert launch.service.api_key is None
-    assert launch.shm_bytes == 2 * GIB
+    assert launch.shm_bytes == GIB
     assert launch.env["HF_HOME"] in [mount.target for mount in launch.mounts if not mount.read_only]
     assert made.versions == {"vLLM": "0.11.0"}
     assert made.fit is not None
@@ -200,7 +201,7 @@ def test_gpus_against_parallel_sizes(
 
 def test_ranks_have_room_to_talk(tmp_path: Path) -> None:
     text = VLLM + "gpus: 2\nengine: {tensor_parallel_size: 2}\n"
-    assert plan(tmp_path, text).launch.shm_bytes == 10 * GIB
+    assert plan(tmp_path, text).launch.shm_bytes == SHARED_MEMORY
     assert plan(tmp_path, text + "shm_size: 1g\n").launch.shm_bytes == GIB
     host = plan(tmp_path, text + "ipc: host\n").launch
     assert (host.host_ipc, host.shm_bytes) == (True, None)

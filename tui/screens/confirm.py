@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from rich.console import RenderableType
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -14,10 +12,14 @@ from textual.widgets.button import ButtonVariant
 
 from engine.api import Action, EngineApi
 from engine.errors import EngineError
+from engine.plan import Plan
 from engine.snapshot import Model
 from tui import format as write
 from tui.actions import RUNNING
-from tui.widgets.plan_text import plan_text
+from tui.widgets import plan_text
+from tui.widgets.plan_text import PlanText
+
+PLANNED = (Action.START, Action.RESTART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Confirmed:
     action: Action
     name: str
     runtime: str | None
+    force: bool = False
+    """In spite of the plan's obstacles, which were shown"""
 
 
 class Confirm(ModalScreen[Confirmed | None]):
@@ -34,6 +38,9 @@ class Confirm(ModalScreen[Confirmed | None]):
         Binding("y", "yes", "yes", id="confirm.yes", tooltip="Do it"),
         Binding("n,escape", "no", "no", id="confirm.no", tooltip="Leave all as it is"),
         Binding("r", "other_runtime", "other runtime", id="confirm.runtime", tooltip="Plan it for the other runtime"),
+        Binding(
+            plan_text.UNFOLD_KEY, "unfold", "whole files", id="confirm.unfold", tooltip="Show the whole of long files"
+        ),
         Binding("left,right", "app.focus_next", "other button", show=False, tooltip="Go to the other button"),
         Binding("down,j", "scroll(1)", "down", show=False, tooltip="Scroll the plan down by a line"),
         Binding("up,k", "scroll(-1)", "up", show=False, tooltip="Scroll the plan up by a line"),
@@ -47,26 +54,41 @@ class Confirm(ModalScreen[Confirmed | None]):
         self._change = action
         self._model = model
         self._runtimes: tuple[str, ...] = ()
-        self._runtime: str | None = None
+        self._runtime = model.runtime if action is Action.RESTART else None
+        self._plan: Plan | None = None
+        self._unfolded = False
         self._possible = action is not Action.START
 
     def compose(self) -> ComposeResult:
         with Vertical(id="confirm-box") as box:
             box.border_title = f"{self._change.value} {self._model.name}?"
+            # What speaks against it stays in sight, however far the rest is scrolled.
+            with VerticalScroll(id="confirm-head", can_focus=False):
+                yield Static("", id="confirm-trouble", markup=False)
+                yield PlanText(id="confirm-judgement")
             with VerticalScroll(id="confirm-body", can_focus=False):
                 yield Static(self._what_happens(), id="confirm-text", markup=False)
+                yield PlanText(id="confirm-plan")
             yield Static("", id="confirm-hint", markup=False)
             with Horizontal(id="confirm-buttons"):
-                yield Button(f"{self._change.value.capitalize()} (y)", variant=self._variant(), id="yes", compact=True)
+                yield Button(f"{self._word} (y)", variant=self._variant(), id="yes", compact=True)
                 yield Button("Cancel (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        if self._possible:
-            self.query_one("#yes", Button).focus()
-        else:
-            self.query_one("#yes", Button).disabled = True
-            self.query_one("#no", Button).focus()
-            self._plan()
+        self.query_one("#yes", Button).disabled = not self._possible
+        self.query_one("#yes" if self._possible else "#no", Button).focus()
+        for part in ("trouble", "judgement", "plan"):
+            self.query_one(f"#confirm-{part}").display = False
+        if self._change in PLANNED:
+            self._make_plan()
+
+    @property
+    def _word(self) -> str:
+        return self._change.value.capitalize()
+
+    @property
+    def _force(self) -> bool:
+        return bool(self._plan and self._plan.obstacles)
 
     def _variant(self) -> ButtonVariant:
         return "primary" if self._change is Action.START else "warning"
@@ -93,50 +115,108 @@ class Confirm(ModalScreen[Confirmed | None]):
                 return f"The deployment {name} and its log are removed.{running} The profile stays."
 
     @work(thread=True, exclusive=True)
-    def _plan(self) -> None:
+    def _make_plan(self) -> None:
         try:
-            plan = self._api.plan(self._model.name, self._runtime)
+            result: Plan | str = self._api.plan(self._model.name, self._runtime)
         except EngineError as error:
-            self.app.call_from_thread(self._show_plan, Text(f"▲ {error}"), (), possible=False)
-        else:
-            self.app.call_from_thread(
-                self._show_plan, plan_text(plan), plan.runtimes, possible=True, runtime=plan.launch.runtime
-            )
+            result = str(error)
+        self.app.call_from_thread(self._take, result)
 
-    def _show_plan(
-        self, text: RenderableType, runtimes: tuple[str, ...], *, possible: bool, runtime: str | None = None
-    ) -> None:
-        self.query_one("#confirm-text", Static).update(text)
-        self._possible = possible
-        self._runtimes = runtimes or self._runtimes
-        self._runtime = runtime or self._runtime
-        yes = self.query_one("#yes", Button)
-        yes.disabled = not possible
-        (yes if possible else self.query_one("#no", Button)).focus()
+    def _take(self, result: Plan | str) -> None:
+        """A restart is planned to see whether anything speaks against it."""
+        self._plan = None if isinstance(result, str) else result
+        self._possible = self._plan is not None
+        trouble = self.query_one("#confirm-trouble", Static)
+        trouble.display = not self._possible
+        trouble.update(f"▲ {result}" if isinstance(result, str) else "")
+        if self._change is Action.START:
+            self.query_one("#confirm-text").display = False
+        if self._plan:
+            self._runtime = self._plan.launch.runtime
+            self._runtimes = self._plan.runtimes if self._change is Action.START else ()
+        self._show_plan()
+        self._offer()
+
+    def _show_plan(self) -> None:
+        judgement, details = self.query_one("#confirm-judgement", PlanText), self.query_one("#confirm-plan", PlanText)
+        judgement.display = details.display = self._plan is not None
+        if not self._plan:
+            return
+        if self._change is Action.RESTART:
+            judgement.show(self._plan, (plan_text.judgement,) if self._plan.obstacles else ())
+            details.display = False
+            return
+        judgement.show(self._plan, (plan_text.judgement,))
+        details.show(
+            self._plan,
+            (
+                plan_text.advice,
+                plan_text.warnings,
+                plan_text.memory,
+                plan_text.gpus,
+                plan_text.facts,
+                plan_text.whole_files if self._unfolded else plan_text.files,
+                plan_text.by_hand,
+            ),
+        )
+
+    def _offer(self) -> None:
+        """The buttons, and the keys beside them."""
+        yes, no = self.query_one("#yes", Button), self.query_one("#no", Button)
+        yes.disabled = not self._possible
+        yes.label = f"{self._word} anyway (y)" if self._force else f"{self._word} (y)"
+        yes.variant = "warning" if self._force else self._variant()
+        if not self._possible or self._force:
+            no.focus()
+        elif self._change is Action.START:
+            yes.focus()
         others = [name for name in self._runtimes if name != self._runtime]
         self.query_one("#confirm-hint", Static).update(f"r  on {others[0]} instead" if others else "")
         self.refresh_bindings()
+        self.call_after_refresh(self._fit)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """The plan takes what its head, the buttons and the border leave: they are never pushed off the screen."""
+        others = sum(self.query_one(f"#confirm-{part}").outer_size.height for part in ("head", "hint", "buttons"))
+        self.query_one("#confirm-body").styles.max_height = max(2, self.size.height - others - 2)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "other_runtime":
             return len(self._runtimes) > 1
+        if action == "unfold":
+            return self._plan is not None and self._change is Action.START and plan_text.can_unfold(self._plan)
         return True
 
     def action_other_runtime(self) -> None:
         others = [name for name in self._runtimes if name != self._runtime]
         if others:
             self._runtime = others[0]
-            self.query_one("#confirm-text", Static).update("Planning …")
+            self._possible, self._plan = False, None
             self.query_one("#yes", Button).disabled = True
-            self._plan()
+            self._show_plan()
+            self.query_one("#confirm-trouble").display = False
+            self.query_one("#confirm-text").display = True
+            self._make_plan()
+
+    def action_unfold(self) -> None:
+        self._unfolded = not self._unfolded
+        self._show_plan()
 
     def action_scroll(self, by: int) -> None:
-        self.query_one("#confirm-body", VerticalScroll).scroll_relative(y=by, animate=False)
+        """First what has no room in the head, if anything: it is the more urgent."""
+        head, body = self.query_one("#confirm-head"), self.query_one("#confirm-body")
+        first, then = (head, body) if by > 0 else (body, head)
+        more = first.scroll_y < first.max_scroll_y if by > 0 else first.scroll_y > 0
+        (first if more else then).scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed, "#yes")
     def action_yes(self) -> None:
         if self._possible:
-            self.dismiss(Confirmed(self._change, self._model.name, self._runtime))
+            runtime = self._runtime if self._change is Action.START else None
+            self.dismiss(Confirmed(self._change, self._model.name, runtime, self._force))
 
     @on(Button.Pressed, "#no")
     def action_no(self) -> None:

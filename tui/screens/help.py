@@ -14,6 +14,7 @@ from tui.actions import ACTIONS
 from tui.keys import key_names
 from tui.panes import PANES
 from tui.screens.confirm import Confirm
+from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.page import Page
 from tui.widgets.state import LOOKS
@@ -58,7 +59,7 @@ class Help(ModalScreen[None]):
 
     def _areas(self) -> Iterator[tuple[str, Iterable[BindingType]]]:
         """Those with keys of their own."""
-        yield "List of models", ModelList.BINDINGS
+        yield "List of models", [*ModelList.BINDINGS, *ModelArea.BINDINGS]
         for key in sorted(PANES, key=lambda key: key != self._pane):
             pane = PANES[key].load()
             yield PANES[key].title, [binding for part in (pane, *pane.PARTS) for binding in part.BINDINGS]

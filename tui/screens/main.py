@@ -14,9 +14,10 @@ from engine.deployment import State
 from engine.snapshot import Model, Outcome, Snapshot
 from tui import format as write
 from tui.actions import ACTIONS, ConsoleAction
-from tui.panes import PANES
+from tui.panes import OF_PROBLEM, PANES
 from tui.widgets.gpu_panel import GpuPanel
 from tui.widgets.key_bar import KeyBar
+from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.pane import Pane
 from tui.widgets.state import LOOKS
@@ -25,6 +26,7 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from tui.screens.confirm import Confirmed
+    from tui.screens.profile_desk import ProfileDesk
 
 NOTICE_S = 3.0
 FAILURE_NOTICE_S = 8.0
@@ -44,6 +46,7 @@ class MainScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._api: EngineApi | None = None
+        self._desk: ProfileDesk | None = None
         self.snapshot: Snapshot | None = None
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
@@ -54,8 +57,9 @@ class MainScreen(Screen[None]):
         self._told: set[str] | None = None
         """Operations whose end has been told; None until the first snapshot, whose ends are old news"""
         self._top = TopLine(id="top")
-        self._list = ModelList(id="models")
-        self._list.border_title = "Models"
+        self._models = ModelArea(id="models")
+        self._models.border_title = "Models"
+        self._list = self._models.list
         self._gpus = GpuPanel(id="gpus")
         self._tabs = TabBar(tuple((key, pane.title) for key, pane in PANES.items()), id="tabs")
         self._notice = Static(id="notice", markup=False)
@@ -64,7 +68,7 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self._top
-        yield Horizontal(self._list, self._gpus, id="overview")
+        yield Horizontal(self._models, self._gpus, id="overview")
         yield self._tabs
         yield self._notice
         yield self._detail
@@ -76,7 +80,10 @@ class MainScreen(Screen[None]):
 
     async def connect(self, api: EngineApi) -> None:
         """The engine is there: from now on there is something to show."""
+        from tui.screens.profile_desk import ProfileDesk
+
         self._api = api
+        self._desk = ProfileDesk(self, api)
         await self._show_pane(self._pane_key)
 
     def take(self, snapshot: Snapshot) -> None:
@@ -84,10 +91,12 @@ class MainScreen(Screen[None]):
         before = self.selected
         self.snapshot = snapshot
         self._top.show(snapshot)
-        self._list.show(snapshot)
+        self._models.show(snapshot)
         self._gpus.show(snapshot.gpus)
         self._fit_overview(snapshot)
         self._tell_ended(snapshot)
+        if self._desk:
+            self._desk.take(snapshot)
         self._refresh_pane()
         if before != self.selected:
             self.refresh_bindings()
@@ -96,9 +105,15 @@ class MainScreen(Screen[None]):
     def selected(self) -> Model | None:
         return self._list.selected
 
+    def select(self, name: str) -> None:
+        """Puts the cursor on a model, if there is one of that name."""
+        self._models.select(name)
+
     def _tick(self) -> None:
-        self._list.tick()
+        self._models.tick()
         self._top.tick()
+        if self._desk and self.snapshot:
+            self._desk.take(self.snapshot)
 
     def _fit_overview(self, snapshot: Snapshot) -> None:
         """As high as what it lists, within bounds; what is left is the pane's. Laid out anew only when that changes."""
@@ -142,12 +157,20 @@ class MainScreen(Screen[None]):
     # -- panes --------------------------------------------------------------------------------------------------------
 
     @property
+    def _shown_key(self) -> str:
+        return OF_PROBLEM if self._list.selected_problem else self._pane_key
+
+    @property
     def _pane(self) -> Pane | None:
-        return self._panes.get(self._pane_key)
+        return self._panes.get(self._shown_key)
 
     async def _show_pane(self, key: str) -> None:
-        """Panes are made when they are first looked at."""
         self._pane_key = key
+        await self._open_pane()
+
+    async def _open_pane(self) -> None:
+        """Panes are made when they are first looked at."""
+        key = self._shown_key
         if not self._api:
             return
         if key not in self._panes:
@@ -159,22 +182,33 @@ class MainScreen(Screen[None]):
     def _refresh_pane(self) -> None:
         model = self.selected
         problem = self._list.selected_problem
-        subject = model.name if model else "invalid profile" if problem else ""
+        subject = model.name if model else problem.path.rsplit("/", 1)[-1] if problem else ""
         detail = model.detail if model and model.state is State.STARTING else ""
-        self._tabs.show(self._pane_key, subject, detail)
+        self._tabs.show(self._shown_key, subject, detail)
         self._problem.display = problem is not None
         _write(self._problem, f"▲ {problem}" if problem else "")
         for key, pane in self._panes.items():
-            pane.display = key == self._pane_key and not problem
+            pane.display = key == self._shown_key
         if self.snapshot:
             notice = "" if problem else _notice(model, self.snapshot)
             _write(self._notice, notice)
             self._notice.display = bool(notice)
-            if self._pane:
+            if not self._pane:
+                self.call_later(self._open_pane)
+            elif problem:
+                self._pane.show_problem(problem, self.snapshot)
+            else:
                 self._pane.show_model(model, self.snapshot)
+
+    def profile_changed(self) -> None:
+        """The file of the selected model's profile has been edited."""
+        for pane in self._panes.values():
+            pane.look_again()
 
     @on(ModelList.Selected)
     def _selected(self) -> None:
+        if self._desk:
+            self._desk.cursor_moved()
         self._refresh_pane()
         self.refresh_bindings()
 
@@ -201,9 +235,15 @@ class MainScreen(Screen[None]):
         known = next((known for known in ACTIONS if known.id == action), None)
         if self._settling and known and known.id not in MOVES:
             return False
-        if known and known.refusal(self.selected):
+        if known and self._refusal(known):
             return None
         return True
+
+    def _refusal(self, action: ConsoleAction) -> str:
+        """Why it cannot be done with what is selected; empty when it can."""
+        if action.on_problem and self._list.selected_problem:
+            return ""
+        return action.refusal(self.selected)
 
     def on_key(self, event: events.Key) -> None:
         """A key for something that cannot be done now is answered with the reason."""
@@ -213,23 +253,23 @@ class MainScreen(Screen[None]):
             self._settling = True
         if self._settling:
             return
-        action = next((action for action in ACTIONS if action.change and action.keys == event.key), None)
+        action = next((action for action in ACTIONS if action.keys == event.key and self._refusal(action)), None)
         active = self.active_bindings.get(event.key) if action else None
         if action and active and active.node is self and not active.enabled:
-            self.notify(action.refusal(self.selected), severity="warning", timeout=NOTICE_S, markup=False)
+            self.notify(self._refusal(action), severity="warning", timeout=NOTICE_S, markup=False)
 
     def runner(self, action: ConsoleAction, name: str | None = None) -> IgnoreReturnCallbackType:
         """For the command palette."""
 
         async def run() -> None:
             if name:
-                self._list.select(name)
+                self.select(name)
             await self.run_action(action.call)
 
         return run
 
     def goto(self, name: str) -> IgnoreReturnCallbackType:
-        return lambda: self._list.select(name)
+        return lambda: self.select(name)
 
     def action_start(self) -> None:
         self._ask("start")
@@ -242,6 +282,15 @@ class MainScreen(Screen[None]):
 
     def action_remove(self) -> None:
         self._ask("remove")
+
+    def action_edit(self) -> None:
+        subject = self.selected or self._list.selected_problem
+        if subject and self._desk:
+            self._desk.edit(subject)
+
+    def action_duplicate(self) -> None:
+        if self.selected and self._desk:
+            self._desk.duplicate(self.selected.name)
 
     def _ask(self, action_id: str) -> None:
         action = next(action for action in ACTIONS if action.id == action_id)
@@ -256,7 +305,7 @@ class MainScreen(Screen[None]):
 
     def _carry_out(self, confirmed: "Confirmed | None") -> None:
         if confirmed and self._api:
-            self._api.submit(confirmed.action, confirmed.name, runtime=confirmed.runtime)
+            self._api.submit(confirmed.action, confirmed.name, runtime=confirmed.runtime, force=confirmed.force)
 
     async def action_pane(self, key: str) -> None:
         self._settling = True
@@ -293,7 +342,7 @@ class MainScreen(Screen[None]):
         all_stops = (self._list, *in_pane, self._gpus)
         stops = [stop for stop in all_stops if stop in self.focus_chain]
         if stops:
-            at = stops.index(self.focused) if self.focused in stops else -1
+            at = stops.index(self.focused) if self.focused in stops else 0 if self._models.has_focus_within else -1
             self.set_focus(stops[(at + step) % len(stops)])
 
     def action_leave(self) -> None:

@@ -11,8 +11,10 @@ from textual.widget import Widget
 
 from tui.keys import key_name
 
-ALWAYS = ("end_search", "cancel", "leave", "help", "quit")
+ALWAYS = ("end_search", "clear_filter", "cancel", "leave", "help", "quit")
 """Actions that are shown, at the end, whatever else has no room"""
+LATE = ("filter",)
+"""What the list can do after what can be done with the model under its cursor"""
 
 
 class Hint(NamedTuple):
@@ -52,8 +54,9 @@ class KeyBar(Widget):
             binding = active.binding
             if binding.show and active.enabled and binding.action not in hints:
                 hints[binding.action] = Hint(binding.key, binding.description, binding.action)
-        if list(hints.values()) != self._hints:
-            self._hints = list(hints.values())
+        found = sorted(hints.values(), key=lambda hint: hint.action in LATE)
+        if found != self._hints:
+            self._hints = found
             self.refresh()
 
     def _fitting(self) -> list[Hint]:

@@ -1,5 +1,6 @@
 """The list of models: one row each, with state as symbol and word, and the cursor that all else follows."""
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding
@@ -10,11 +11,10 @@ from textual.strip import Strip
 
 from engine.deployment import State
 from engine.snapshot import Model, ProfileProblem, Snapshot
-from tui import format as write
 from tui.widgets.glyphs import cut
-from tui.widgets.state import LOOKS
+from tui.widgets.ink import ink
+from tui.widgets.model_rows import Row, matches, row_cells, row_endpoint, row_file, row_key
 
-TICKING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
 MIN_NAME = 14
 
 
@@ -64,106 +64,132 @@ class ModelList(ScrollView, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._models: tuple[Model, ...] = ()
-        self._problems: tuple[ProfileProblem, ...] = ()
+        self._rows: tuple[Row, ...] = ()
+        self._visible: list[Row] = []
+        """Those that the filter leaves"""
+        self._words: list[str] = []
         self._loading = True
         self._cursor = 0
-        self._shown: list[tuple[object, ...]] = []
+        self._wanted: str | None = None
+        """Key of the row that was gone to; the cursor returns to it when the filter leaves it again"""
+        self._wanted_file = ""
+        self._longest = 0
+        self._shown: list[tuple[str, ...]] = []
+
+    @property
+    def _row(self) -> Row | None:
+        return self._visible[self._cursor] if self._cursor < len(self._visible) else None
 
     @property
     def selected(self) -> Model | None:
-        return self._models[self._cursor] if self._cursor < len(self._models) else None
+        return self._row if isinstance(self._row, Model) else None
 
     @property
     def selected_problem(self) -> ProfileProblem | None:
-        index = self._cursor - len(self._models)
-        return self._problems[index] if 0 <= index < len(self._problems) else None
+        return self._row if isinstance(self._row, ProfileProblem) else None
+
+    @property
+    def place(self) -> str:
+        """Where the cursor is, when not every row has room."""
+        return f"{self._cursor + 1} of {self._count}" if self._count > self.size.height else ""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Rows that the filter leaves, and all."""
+        return len(self._visible), len(self._rows)
 
     def show(self, snapshot: Snapshot) -> None:
-        before = self.selected.name if self.selected else None
-        problem = self.selected_problem
-        self._models, self._problems = snapshot.models, snapshot.problems
+        self._rows = (*snapshot.models, *snapshot.problems)
         self._loading = snapshot.loading and not snapshot.models
-        names = [model.name for model in self._models]
-        if before in names:
-            self._cursor = names.index(before)
-        elif problem:
-            paths = [known.path for known in self._problems]
-            self._cursor = len(names) + paths.index(problem.path) if problem.path in paths else self._cursor
-        self._cursor = max(0, min(self._cursor, self._count - 1))
+        self._longest = max((cell_len(row_cells(row)[2]) for row in self._rows), default=0)
+        self._sift()
+
+    def filter(self, text: str) -> None:
+        """Leaves the rows in which every word of it occurs; all when it is empty."""
+        self._words = text.lower().split()
+        self._sift()
+        self.refresh()
+
+    def settle(self) -> None:
+        """The row under the cursor is the one that is wanted, whatever the filter does next."""
+        if self._row:
+            self._wanted, self._wanted_file = row_key(self._row), row_file(self._row)
+
+    def _sift(self) -> None:
+        before, at = self._row, self._cursor
+        self._visible = [row for row in self._rows if matches(row, self._words)]
+        known = {row_key(row) for row in self._rows}
+        if self._wanted not in known and self._wanted_file:
+            # A profile that is not valid any more, or is again, is another row, and the same to whoever edits it.
+            self._wanted = next((row_key(row) for row in self._rows if row_file(row) == self._wanted_file), None)
+        self._cursor = self._position()
+        if self._wanted not in known:
+            self.settle()
         self.virtual_size = Size(self.size.width, max(1, self._count))
         self.tick()
-        if (self.selected.name if self.selected else None) != before:
-            self.post_message(self.Selected(self.selected.name if self.selected else None))
+        if self._cursor != at:
+            self.scroll_to_region(Region(0, self._cursor, 1, 1), animate=False, force=True)
+        if (row_key(self._row) if self._row else None) != (row_key(before) if before else None):
+            self._tell_selected()
 
-    def select(self, name: str) -> None:
-        """Puts the cursor on a model, if it is there."""
-        for index, model in enumerate(self._models):
-            if model.name == name:
+    def _position(self) -> int:
+        """Of the cursor: on the wanted row, on what follows it when it is left out, or where it was when it is gone."""
+        keys, left = [row_key(row) for row in self._rows], [row_key(row) for row in self._visible]
+        if self._wanted in keys:
+            after = set(keys[keys.index(self._wanted) :])
+            found = next((index for index, key in enumerate(left) if key in after), len(left) - 1)
+        else:
+            found = self._cursor
+        return max(0, min(found, len(left) - 1))
+
+    def _tell_selected(self) -> None:
+        message = self.Selected(self.selected.name if self.selected else None)
+        # Whoever made it happen: what its parent's own handler sends does not go further up than the parent.
+        self.post_message(message.set_sender(self))
+
+    def select(self, name: str) -> bool:
+        """Puts the cursor on a model; False when it is not among the visible ones."""
+        for index, row in enumerate(self._visible):
+            if row_key(row) == name:
                 self._move_to(index)
+                return True
+        return False
 
     def tick(self) -> None:
         """Redraws the rows whose text has changed, such as a running clock."""
-        shown = [self._cells(index) for index in range(self._count)] or [("", "", "", "")]
-        if len(shown) != len(self._shown):
+        shown: list[tuple[str, ...]] = [row_cells(row) for row in self._visible]
+        shown = shown or [self._placeholder()]
+        if len(shown) != len(self._shown) or (not self._visible and shown != self._shown):
             self.refresh()
         else:
             for index, (new, old) in enumerate(zip(shown, self._shown, strict=True)):
                 if new != old:
                     self._refresh_row(index)
         self._shown = shown
-        place = f"{self._cursor + 1} of {self._count}" if self._count > self.size.height else ""
-        if place != self.border_subtitle:
-            self.border_subtitle = place
 
     @property
     def _count(self) -> int:
-        return len(self._models) + len(self._problems)
+        return len(self._visible)
 
     def _refresh_row(self, index: int) -> None:
         row = index - self.scroll_offset.y
         self.refresh(Region(0, row, self.size.width, 1))
-
-    def _cells(self, index: int) -> tuple[object, ...]:
-        """Component class of the state, symbol, name, word, and what stands at the right."""
-        if index >= len(self._models):
-            problem = self._problems[index - len(self._models)]
-            return (
-                "problem",
-                "▲",
-                problem.path.rsplit("/", 1)[-1],
-                "invalid",
-                f"line {problem.line}" if problem.line else "",
-            )
-        model = self._models[index]
-        look = LOOKS[model.state]
-        if model.stale_since is not None:
-            return model.state.value, "?", model.name, f"{look.word}?", "not known"
-        right = ""
-        if model.state in TICKING and model.since is not None:
-            right = write.duration(write.now() - model.since)
-        elif model.state is State.FAILED:
-            right = model.detail
-        elif model.state is State.ABSENT:
-            right = model.summary or model.stack
-        return model.state.value, look.symbol, model.name, look.word, right
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         index = y + self.scroll_offset.y
         if index >= self._count:
             return self._blank(y, width)
-        state, symbol, name, word, right = (str(cell) for cell in self._cells(index))
-        model = self._models[index] if index < len(self._models) else None
-        endpoint = model.endpoint.removeprefix("http://") if model and model.state in TICKING else ""
+        row = self._visible[index]
+        state, symbol, name, word, right = row_cells(row)
+        endpoint = row_endpoint(row)
         on_cursor = index == self._cursor
         base = self.rich_style
         if on_cursor:
             base += self.get_component_rich_style("models--cursor", partial=True)
-        state_style = base + self.get_component_rich_style(f"models--{state}", partial=True)
-        muted = base + self.get_component_rich_style("models--muted", partial=True)
-        longest = max((len(model.name) for model in self._models), default=0)
-        name_width = max(MIN_NAME, min(longest, width - 24))
+        state_style = base + ink(self, f"models--{state}")
+        muted = base + ink(self, "models--muted")
+        name_width = max(MIN_NAME, min(self._longest, width - 24))
         parts = [
             (("▌" if on_cursor else " "), state_style if self.has_focus else muted),
             (f"{symbol} ", state_style),
@@ -182,16 +208,17 @@ class ModelList(ScrollView, can_focus=True):
         return Strip([Segment(text, style) for text, style in parts]).adjust_cell_length(width, base)
 
     def _blank(self, y: int, width: int) -> Strip:
-        style = self.rich_style + self.get_component_rich_style("models--muted", partial=True)
-        text = ""
-        if self._count == 0:
-            lines = (
-                ("Reading profiles …",)
-                if self._loading
-                else ("No profiles were found.", "Put one into ./profiles, or start with --profiles DIR.")
-            )
-            text = lines[y] if y < len(lines) else ""
+        style = self.rich_style + ink(self, "models--muted")
+        lines = () if self._visible else self._placeholder()
+        text = lines[y] if y < len(lines) else ""
         return Strip([Segment(" " + text, style)]).adjust_cell_length(width, style)
+
+    def _placeholder(self) -> tuple[str, ...]:
+        if self._loading:
+            return ("Reading profiles …",)
+        if self._rows:
+            return ("None of them matches. Escape shows all.",)
+        return "No profiles were found.", "Put one into ./profiles, or start with --profiles DIR."
 
     def action_move(self, by: int) -> None:
         self._move_to(self._cursor + by)
@@ -204,11 +231,12 @@ class ModelList(ScrollView, can_focus=True):
         if index == self._cursor:
             return
         old, self._cursor = self._cursor, index
+        self.settle()
         self.scroll_to_region(Region(0, index, 1, 1), animate=False, force=True)
         self._refresh_row(old)
         self._refresh_row(index)
         self.tick()
-        self.post_message(self.Selected(self.selected.name if self.selected else None))
+        self._tell_selected()
 
     def on_click(self, event: events.Click) -> None:
         index = event.get_content_offset_capture(self).y + self.scroll_offset.y

@@ -5,7 +5,7 @@ from typing import ClassVar
 from textual.widget import Widget
 
 from engine.api import EngineApi
-from engine.snapshot import Model, Snapshot
+from engine.snapshot import Model, ProfileProblem, Snapshot
 
 
 class Pane(Widget):
@@ -40,3 +40,9 @@ class Pane(Widget):
         Also called just after the pane became visible; `self.display` is False while it is hidden.
         """
         raise NotImplementedError
+
+    def show_problem(self, problem: ProfileProblem, snapshot: Snapshot) -> None:
+        """In place of `show_model` while the row of an invalid profile is selected: there is only a file to show."""
+
+    def look_again(self) -> None:
+        """The selected model's profile has been edited."""

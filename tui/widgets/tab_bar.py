@@ -6,6 +6,11 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.widgets.glyphs import cut
+
+LEAST_SUBJECT = 8
+"""Cells in which the beginning of a name is still of use"""
+
 
 class TabBar(Widget):
     class Picked(Message):
@@ -56,6 +61,8 @@ class TabBar(Widget):
         room = self.size.width - strip.cell_length - 1
         said = f"{self._subject}: {self._detail}" if self._detail else self._subject
         said = said if len(said) <= room else self._subject
+        if len(said) > room >= LEAST_SUBJECT:
+            said = cut(said, room)
         if 0 < len(said) <= room:
             strip = Strip([*segments, Segment(said.rjust(room), base), Segment(" ", base)])
         return strip.adjust_cell_length(self.size.width, base)
