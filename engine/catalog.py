@@ -4,6 +4,7 @@ import difflib
 import errno
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_PROFILE_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml")
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 Problems = tuple[ProfileProblem, ...]
 """Of one file, in its order"""
 
@@ -120,6 +122,13 @@ def resolved(path: Path) -> Path:
         raise OSError(errno.EINVAL, str(error)) from error
 
 
+def is_shipped(settings: "Settings", path: Path) -> bool:
+    try:
+        return resolved(path).is_relative_to(resolved(settings.shipped_profiles))
+    except OSError:
+        return False
+
+
 def files_in(folder: Path) -> list[Path]:
     """In their order. Raises OSError."""
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
@@ -157,6 +166,8 @@ def read_text(path: Path, text: str) -> CatalogEntry | Problems:
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
+        if not {"name", "stack"} & set(data):  # each key of a file that is something else would be a problem
+            return (_problem(path, 1, "This is no profile: it has neither `name` nor `stack`."),)
         return tuple(_problem(path, *one) for one in complaints(error.errors(include_url=False), lines))
     if unknown := unknown_stack(profile):
         return (_problem(path, lines.get(("stack",)), unknown),)

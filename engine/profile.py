@@ -25,6 +25,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _REFERENCE = r"env|env:[A-Za-z_]\w*|file:.+"
 _SECRET_NAME = re.compile(r"(?:TOKEN|API_?KEY|SECRET(?:_ACCESS_KEY)?|PASSWORD|PASSWD)$", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    r"\b(?:sk-|gh[opsu]_|github_pat_|glpat-|xox[abp]-)[\w-]{16,}|://[^/\s:@]*:[^/\s@]+@", re.ASCII
+)
+"""Keys of well-known services, and an address with a password in it"""
 _SWITCH = re.compile(r"[01]|true|false|yes|no|on|off", re.IGNORECASE)
 """As of HF_HUB_DISABLE_IMPLICIT_TOKEN, which has the name of a token and is none"""
 
@@ -75,9 +79,9 @@ def _secret(value: str) -> str:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable looks like a token, key or password by its name, or its value like one by its beginning."""
+    """Whether a variable looks like a token, key or password by its name, or its value holds what looks like one."""
     named = bool(_SECRET_NAME.search(name)) and bool(value) and not _SWITCH.fullmatch(value)
-    return named or mask_secrets(value) != value
+    return named or bool(_SECRET_VALUE.search(value)) or mask_secrets(value) != value
 
 
 def _env(value: dict[str, str]) -> dict[str, str]:
@@ -105,8 +109,8 @@ def _options(value: dict[str, Any]) -> dict[str, Any]:
 
 def _is_json(value: object) -> bool:
     try:
-        json.dumps(value, sort_keys=True)
-    except TypeError:
+        json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError):  # a date, or no number (.nan, .inf)
         return False
     return True
 

@@ -59,11 +59,11 @@ def _place(loc: Sequence[str | int], lines: Mapping[Location, int]) -> Location:
 
 def _sentence(errors: "Sequence[ErrorDetails]", where: Location) -> str:
     error = errors[0]
-    key = ".".join(map(str, where)) or str(error["loc"][-1] if error["loc"] else "")
+    key = _shown(".".join(map(str, where)) or str(error["loc"][-1] if error["loc"] else ""))
     match error["type"]:
         case "extra_forbidden":
             valid = _valid_keys(where[:-1])
-            near = difflib.get_close_matches(str(where[-1]), valid, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(_shown(str(where[-1])), valid, n=1, cutoff=0.5)
             hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(valid)}."
             return f"Unknown key `{key}`; {hint}"
         case "missing":
@@ -75,11 +75,15 @@ def _sentence(errors: "Sequence[ErrorDetails]", where: Location) -> str:
         case _ if error["loc"][-1:] == ("[key]",):
             return f"`{key}` is a key that is no name: {_lowered(error['msg'])}; quote it if it is meant so."
     reasons = list(dict.fromkeys(_lowered(one["msg"]) for one in errors))
+    if any(one["type"] == "string_type" for one in errors) and isinstance(error["input"], int | float):
+        reasons[-1] += "; put it in quotes"
     if where[:1] in (("env",), ("secrets",)):
         return f"`{key}`: {', or '.join(reasons)}."  # what stands there may be a secret
-    given = repr(error["input"])
-    shown = given if len(given) <= LONGEST_VALUE else given[: LONGEST_VALUE - 3] + "…"
-    return f"`{key}` is {shown}: {', or '.join(reasons)}."
+    return f"`{key}` is {_shown(repr(error['input']))}: {', or '.join(reasons)}."
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "…"
 
 
 def _lowered(message: str) -> str:

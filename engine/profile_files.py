@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.api import ProfileSource
-from engine.catalog import MAX_PROFILE_BYTES, Catalog, CatalogEntry, read_profile, resolved
+from engine.catalog import MAX_PROFILE_BYTES, NAME, SUFFIXES, Catalog, CatalogEntry, is_shipped, read_profile, resolved
 from engine.errors import InvalidProfile, NotFound, OperationFailed, Refused
 from engine.text import clean, clean_line
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from engine.settings import Settings
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _FOLDERS = ("repository", "engines")
 """Always paths; what else may name a folder does so with a word that begins like a path"""
 _REFERENCES = ("model", "tokenizer")
@@ -29,7 +28,7 @@ def source(catalog: Catalog, settings: "Settings", name: str) -> ProfileSource:
     """Of an invalid profile, too. Raises `NotFound`, and `OperationFailed` when the file cannot be read."""
     path = _path(catalog, name)
     text = _read(path)
-    return ProfileSource(path, clean(text.removeprefix("\ufeff").replace("\r\n", "\n")), _is_shipped(path, settings))
+    return ProfileSource(path, clean(text.removeprefix("\ufeff").replace("\r\n", "\n")), is_shipped(settings, path))
 
 
 def duplicate(catalog: Catalog, settings: "Settings", name: str, new_name: str) -> Path:
@@ -38,7 +37,7 @@ def duplicate(catalog: Catalog, settings: "Settings", name: str, new_name: str) 
     Raises `Refused` for a name that is taken, `InvalidProfile`, `NotFound`, and `OperationFailed` when it cannot be
     written.
     """
-    if not _NAME.fullmatch(new_name):
+    if not NAME.fullmatch(new_name):
         raise InvalidProfile(
             f"{clean_line(new_name)!r} cannot be a profile's name.",
             "It takes up to 63 lower-case letters, digits, dots and hyphens, beginning with a letter or digit.",
@@ -73,7 +72,7 @@ def _path(catalog: Catalog, name: str) -> Path:
         return entry.path
     for problem in catalog.problems:
         path = Path(problem.path)
-        if path.stem == name and path.suffix in (".yaml", ".yml"):
+        if path.stem == name and path.suffix in SUFFIXES:
             return path
     return catalog.get(name).path  # raises, with what was perhaps meant
 
@@ -89,13 +88,6 @@ def _read(path: Path) -> str:
     if len(content) > MAX_PROFILE_BYTES:
         raise OperationFailed(f"{path} is more than 1 MiB: that is no profile.", "Move it out of the profiles' folder.")
     return content.decode("utf-8", "replace")
-
-
-def _is_shipped(path: Path, settings: "Settings") -> bool:
-    try:
-        return resolved(path).is_relative_to(resolved(settings.shipped_profiles))
-    except OSError:
-        return False
 
 
 def _refuse_taken(catalog: Catalog, new_name: str, target: Path) -> None:

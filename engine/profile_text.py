@@ -44,6 +44,9 @@ def parse(text: str) -> tuple[Any, dict[Location, int]]:
         raise TextProblem(
             mark.line + 1 if mark else None, f"Not valid YAML: {error.problem or error.context}."
         ) from error
+    except yaml.reader.ReaderError as error:
+        line = text.encode("utf-8", "replace")[: error.position].count(b"\n") + 1  # the C parser counts bytes
+        raise TextProblem(line, "It contains a control character.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise TextProblem(None, f"Not valid YAML: {error}.") from error
 

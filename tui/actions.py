@@ -85,7 +85,7 @@ ACTIONS = (
     ConsoleAction(
         "edit", "e", "edit", "Edit its profile in $VISUAL or $EDITOR", MODEL_GROUP, refusal=_edit, on_problem=True
     ),
-    ConsoleAction("duplicate", "c", "copy", "Copy its profile under another name", MODEL_GROUP, refusal=_edit),
+    ConsoleAction("duplicate", "c", "duplicate", "Copy its profile under another name", MODEL_GROUP, refusal=_edit),
     ConsoleAction("pane.logs", "1", "logs", "The log of the selected model, live", "Panes", footer=False),
     ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and as charts", "Panes", footer=False),
     ConsoleAction(

@@ -29,6 +29,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
     """Runs one command and returns its exit code (docs/commands.md). Wrong usage exits with 2, as argparse does it."""
+    # Where a shell has closed them (`<&-`), Python has none.
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (for as long as this runs)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without ● is no reason to fail

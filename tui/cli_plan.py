@@ -4,7 +4,7 @@ from engine.by_hand import command_line
 from engine.fit.result import Fit
 from engine.plan import PlacedGpu, Plan
 from tui import cli_output as out
-from tui.plan_facts import plan_facts
+from tui.plan_facts import fit_numbers, gib_range, plan_facts
 from tui.widgets.glyphs import gib
 
 
@@ -44,26 +44,10 @@ def _gpu_row(gpu: PlacedGpu) -> tuple[str, ...]:
 
 def _print_fit(fit: Fit) -> None:
     if fit.rows:
-        rows = [(row.title, _range(row.low, row.high), row.note) for row in fit.rows]
+        rows = [(row.title, gib_range(row.low, row.high), row.note) for row in fit.rows]
         out.print_table(("MEMORY OF EACH GPU", "GiB", ""), rows)
-    parts = []
-    if fit.gpu_total is not None:
-        share = f", of which the engine may take {gib(fit.budget)}" if fit.budget is not None else ""
-        parts.append(f"A GPU has {gib(fit.gpu_total)} GiB{share}.")
-    if fit.kv_tokens is not None:
-        parts.append(f"There is room for {fit.kv_tokens:,} tokens of KV cache.")
-    if fit.source:
-        parts.append(f"The model's numbers come from {fit.source}.")
-    if parts:
-        print(" ".join(parts))
+    if numbers := fit_numbers(fit):
+        print(numbers)
     print(fit.summary)
     for sentence in fit.advice:
         print(f"→ {sentence}")
-
-
-def _range(low: int, high: int) -> str:
-    """`1.2–3.0`; beside a negative number a dash would be taken for a sign."""
-    shown = [gib(low), gib(high)]
-    if shown[0] == shown[1]:
-        return shown[0]
-    return (" to " if low < 0 or high < 0 else "–").join(shown)

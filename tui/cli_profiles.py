@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Command = Callable[[Settings, Namespace], int]
 Add = Callable[[str, Command, str], ArgumentParser]
-_LONGEST_LINE = 200_000
 
 
 def add_commands(add: Add) -> None:
@@ -37,7 +36,6 @@ def add_commands(add: Add) -> None:
     one.add_argument("--gpus", metavar="N|all|0,1", help="how many or which; one unless told, for triton none")
     one.add_argument("--runtime", choices=("docker", "process"), default="docker")
     _where(one)
-    one.add_argument("--force", action="store_true", help="write over a file that is there")
 
     one = add("import", import_, "make a profile of a `docker run` line, or of a container")
     one.formatter_class = RawDescriptionHelpFormatter
@@ -46,13 +44,14 @@ def add_commands(add: Add) -> None:
     )
     one.add_argument("--name", help="the profile's name; the container's or the model's unless told")
     _where(one)
-    one.add_argument("--print", action="store_true", dest="to_output", help="print it, and write nothing")
     one.add_argument("--container", metavar="NAME|ID", help="a container of this machine instead of a line")
     one.add_argument("line", nargs=REMAINDER, metavar="LINE", help="docker run …")
 
 
 def _where(parser: ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, metavar="DIR", help="another folder than the user's own for profiles")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--print", action="store_true", dest="to_output", help="print it, and write nothing")
 
 
 def check(settings: Settings, args: Namespace) -> int:
@@ -81,7 +80,8 @@ def schema(_settings: Settings, _args: Namespace) -> int:
 
 
 def new(settings: Settings, args: Namespace) -> int:
-    from engine.authoring.new import NAME, NEEDS_REPOSITORY, STACKS, Wish, new_profile, parse_gpus, suggested_name
+    from engine.authoring.new import NEEDS_REPOSITORY, STACKS, Wish, new_profile, parse_gpus, suggested_name
+    from engine.catalog import NAME
 
     def is_stack(text: str) -> str:
         return "" if text in STACKS else f"It is one of {', '.join(STACKS)}."
@@ -129,50 +129,21 @@ def new(settings: Settings, args: Namespace) -> int:
         parse_gpus(asked["gpus"]),
         args.runtime,
     )
-    text = new_profile(wish)
-    path = _save(settings, args, text, wish.name, overwrite=args.force)
-    if args.json:
-        out.print_json({"name": wish.name, "path": str(path), "text": text})
-    else:
-        print(path)
-    _say_next(settings, path, wish.name)
-    return Exit.DONE
+    return _hand_over(settings, args, wish.name, lambda schema: new_profile(wish, schema=schema))
 
 
 def import_(settings: Settings, args: Namespace) -> int:
-    from engine.authoring.check import plan_entry
-    from engine.authoring.write import checked, profile_text, user_folder
+    from engine.authoring.write import profile_text
 
     found = _imported(settings, args)
-    name = str(found.data["name"])
     head = ["Taken over by `tritontui profiles import`.", *(f"- {note}" for note in found.notes)]
-    text = profile_text(found.data, head=head, schema=not args.to_output)
-    entry = checked(text, (args.to or user_folder(settings)) / f"{name}.yaml")
-    problem = ""
-    try:
-        plan_entry(settings, entry)
-    except InvalidProfile as error:
-        problem = str(error)
-    path = None if args.to_output else _save(settings, args, text, name)
-    if args.json:
-        out.print_json(
-            {
-                "name": name,
-                "path": str(path) if path else None,
-                "text": text,
-                "notes": list(found.notes),
-                "problem": problem or None,
-            }
-        )
-    else:
-        print(text if path is None else path, end="" if path is None else "\n")
-    for note in found.notes:
-        out.talk(f"note: {note}")
-    if problem:
-        out.talk(f"It cannot be started as it stands: {problem}")
-    elif path:
-        _say_next(settings, path, name)
-    return Exit.INVALID if problem else Exit.DONE
+    return _hand_over(
+        settings,
+        args,
+        str(found.data["name"]),
+        lambda schema: profile_text(found.data, head=head, schema=schema),
+        found.notes,
+    )
 
 
 def _imported(settings: Settings, args: Namespace) -> "Imported":
@@ -191,6 +162,8 @@ def _imported(settings: Settings, args: Namespace) -> "Imported":
 
 
 def _line(words: list[str]) -> str:
+    from engine.authoring.shell import LONGEST
+
     if words[:1] == ["--"]:
         words = words[1:]
     if not words and sys.stdin.isatty():
@@ -199,16 +172,43 @@ def _line(words: list[str]) -> str:
     if not words:
         raise InvalidProfile("There is no line to import.", "Give it, or - to read it from standard input.")
     if words == ["-"]:
-        return sys.stdin.read(_LONGEST_LINE + 1)
+        return sys.stdin.read(LONGEST + 1)
     # Several words have been through a shell already; joined like this they mean the same once more.
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
-def _save(settings: Settings, args: Namespace, text: str, name: str, *, overwrite: bool = False) -> Path:
-    from engine.authoring.write import save, user_folder
+def _hand_over(
+    settings: Settings, args: Namespace, name: str, text_of: Callable[[bool], str], notes: Sequence[str] = ()
+) -> int:
+    """Writes the profile, or prints it, and says whether it can be started. `text_of`: with the line for editors?"""
+    from engine.authoring.check import check_entry
+    from engine.authoring.write import checked, save, user_folder
 
-    folder = args.to.expanduser().absolute() if args.to else user_folder(settings)
-    return save(text, folder, name, overwrite=overwrite)
+    text = text_of(not args.to_output)
+    folder = _folder(args.to) if args.to else user_folder(settings)
+    path = None if args.to_output else save(text, folder, name, overwrite=args.force)
+    found = check_entry(settings, checked(text, folder / f"{name}.yaml")).problems
+    # What is only printed has no place yet.
+    problem = " ".join(str(one) if path else one.message for one in found)
+    if args.json:
+        told = {"notes": list(notes), "problem": problem or None}
+        out.print_json({"name": name, "path": str(path) if path else None, "text": text, **told})
+    else:
+        print(text if path is None else path, end="" if path is None else "\n")
+    for note in notes:
+        out.talk(f"note: {note}")
+    if problem:
+        out.talk(f"It cannot be started as it stands: {problem}")
+    elif path:
+        _say_next(settings, path, name)
+    return Exit.INVALID if problem else Exit.DONE
+
+
+def _folder(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidProfile(f"--to {path} cannot be found: {error}", "Name another folder.") from error
 
 
 def _say_next(settings: Settings, path: Path, name: str) -> None:

@@ -45,7 +45,9 @@ def ask_for(
         else:
             known[question.key] = question.default
     if missing:
-        raise InvalidProfile(f"{' and '.join(missing)} must be given where there is no terminal to ask on.")
+        *others, last = missing
+        named = f"{', '.join(others)} and {last}" if others else last
+        raise InvalidProfile(f"{named} must be given where there is no terminal to ask on.")
     return known
 
 
@@ -57,7 +59,7 @@ def _answer(question: Question) -> str:
         print(f"{question.text}{default}: ", end="", file=sys.stderr, flush=True)
         try:
             answer = input().strip() or question.default
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             out.talk("")
             raise KeyboardInterrupt from None
         problem = question.wrong(answer) if answer else "It is needed."

@@ -1,15 +1,17 @@
 """A plan as titled facts, for the screen and for standard output alike."""
 
+from engine.fit.result import Fit
+from engine.fit.values import grouped
 from engine.plan import Launch, Plan
 from tui import format as write
-from tui.widgets.glyphs import with_unit
+from tui.widgets.glyphs import gib, with_unit
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, str]]:
     """Those that are empty say nothing and are left out. GPUs that are known, the fit and the files stand apart."""
     launch = plan.launch
     service = launch.service
-    prompt = f", and it answers “{service.ready_prompt}”" if service.ready_prompt else ""
+    prompt = f", and the prompt “{service.ready_prompt}” is answered" if service.ready_prompt else ""
     facts = [
         ("profile", plan.source),
         ("summary", plan.summary),
@@ -28,7 +30,33 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("ready when", f"{service.health} answers 200{prompt}"),
         ("at most", write.duration(service.ready_timeout_s)),
     ]
-    return [(title, value) for title, value in facts if value]
+    return [(title, _on_one_line(value)) for title, value in facts if value]
+
+
+def _on_one_line(value: str) -> str:
+    """A value from a profile must not look like another fact."""
+    return value.replace("\n", "\\n")
+
+
+def fit_numbers(fit: Fit) -> str:
+    """What is known of the GPU and of the model, beside the table of its memory."""
+    parts = []
+    if fit.gpu_total is not None:
+        share = f", of which the engine may take {gib(fit.budget)}" if fit.budget is not None else ""
+        parts.append(f"A GPU has {gib(fit.gpu_total)} GiB{share}.")
+    if fit.kv_tokens is not None:
+        parts.append(f"There is room for {grouped(fit.kv_tokens)} tokens of KV cache.")
+    if fit.source:
+        parts.append(f"The model's numbers come from {fit.source}.")
+    return " ".join(parts)
+
+
+def gib_range(low: int, high: int) -> str:
+    """`1.2–3.0`; beside a negative number a dash would be taken for a sign."""
+    shown = [gib(low), gib(high)]
+    if shown[0] == shown[1]:
+        return shown[0]
+    return (" to " if low < 0 or high < 0 else "–").join(shown)
 
 
 def _shared_memory(launch: Launch) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.catalog import CatalogEntry, CatalogReader, files_in, line_of, read, resolved
+from engine.catalog import CatalogEntry, CatalogReader, files_in, is_shipped, line_of, read, resolved
 from engine.errors import InvalidProfile, NotFound
 from engine.snapshot import ProfileProblem
 from engine.text import clean_line
@@ -69,7 +69,7 @@ def check_entry(settings: "Settings", entry: CatalogEntry) -> Checked:
                 continue
             return Checked(path, profile.name, profile.stack, (), (f"not on {own} here: {_without(error, path)}",))
         message = _without(error, path)
-        if _is_shipped(settings, entry.path):
+        if is_shipped(settings, entry.path):
             # Nobody here can correct it: what it needs is for others to have, such as a folder of engines.
             return Checked(path, profile.name, profile.stack, (), (f"cannot be started here: {message}",))
         key = _KEY.search(message)
@@ -85,13 +85,6 @@ def plan_entry(settings: "Settings", entry: CatalogEntry, runtime: str | None = 
 
     profile = entry.profile
     return STACKS[profile.stack](PlanContext(profile, entry.path, entry.digest, runtime or profile.runtime, settings))
-
-
-def _is_shipped(settings: "Settings", path: Path) -> bool:
-    try:
-        return resolved(path).is_relative_to(resolved(settings.shipped_profiles))
-    except OSError:
-        return False
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

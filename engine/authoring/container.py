@@ -60,6 +60,7 @@ def of_report(report: Mapping[str, Any], image: Mapping[str, Any]) -> ContainerS
         nvidia_runtime=host.get("Runtime") == "nvidia",
         shm_bytes=size if (size := host.get("ShmSize")) != DEFAULT_SHM else None,
         host_ipc=host.get("IpcMode") == "host",
+        working_dir=config.get("WorkingDir") or "",
         left_out=tuple(f"`--{flag}` is left out: {REASONS.get(flag, _NO_KEY)}." for flag in _others(config, host, own)),
     )
 

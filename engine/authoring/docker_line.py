@@ -1,7 +1,7 @@
 """A pasted `docker run …` line as the container that it would run."""
 
-import csv
 import difflib
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.authoring.docker_flags import ALIASES, GLOBAL_WITH_VALUE, OWN, REASONS, SHORT, SWITCHES, WITH_VALUE
 from engine.authoring.shell import Command, commands
-from engine.authoring.spec import ContainerSpec, Published, as_written, settle
+from engine.authoring.spec import ContainerSpec, Published, as_written, fields, settle
 from engine.catalog import resolved
 from engine.errors import InvalidProfile
 from engine.plan import Mount
@@ -19,7 +19,7 @@ from engine.text import clean_line, mask_secrets
 PROGRAMS = ("docker", "podman", "nvidia-docker")
 LONGEST_RANGE = 64
 LONGEST_ENV_FILE = 1 << 20
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _UNTOLD = ("label", "label-file", "annotation", "secret", "log-opt", "health-cmd")
 """Their values are nobody's business"""
 _USUAL_LIMITS = ("memlock=-1", "memlock=-1:-1", "stack=67108864")
@@ -36,7 +36,11 @@ def from_line(text: str, environ: Mapping[str, str], working_dir: Path) -> Conta
     """
     found = [line for one in commands(text, environ.get("HOME", "~"), str(working_dir)) if (line := _run_line(one))]
     if not found:
-        raise InvalidProfile("There is no `docker run` line in that text.", "Paste one, with all its options.")
+        raise InvalidProfile(
+            "There is no `docker run` line in that text.",
+            "Paste one with all its options; a container that runs, however it was started, is imported with"
+            " --container NAME.",
+        )
     (program, words), command = found[0]
     reader = _Flags({**environ, **command.assigned}, command.assigned, working_dir)
     if program == "nvidia-docker":
@@ -115,6 +119,7 @@ class _Flags:
             nvidia_runtime=self.nvidia_runtime,
             shm_bytes=self._shm(),
             host_ipc=self._one.get("ipc") == "host",
+            working_dir=self._one.get("workdir", ""),
             variables=self._assigned,
             left_out=tuple(self.notes),
         )
@@ -177,6 +182,9 @@ class _Flags:
                     self._leave_out(name, value)
             case "name" | "gpus" | "shm-size" | "entrypoint":
                 self._one[name] = self._settled(value)
+            case "workdir":
+                self._one[name] = self._settled(value)
+                self._leave_out(name, value)
             case "ipc" | "network":
                 self._one[name] = value
                 if value not in _USUAL:
@@ -195,10 +203,9 @@ class _Flags:
         self.notes.append(f"`--{name}{clean_line(told)}` is left out: {reason}.")
 
     def _settled(self, text: str) -> str:
-        settled, missing = settle(text, self._environ)
-        for one in missing:
-            self.notes.append(f"{one} is not known here: write in its place what it stands for.")
-        return settled
+        settled = settle(text, self._environ)
+        self.notes += settled.notes
+        return settled.text
 
     def _shm(self) -> int | None:
         text = self._one.get("shm-size")
@@ -217,8 +224,7 @@ class _Flags:
     def _env_file(self, path: str) -> None:
         try:
             file = resolved(self._working_dir / path)
-            with file.open(encoding="utf-8") as opened:
-                lines = opened.read(LONGEST_ENV_FILE).splitlines()
+            lines = _start_of(file).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             self.notes.append(f"The file of variables {clean_line(path)} cannot be read ({why}): write them by hand.")
@@ -243,15 +249,14 @@ class _Flags:
         self._mounts.append(Mount(self._source(source), _folder(target), "ro" in options.split(",")))
 
     def _mount(self, text: str) -> None:
-        pairs = [field.partition("=") for row in csv.reader([text]) for field in row]
-        fields = {key.strip(): value for key, _, value in pairs}
-        kind = fields.get("type", "volume")
-        source = fields.get("source") or fields.get("src")
-        target = fields.get("target") or fields.get("destination") or fields.get("dst") or ""
+        parts = {key: value for key, _, value in (field.partition("=") for field in fields(text))}
+        kind = parts.get("type", "volume")
+        source = parts.get("source") or parts.get("src")
+        target = parts.get("target") or parts.get("destination") or parts.get("dst") or ""
         if kind not in ("bind", "volume") or not source or not target.startswith("/"):
             self.notes.append(f"`--mount {clean_line(text)}` is left out: it names nothing of this machine.")
             return
-        frozen = any(fields.get(key, "false") in ("", "true", "1") for key in ("readonly", "ro"))
+        frozen = any(parts.get(key, "false") in ("", "true", "1") for key in ("readonly", "ro"))
         self._mounts.append(Mount(self._source(source) if kind == "bind" else source, _folder(target), frozen))
 
     def _source(self, source: str) -> str:
@@ -286,6 +291,14 @@ def _range(text: str) -> range | None:
         return None
     first, last = int(match[1]), int(match[2] or match[1])
     return range(first, last + 1) if 0 < first <= last < 65536 and last - first < LONGEST_RANGE else None
+
+
+def _start_of(file: Path) -> str:
+    """Raises OSError, also for what is no regular file and may never end, and UnicodeDecodeError."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with file.open(encoding="utf-8") as opened:
+        return opened.read(LONGEST_ENV_FILE)
 
 
 def _folder(target: str) -> str:

@@ -1,6 +1,7 @@
 """A container as somebody ran it, made into a profile; what no profile says is told."""
 
-import csv
+import json
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from engine.authoring.served import served
 from engine.authoring.shell import PLACEHOLDER
-from engine.authoring.spec import REFERENCE, ContainerSpec, Published, settle
+from engine.authoring.spec import REFERENCE, ContainerSpec, Published, fields, private, settle
 from engine.plan import CONTAINER_PREFIX, Mount
 from engine.profile import is_secret
 from engine.text import clean, clean_line
@@ -80,9 +81,9 @@ class Taking:
         self._working_dir = working_dir
 
     def settled(self, text: str) -> str:
-        text, missing = settle(text, self._known)
-        self.notes += [f"{one} is not known here: write in its place what it stands for." for one in missing]
-        return text
+        settled = settle(text, self._known)
+        self.notes += settled.notes
+        return settled.text
 
     # -- variables ----------------------------------------------------------------------------------------------------
 
@@ -91,7 +92,8 @@ class Taking:
             if name in _VISIBLE and name not in self.env:
                 continue
             if not _ENV_NAME.fullmatch(name):
-                self.notes.append(f"The variable {name} is left out: that is no name for one.")
+                # Not told: a file of variables may be any file.
+                self.notes.append("A variable is left out: what stands before its = is no name.")
             elif value is None and name not in self.spec.variables:
                 self.secrets[name] = "env"
             else:
@@ -99,27 +101,38 @@ class Taking:
 
     def variable(self, name: str, value: str) -> None:
         """By reference when it is one, or a secret; the value of a secret goes nowhere."""
-        match = REFERENCE.fullmatch(value)
-        if match and match["name"] in self.spec.variables:
-            inner = self.spec.variables[match["name"]]
-            if REFERENCE.fullmatch(inner) or not is_secret(match["name"], inner):
+        match, stated = REFERENCE.fullmatch(value), self.spec.variables
+        if match and match["name"] in stated:
+            inner = stated[match["name"]]
+            if REFERENCE.fullmatch(inner) or not private(match["name"], inner):
                 value, match = inner, REFERENCE.fullmatch(inner)
         if match and match["file"] is not None:
             self.secrets[name] = f"file:{self._working_dir / match['file']}"
-        elif match and not (match["rest"].startswith((":-", "-")) and not is_secret(name, "x")):
+        elif match and match["name"] and (private(name, "x") or not match["rest"].startswith((":-", "-"))):
             self.secrets[name] = "env" if match["name"] == name else f"env:{match['name']}"
-        elif is_secret(name, value):
-            self.secrets[name] = "env"
-            self.notes.append(f"The value of {name} is not kept: export {name} where tritontui runs.")
+            if match["name"] in stated:
+                self._not_kept(match["name"])
         else:
-            text = self.settled(value)
-            if clean(text.replace("\t", " ")) != text.replace("\t", " "):
-                self.notes.append(f"The variable {name} is left out: its value has a control character.")
-            elif is_secret(name, text):  # put together from a variable of this shell
+            settled = settle(value, self._known)
+            text = settled.text.replace("\t", " ")
+            if settled.withheld or private(name, settled.text):
                 self.secrets[name] = "env"
-                self.notes.append(f"The value of {name} is not kept: export {name} where tritontui runs.")
+                self._not_kept(name)
+            elif clean(text) != text:
+                self.notes.append(f"The variable {name} is left out: its value has a control character.")
             else:
-                self.env[name] = text
+                self.notes += settled.notes
+                self.env[name] = settled.text
+
+    def _not_kept(self, name: str) -> None:
+        self.notes.append(f"The value of {name} is not kept: export {name} where tritontui runs.")
+
+    def leave_out_secrets(self, options: dict[str, Any]) -> None:
+        """Arguments that hold one: every user of the machine could read it there."""
+        for key, value in list(options.items()):
+            if is_secret("", value if isinstance(value, str) else json.dumps(value)):
+                del options[key]
+                self.notes.append(f"`--{key.replace('_', '-')}` is left out: a secret stands in it.")
 
     # -- GPUs and memory ----------------------------------------------------------------------------------------------
 
@@ -164,7 +177,7 @@ class Taking:
                 expose[purpose] = port
             elif purpose == first:
                 expose[purpose] = "auto"
-                self.notes.append(f"The line publishes no port for {purpose}: it gets a free one on 127.0.0.1.")
+                self.notes.append(f"No port is published for {purpose}: it gets a free one on 127.0.0.1.")
             else:
                 self.notes.append(f"The port for {purpose} ({port}) is not published: `expose` leaves it out.")
         for other in self.spec.ports:
@@ -179,10 +192,8 @@ class Taking:
         stated = list(dict.fromkeys(port.host_ip for port in ports))
         own = [ip for ip in stated if ip not in (*_ANY, *_LOOPBACK)]
         if len(stated) > 1 or (stated and stated[0] in _ANY):
-            self.notes.append(
-                "Ports that were open on every address of the machine, or on different ones, are closed: they are bound"
-                " to 127.0.0.1. `bind` opens them."
-            )
+            where = "different addresses" if len(stated) > 1 else "every address of the machine"
+            self.notes.append(f"Ports that were open on {where} are bound to 127.0.0.1: `bind` opens them again.")
         elif own or stated == ["::1"]:
             self.data["bind"] = stated[0]
 
@@ -190,20 +201,24 @@ class Taking:
 
     def on_machine(self, path: str) -> str | None:
         """Where a path in the container is on this machine; None when nothing of it is mounted there."""
+        inner = self._inside(path)
         for mount in sorted(self._mounts, key=lambda one: -len(one.target)):
-            inner = PurePosixPath(path)
             if mount.source.startswith("/") and inner.is_relative_to(mount.target):
                 return str(PurePosixPath(mount.source) / inner.relative_to(mount.target))
         return None
 
     def use_up(self, path: str, words: Sequence[str]) -> None:
         """The mount for `path` is the stack's to make, unless something else in `words` or the variables needs it."""
+        inner = self._inside(path)
         for mount in sorted(self._mounts, key=lambda one: -len(one.target)):
-            if PurePosixPath(path).is_relative_to(mount.target):
+            if inner.is_relative_to(mount.target):
                 others = [word for word in (*words, *self.env.values()) if mount.target in word and path not in word]
                 if not others:
                     self._mounts.remove(mount)
                 return
+
+    def _inside(self, path: str) -> PurePosixPath:
+        return PurePosixPath(posixpath.normpath(posixpath.join(self.spec.working_dir, path)))
 
     def take_mounts(self, targets: Sequence[str]) -> list[Mount]:
         """Those at these places, taken out."""
@@ -231,9 +246,8 @@ class Taking:
 
 def _request(text: str) -> int | str | list[int | str]:
     """What `--gpus` asks for."""
-    fields = [field.strip() for row in csv.reader([text]) for field in row if field.strip()]
     chosen: int | str | list[int | str] = 0
-    for field in fields:
+    for field in fields(text):
         key, equals, value = field.partition("=")
         if key == "device" and equals:
             chosen = _devices(value)

@@ -14,6 +14,8 @@ from engine.text import clean_line
 
 _ALONE = ("disable_auto_complete_config", "help", "version")
 """Options of tritonserver that take no value"""
+_RESTRICTED = ("http_restricted_api", "grpc_restricted_protocol")
+"""`PROTOCOLS:HEADER=VALUE`, where only who knows the value is let in"""
 _REPOSITORY = ("model_repository", "model_store")
 
 
@@ -22,6 +24,10 @@ def take_triton(taking: Taking, words: Sequence[str]) -> None:
     data = taking.data
     data["stack"] = "triton"
     options, repositories = _options(taking, words)
+    for key in _RESTRICTED:
+        if options.pop(key, None) is not None:
+            taking.notes.append(f"`--{key.replace('_', '-')}` is left out: the value in it is a secret.")
+    taking.leave_out_secrets(options)
     _repository(taking, repositories, words)
     ports = {
         purpose: options.get(f"{purpose}_port", port)

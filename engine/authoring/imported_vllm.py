@@ -8,7 +8,6 @@ from typing import Any
 from engine.authoring.imported import Taking
 from engine.authoring.vllm_words import SECRETS, read_words
 from engine.stacks.huggingface import cache_mount
-from engine.text import mask_secrets
 
 PORT = 8000
 _CACHE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE")
@@ -35,10 +34,7 @@ def take_vllm(taking: Taking, words: Sequence[str]) -> None:
     data = taking.data
     data["stack"] = "vllm"
     _secrets(taking, options)
-    for key, value in list(options.items()):
-        if isinstance(value, str) and mask_secrets(value) != value:
-            del options[key]
-            taking.notes.append(f"`--{key.replace('_', '-')}` is left out: a secret stands in it.")
+    taking.leave_out_secrets(options)
     _cache(taking)
     port = options.pop("port", PORT)
     for key, why in _ELSEWHERE.items():

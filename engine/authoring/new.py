@@ -25,7 +25,6 @@ STACKS = {
     "triton": "Triton on a model repository that you have",
 }
 NEEDS_REPOSITORY = ("triton",)
-NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 Gpus = int | str | list[int | str]
 
@@ -64,8 +63,8 @@ def parse_gpus(text: str) -> Gpus:
     return [int(part) if part.isdecimal() else part for part in parts if part]
 
 
-def new_profile(wish: Wish) -> str:
-    """The file's text. Raises `InvalidProfile` for a path that is none."""
+def new_profile(wish: Wish, *, schema: bool = True) -> str:
+    """The file's text; `schema`: with the line for editors. Raises `InvalidProfile` for a path that is none."""
     gpus = wish.gpus if wish.gpus is not None else (0 if wish.stack in NEEDS_REPOSITORY else 1)
     data: dict[str, Any] = {"name": wish.name, "summary": _summary(wish, gpus), "stack": wish.stack}
     if wish.runtime != "docker":
@@ -85,7 +84,7 @@ def new_profile(wish: Wish) -> str:
     if wish.model:
         data["ready"]["prompt"] = "ping"
     tail = () if wish.stack in NEEDS_REPOSITORY else _TAIL
-    return profile_text(data, head=[_HEAD], comments=_comments(wish, data), tail=tail)
+    return profile_text(data, head=[_HEAD], comments=_comments(wish, data), tail=tail, schema=schema)
 
 
 _HEAD = "What `tritontui plan` and `tritontui up` read. `tritontui profiles check` says whether it is right."

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.authoring.spec import REFERENCE, private
 from engine.errors import InvalidProfile
 from engine.text import clean
 
 LONGEST = 200_000
 _SPACE = " \t"
 _END = "\n;&|"
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)((?::?[-?=+])[^}]*)?\})")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)((?::?[-?=+])[^}\n]{0,1000})?\})")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _PROMPT = re.compile(r"\s*[$#%>][ \t]+(?=(?:sudo[ \t]+)?(?:docker|podman|nvidia-docker|export)\b)")
 _NEXT_PROMPT = re.compile(r"(?<=\n)>[ \t]+")
@@ -49,13 +50,26 @@ def commands(text: str, home: str, working_dir: str) -> list[Command]:
         here: dict[str, str] = {}
         rest = words[1:] if words[0] in ("export", "env") else words[:]
         while rest and (match := _ASSIGNMENT.fullmatch(rest[0])):
-            here[match[1]] = match[2]
+            here[match[1]] = _filled(match[2], assigned)
             rest.pop(0)
         if rest:
             found.append(Command(tuple(rest), {**assigned, **here}))
         else:
             assigned |= here
     return found
+
+
+def _filled(value: str, assigned: Mapping[str, str]) -> str:
+    """With the variables that are set by now, but for secrets. Raises `InvalidProfile`."""
+
+    def stands_for(match: re.Match[str]) -> str:
+        name = match["name"]
+        return match[0] if name not in assigned or private(name, assigned[name]) else assigned[name]
+
+    filled = REFERENCE.sub(stands_for, value)
+    if len(filled) > LONGEST:
+        raise InvalidProfile("The variables of that text come to too much.", "Paste the line alone.")
+    return filled
 
 
 class _Reader:
@@ -163,7 +177,7 @@ class _Reader:
 
     def _replaced(self) -> str:
         if self._text.startswith("$(", self._at):
-            return self._substituted(self._text.find(")", self._at), 2)
+            return self._substituted(self._closing(), 2)
         if self._peek() == "`":
             return self._substituted(self._text.find("`", self._at + 1), 1)
         match = _VARIABLE.match(self._text, self._at)
@@ -182,10 +196,20 @@ class _Reader:
         if command == "pwd":
             return self._working_dir
         read = _CAT.fullmatch(command)
-        words = _Reader(read[1], self._home, self._working_dir).commands() if read else []
+        plain = read is not None and not set("$`") & set(read[1])
+        words = _Reader(read[1], self._home, self._working_dir).commands() if read and plain else []
         if len(words) == 1 and len(words[0]) == 1:
             return f"\ue000<{words[0][0]}\ue001"
-        return f"$({command})"
+        return f"\ue000({command}\ue001"
+
+    def _closing(self) -> int:
+        """Where the parenthesis ends that is opened here; -1 when it does not."""
+        depth = 0
+        for found in re.compile(r"[()]").finditer(self._text, self._at):
+            depth += 1 if found[0] == "(" else -1
+            if not depth:
+                return found.start()
+        return -1
 
 
 def _open_quote(quote: str) -> InvalidProfile:

@@ -84,31 +84,38 @@ def user_folder(settings: "Settings") -> Path:
 def save(text: str, folder: Path, name: str, *, overwrite: bool = False) -> Path:
     """Writes NAME.yaml, and beside it the schema that its first line names.
 
-    Raises `InvalidProfile` for text that is no profile, `Refused` for a file that is there already, and
-    `OperationFailed` when it cannot be written.
+    Raises `InvalidProfile` for text that is no profile, `Refused` for a file that is there already, or a link to
+    another, and `OperationFailed` when it cannot be written.
     """
     path = folder / f"{name}.yaml"
     checked(text, path)
-    for taken in (path, path.with_suffix(".yml")):
-        if not overwrite and taken.exists():
-            raise Refused(f"{taken} exists already.", "Choose another name, or remove it.")
+    other = path.with_suffix(".yml")
+    if path.is_symlink():
+        raise Refused(f"{path} is a link to another file.", "Choose another name, or remove the link.")
+    if path.exists() and not overwrite:
+        raise Refused(f"{path} exists already.", "Choose another name, or write over it with --force.")
+    if other.exists():
+        raise Refused(f"{other} exists already.", "Choose another name, or remove it.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _save_schema(folder / FILE_NAME)
         with path.open("w" if overwrite else "x", encoding="utf-8") as file:
             file.write(text)
-        _save_schema(folder / FILE_NAME)
     except FileExistsError as error:
         raise Refused(f"{error.filename} is in the way.", "Choose another name or folder.") from error
     except OSError as error:
         raise OperationFailed(
-            f"{path} cannot be written: {error.strerror or error}.", "Choose another folder with --to."
+            f"{error.filename or path} cannot be written: {error.strerror or error}.",
+            "Choose another folder with --to.",
         ) from error
     return path
 
 
 def _save_schema(path: Path) -> None:
-    """Somebody else's file of that name stays as it is. Raises OSError."""
+    """Whatever else has that name stays as it is. Raises OSError."""
     text = schema_text()
+    if path.is_symlink() or path.is_dir():
+        return
     if path.exists():
         there = path.read_text(encoding="utf-8", errors="replace")
         if there == text or not is_ours(there):

@@ -1,11 +1,11 @@
 """Carries out operations: start, stop, restart and remove, each in steps that are checked and recorded."""
 
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 
 from engine.api import Action
+from engine.catalog import NAME
 from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.operations.gpus import check_gpus
@@ -22,7 +22,6 @@ from engine.text import clean_line
 
 STOP_TIMEOUT_S = 45.0
 """Longer than the 30 s that Triton gives its own shutdown"""
-NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 Planner = Callable[[str, str | None], Plan]
 
 

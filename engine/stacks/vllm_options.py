@@ -9,7 +9,6 @@ sources say.
 """
 
 import json
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -253,8 +252,6 @@ def _value_problem(name: str, value: Any) -> tuple[str, str] | None:
     shown = json.dumps(value)[:MAX_SHOWN]
     if name in table().booleans and not isinstance(value, bool):
         return f"`{name}` is true or false, and not {shown}.", "Write it without quotes."
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"`{name}` is {shown}, which is no number to work with.", "Correct it."
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"`{name}` is {shown}.", f"It is one of {', '.join(map(str, _CHOICES[name]))}."
     if name in _LENGTHS and value not in _CHOSEN_BY_VLLM and not 0 < (count(value) or 0) < _LARGEST:

@@ -155,8 +155,12 @@ async def test_the_docker_daemon_stops_and_comes_back(
     engine = Engine(settings)
     app = Console(lambda: engine)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: f"◐ {launch.name}" in screen_text(pilot))
-        app.screen.query_one(ModelList).select(launch.name)
+
+        def found() -> bool:
+            app.screen.query_one(ModelList).select(launch.name)  # among many profiles it may be out of sight
+            return f"◐ {launch.name}" in screen_text(pilot)
+
+        await until(pilot, found)
         await asyncio.to_thread(private_engine.stop)
         await until(pilot, lambda: "docker unreachable" in screen_text(pilot))
         await until(pilot, lambda: f"? {launch.name}" in screen_text(pilot))

@@ -1,5 +1,6 @@
 """The console driven by keys: what stands on its screen, and waiting until it does."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,19 @@ def screen_text(pilot: Pilot[None]) -> str:
     """What stands on the screen, line by line."""
     screen = pilot.app.screen
     return "\n".join("".join(segment.text for segment in strip) for strip in screen._compositor.render_strips())
+
+
+def rows(pilot: Pilot[None]) -> list[str]:
+    """Names in the list, from above."""
+    area = pilot.app.screen.query_one("#model-list").region
+    lines = [line[area.x : area.right] for line in screen_text(pilot).splitlines()[area.y : area.bottom]]
+    return [found[1] for line in lines if (found := re.match(r"[▌ ][●■▲ ] ([a-z0-9][\w.-]*) ", line))]
+
+
+def selected(pilot: Pilot[None]) -> str:
+    screen = pilot.app.screen
+    assert isinstance(screen, MainScreen)
+    return screen.selected.name if screen.selected else ""
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:

@@ -273,6 +273,6 @@ def test_a_container_as_docker_reports_it() -> None:
         "expose": {"http": 9000},
         "mounts": ["/data:/data"],
     }
-    for words in ("--privileged", "--restart", "--user", "HF_TOKEN is not kept", "closed"):
+    for words in ("--privileged", "--restart", "--user", "HF_TOKEN is not kept", "bound to 127.0.0.1"):
         assert any(words in note for note in found.notes), found.notes
     assert TOKEN not in " ".join(found.notes)

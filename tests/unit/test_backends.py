@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidProfile
 from engine.plan import Plan
-from engine.profile import Profile
+from engine.profile import Expose, Profile
 from engine.settings import Settings
 from engine.snapshot import Gpu
 from engine.stacks import STACKS, backends, model_repository
@@ -43,7 +43,8 @@ class Repository:
         return self
 
     def plan(self, *, runtime: str = "docker", machine: Machine | None = None, **keys: Any) -> Plan:
-        profile = Profile(name="p", stack="triton", repository="repo", **{"image": FULL, **keys})
+        free = Expose(http="auto", grpc="auto", metrics="auto")  # what else runs here must not be warned of
+        profile = Profile(name="p", stack="triton", repository="repo", expose=free, **{"image": FULL, **keys})
         folder = self.folder.parent
         state = Settings(folder / "config", folder / "state", folder / "cache", (), folder)
         return STACKS["triton"](PlanContext(profile, folder / "p.yaml", "", runtime, state, machine or Machine()))

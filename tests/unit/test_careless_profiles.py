@@ -67,7 +67,6 @@ def plan(folder: Path, stack: str, **keys: Any) -> Plan:
         ("triton-vllm", {"engine": {"max_model_len": 10**30}}, "a number of tokens"),
         ("triton-vllm", {"engine": {"max_model_len": -5}}, "a number of tokens"),
         ("vllm", {"engine": {"max_lora_rank": 7}}, "one of 1, 8, 16"),
-        ("vllm", {"engine": {"swap_space": float("nan")}}, "no number to work with"),
         ("vllm", {"engine": {"quantization": "gptq", "dtype": "bfloat16"}}, "Set `dtype: float16`"),
     ],
 )

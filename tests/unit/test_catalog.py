@@ -47,6 +47,8 @@ def problem_of(tmp_path: Path, text: str) -> ProfileProblem:
         ("name: a\nstack: triton\nshm_size: " + "9" * 400 + "g\n", 3, ["shm_size"]),
         ("name: a\nstack: triton\nengine:\n  x: 2026-01-01\n", 4, ["`engine.x`", "quote what looks like a date"]),
         ("name: a\nstack: triton\nengine: {x: !!binary gIGC}\n", 3, ["`engine.x`"]),
+        ("name: a\nstack: triton\nengine:\n  a: 1\n  x: .nan\n", 5, ["`engine.x`", "no text, number"]),
+        ("name: a\nstack: vllm\nversion: 0.11\n", 3, ["`version` is 0.11", "put it in quotes"]),
         ("name: a\nstack: triton\nengine:\n  a: 1\n  5: 1\n", 5, ["`engine.5`", "no name"]),
         (
             "name: a\nstack: vllm\nfit:\n  model: {num_hidden_layers: 1, num_attention_heads: 1,\n    hiden_size: 1}\n",
@@ -100,6 +102,36 @@ def test_every_problem_of_a_file_is_told_in_its_order(tmp_path: Path) -> None:
     catalog = reader(tmp_path, tmp_path).load()
     assert catalog.details == problems
     assert catalog.problems == (first,)
+
+
+@pytest.mark.parametrize("value", ["postgres://me:hush@host/db", "sk-proj-" + "hush" * 5, "ghp_" + "hush" * 6])
+def test_a_secret_is_known_by_its_value_and_not_told(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"name: a\nstack: vllm\nenv: {{X: '{value}'}}\n")
+    problem = read_profile(path)
+    assert isinstance(problem, ProfileProblem)
+    assert "put it under `secrets`" in problem.message
+    assert "hush" not in problem.message
+    path.write_text("name: a\nstack: vllm\nenv: {X: 'http://host:80/task-list@1', Y: disk-of-a-long-name-here}\n")
+    assert not isinstance(read_profile(path), ProfileProblem)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("services:\n  vllm: {image: i}\nversion: 3\n", 1, "neither `name` nor `stack`"),
+        ("name: é\nsummary: \x1b[31m\n", 2, "control character"),
+        (f"name: a\nstack: vllm\n{'k' * 900}: 1\n", 3, "Unknown key `kkk"),
+    ],
+    ids=["of Docker", "coloured", "long"],
+)
+def test_a_file_that_is_something_else_is_told_in_one_sentence(
+    text: str, line: int, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    (problem,) = CatalogReader(Settings(tmp_path, tmp_path, tmp_path, (tmp_path,))).load().details
+    assert (problem.line, words in problem.message, len(problem.message) < 500) == (line, True, True)
 
 
 def test_a_switch_with_the_name_of_a_secret_is_none(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_plan_tells_files_gpus_and_memory_and_refuses_what_does_not_fit(capsys: 
         "0    NVIDIA H100 80GB HBM3  GPU-0b1c  20.0 of 80.0  demo",
         "70 billion × 1 B",
         "1.0–3.0",
-        "12,345 tokens",
+        "12 345 tokens",
         FIT.summary,
         "Set `max_model_len` to 4096.",
         '── /tritontui/models/big/config.pbtxt\nbackend: "vllm"\n',

@@ -106,8 +106,52 @@ def test_new_writes_a_file_that_is_found_and_says_what_comes_next(own: Path, cap
 
 
 def test_new_elsewhere_says_how_to_find_it(tmp_path: Path, capsys: Capture) -> None:
-    assert main(["profiles", "new", "x", "--stack", "triton", "--repository", ".", "--to", str(tmp_path / "to")]) == 0
+    assert main(["profiles", "new", "x", "--stack", "vllm", "--model", "org/m", "--to", str(tmp_path / "to")]) == 0
     assert capsys.readouterr().err == f"Next: tritontui plan x --profiles {tmp_path / 'to'}\n"
+
+
+def test_new_says_when_what_it_wrote_cannot_be_started(tmp_path: Path, own: Path, capsys: Capture) -> None:
+    argv = ["profiles", "new", "x", "--stack", "triton", "--repository", "./nowhere"]
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == f"{own / 'x.yaml'}\n"
+    assert "cannot be started as it stands" in err
+    assert "nowhere is not a folder" in err
+    assert "Next:" not in err
+    assert main([*argv, "--print"]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("# What `tritontui plan`")
+    assert str(own) not in err  # it is in no file
+
+
+def test_a_link_is_not_written_through(tmp_path: Path, capsys: Capture) -> None:
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text("keep")
+    to = tmp_path / "to"
+    to.mkdir()
+    (to / "x.yaml").symlink_to(theirs)
+    (to / "profile.schema.json").symlink_to(theirs)
+    argv = ["profiles", "new", "--stack", "vllm", "--model", "org/m", "--to", str(to), "--force"]
+    assert main([*argv, "x"]) == 3
+    assert "is a link to another file" in capsys.readouterr().err
+    assert main([*argv, "y"]) == 0
+    assert theirs.read_text() == "keep"
+
+
+def test_a_schema_that_cannot_be_written_leaves_no_half_done_work(tmp_path: Path, capsys: Capture) -> None:
+    to = tmp_path / "to"
+    (to / "profile.schema.json").mkdir(parents=True)
+    assert main(["profiles", "new", "x", "--stack", "vllm", "--model", "org/m", "--to", str(to)]) == 0
+    assert (to / "x.yaml").is_file()
+    assert main(["profiles", "new", "x", "--stack", "vllm", "--model", "org/m", "--to", "~nobody-of-that-name/x"]) == 2
+    assert "cannot be found" in capsys.readouterr().err
+
+
+def test_without_a_standard_input_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["profiles", "new"]) == 2
+    assert "where there is no terminal" in capsys.readouterr().err
+    assert main(["profiles", "import"]) == 2
 
 
 def test_new_says_when_another_folder_has_the_name(tmp_path: Path, capsys: Capture) -> None:
@@ -120,7 +164,7 @@ def test_new_says_when_another_folder_has_the_name(tmp_path: Path, capsys: Captu
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "--stack and --model and NAME must be given"),
+        ([], "--stack, --model and NAME must be given"),
         (["a", "--stack", "triton"], "--repository must be given"),
         (["a", "--stack", "tgi", "--model", "m"], "one of triton-vllm"),
         (["A b", "--stack", "vllm", "--model", "m"], "NAME: It takes lower-case"),

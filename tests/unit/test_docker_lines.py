@@ -1,5 +1,6 @@
 """`docker run` lines as they are met, and what becomes of them as profiles."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ LINES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
             "expose": {"http": 8000},
             "secrets": {"HUGGING_FACE_HUB_TOKEN": "env"},
         },
-        ("value of HUGGING_FACE_HUB_TOKEN is not kept", "closed"),
+        ("value of HUGGING_FACE_HUB_TOKEN is not kept", "bound to 127.0.0.1: `bind` opens"),
     ),
     "placeholders of a page": (
         "sudo -u root docker run --gpus=1 -e HF_TOKEN=<your token> -p 8000:8000 -v /full/path/<repo>:/models"
@@ -141,7 +142,7 @@ LINES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         "docker run --gpus 1 --entrypoint python3 vllm/vllm-openai:v0.8.5 -m vllm.entrypoints.openai.api_server"
         " --host 0.0.0.0 --port 8080 --model a/b --revision 0123456",
         {"model": "a/b", "engine": {"revision": "0123456"}, "expose": {"http": "auto"}},
-        ("publishes no port",),
+        ("No port is published for http",),
     ),
     "a shell that does other things first": (
         f"docker run --gpus 1 -p 8000:8000 --entrypoint bash {VLLM}"
@@ -260,10 +261,100 @@ def test_a_line_becomes_a_profile_and_says_what_it_leaves_out(kind: str, tmp_pat
         assert not any(secret in note for note in found.notes)
 
 
+ENVIRON = {
+    "HOME": "/home/me",
+    "GITHUB_TOKEN": "hush-1",
+    "DB_PASSWORD": "hush-2",
+    "MY_KEY": "hush-3",
+    "URL": "postgres://me:hush-4@host/db",
+    "DATA": "/data",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ("-e DSN=postgres://u:${DB_PASSWORD}@h -e A=x$GITHUB_TOKEN -e B=$URL -e C=-$URL -e D=$MY_KEY", ""),
+        ("-e SSH_KEY=hush-5 -e PROXY=http://me:hush-6@proxy -e OPENAI=sk-proj-hush-7hush-7hush-7", ""),
+        ("-v /d/$GITHUB_TOKEN:/y --name x-$MY_KEY --label a=$MY_KEY --env-file $MY_KEY", ""),
+        ("", "--chat-template $GITHUB_TOKEN --served-model-name ${DB_PASSWORD}-x --tokenizer=$URL --zzz=$MY_KEY"),
+        ("", """--hf-overrides '{"api_key": "hush-8"}' --otlp-traces-endpoint http://me:hush-9@host"""),
+    ],
+)
+def test_no_secret_of_the_line_or_of_the_shell_is_written(options: str, arguments: str) -> None:
+    set_before = "SECRETVAR=hush-0; PRE=a$SECRETVAR; "
+    line = f"{set_before} docker run -e F=$PRE {options} {VLLM} --model a/b --seed $PRE {arguments}"
+    found = take(line, environ=ENVIRON)
+    assert "hush" not in profile_text(found.data, head=found.notes)
+
+
+def test_a_variable_with_a_secret_in_it_comes_over_as_a_reference() -> None:
+    found = take(
+        f"docker run -e DSN=pg://$DB_PASSWORD -e E=$(vault read x) -e K=$MY_KEY -v $DATA:/d {VLLM} --model a/b",
+        environ=ENVIRON,
+    )
+    assert found.data["secrets"] == {"DSN": "env", "E": "env", "K": "env:MY_KEY"}
+    assert found.data["mounts"] == ["/data:/d:rw"]
+    assert any("value of DSN is not kept" in note for note in found.notes)
+
+
+def test_tritonservers_restricted_apis_are_left_out() -> None:
+    found = take(
+        f"docker run -v /m:/models {TRITON} tritonserver --model-repository=/models"
+        " --http-restricted-api=inference:key=hush --grpc-restricted-protocol=inference:key=hush"
+        " --trace-config=opentelemetry,url=http://me:hush@host"
+    )
+    assert "hush" not in profile_text(found.data, head=found.notes)
+    assert sum("secret" in note for note in found.notes) == 3
+
+
+def test_commands_within_the_line_are_not_carried_out(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    found = take(f"docker run {VLLM} --model $(touch {made}; echo $(date)) --seed `touch {made}`", tmp_path)
+    assert found.data["model"] == f"$(touch {made}; echo $(date))"
+    assert sum("not carried out" in note for note in found.notes) == 2
+    assert not made.exists()
+
+
+def test_relative_folders_begin_at_the_working_folder(tmp_path: Path) -> None:
+    """As in the page of Triton's vLLM backend."""
+    line = f"docker run -v ${{PWD}}:/work -w /work {TRITON} tritonserver --model-repository ./model_repository"
+    found = take(line, tmp_path)
+    assert found.data["repository"] == str(tmp_path / "model_repository")
+    assert "mounts" not in found.data
+    out = take(f"docker run -v /m:/models {TRITON} tritonserver --model-repository /models/../etc")
+    assert "repository" not in out.data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${a:-" * 39_000,
+        "$(" * 90_000,
+        "A0=xx; " + "".join(f"A{i + 1}=$A{i}$A{i}; " for i in range(40)) + f"docker run {VLLM} --model $A40",
+        f"docker run --shm-size {'9' * 400} {VLLM} --model a/b",
+        f'docker run --mount "type=bind,\nsource=/x" --gpus "device=0\n1" {VLLM} --model a/b',
+        f"docker run --env-file /dev/zero {VLLM} --model a/b",
+        f"docker run {VLLM} --model {'$(cat ' * 5000}x{')' * 5000}",
+    ],
+    ids=["defaults", "substitutions", "doubling", "size", "line breaks", "device", "nested"],
+)
+def test_what_is_meant_to_hurt_does_not(text: str) -> None:
+    with suppress(InvalidProfile):
+        assert take(text).data["model"]
+
+
+def test_a_file_that_is_no_list_of_variables_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("root:hush:1\n=hush\n")
+    found = take(f"docker run --env-file f {VLLM} --model a/b", tmp_path)
+    assert "hush" not in profile_text(found.data, head=found.notes)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("", "no `docker run` line"),
+        ("services:\n  vllm:\n    image: vllm/vllm-openai", "with --container NAME"),
         ("docker compose up", "no `docker run` line"),
         ("docker run -p 8000:8000", "names no image"),
         ("docker run --gpus", "without its value"),

@@ -25,7 +25,7 @@ class PlanPane(WatchingPane):
             id="plan.unfold",
             tooltip="Show the whole of long files, or less",
         ),
-        Binding("y", "copy", "copy", id="plan.copy", tooltip="Copy the command line that does the same"),
+        Binding("y", "copy", "copy line", id="plan.copy", tooltip="Copy the command line that does the same"),
     ]
     PARTS = (Page,)
 

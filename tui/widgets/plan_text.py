@@ -11,9 +11,9 @@ from rich.text import Text
 from textual.widgets import Static
 
 from engine.by_hand import command_line
-from engine.fit.result import Fit, Verdict
+from engine.fit.result import Verdict
 from engine.plan import GeneratedFile, PlacedGpu, Plan
-from tui.plan_facts import plan_facts
+from tui.plan_facts import fit_numbers, gib_range, plan_facts
 from tui.widgets.glyphs import gib
 from tui.widgets.ink import ink
 from tui.widgets.noted_rows import NotedRow, NotedRows
@@ -95,8 +95,10 @@ def memory(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
     if not fit or not fit.rows:
         return
     yield _heading("Memory of each GPU, in GiB", inks)
-    yield NotedRows([NotedRow((row.title, _range(row.low, row.high)), row.note) for row in fit.rows], inks.muted, (1,))
-    if known := _known(fit):
+    yield NotedRows(
+        [NotedRow((row.title, gib_range(row.low, row.high)), row.note) for row in fit.rows], inks.muted, (1,)
+    )
+    if known := fit_numbers(fit):
         yield Text(known, style=inks.muted)
 
 
@@ -162,26 +164,6 @@ def _points(symbol: str, sentences: Iterable[str | Text], style: Style) -> Table
     for sentence in sentences:
         table.add_row(symbol, sentence if isinstance(sentence, Text) else Text(sentence))
     return table
-
-
-def _range(low: int, high: int) -> str:
-    """`1.2–3.0`; with negative numbers a dash would be taken for a sign."""
-    shown = [gib(low), gib(high)]
-    if shown[0] == shown[1]:
-        return shown[0]
-    return (" to " if low < 0 or high < 0 else "–").join(shown)
-
-
-def _known(fit: Fit) -> str:
-    parts = []
-    if fit.gpu_total is not None:
-        share = f", of which {gib(fit.budget)} are the engine's" if fit.budget is not None else ""
-        parts.append(f"A GPU has {gib(fit.gpu_total)} GiB{share}.")
-    if fit.kv_tokens is not None:
-        parts.append(f"There is room for {fit.kv_tokens:,} tokens of KV cache.")
-    if fit.source:
-        parts.append(f"The model's numbers: {fit.source}.")
-    return " ".join(parts)
 
 
 def _gpu_row(gpu: PlacedGpu) -> NotedRow:
