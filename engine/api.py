@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from engine.inference.prompt import PromptEvent, PromptRequest
-from engine.plan import Plan
 from engine.snapshot import Freshness, MetricsReading, Snapshot
+
+if TYPE_CHECKING:  # the first paint needs neither
+    from engine.inference.prompt import PromptEvent, PromptRequest
+    from engine.plan import Plan
 
 
 class Action(StrEnum):
@@ -98,7 +100,7 @@ class EngineApi(Protocol):
         """Calls `listener` with each new snapshot."""
         ...
 
-    def plan(self, name: str, runtime: str | None = None) -> Plan:
+    def plan(self, name: str, runtime: str | None = None) -> "Plan":
         """What starting the profile would do. Blocks (reads files, tries ports). Raises `EngineError`."""
         ...
 
@@ -133,6 +135,6 @@ class EngineApi(Protocol):
         """The latest metrics of a deployment, with their histories."""
         ...
 
-    def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
+    def ask(self, name: str, request: "PromptRequest", on_event: "Callable[[PromptEvent], None]") -> Cancel:
         """Sends one prompt. Tokens and, always last, the result come to `on_event`. Raises `NotFound`."""
         ...
