@@ -21,11 +21,14 @@ def fitted(
     model: Located | None = None,
     engines: Path | None = None,
     version: str | None = None,
-) -> tuple[dict[str, Any], Fit]:
+) -> tuple[dict[str, Any], Fit | None]:
     """The options, with the engine's share of memory as `reserve` wants it, and what the fit says of them.
 
+    None of it without a GPU: what fits there is not told.
     `engines`: a prebuilt TensorRT-LLM engine, in place of a model.
     """
+    if context.placement.gpus == 0:
+        return dict(options), None
     wish, placed = context.profile.fit, context.placement.placed
     gpus = tuple(GpuMemory(gpu.memory_total, gpu.memory_used or 0) for gpu in placed if gpu.memory_total)
     if not gpus and wish.gpu_memory:

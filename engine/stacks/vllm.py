@@ -13,9 +13,10 @@ from engine.stacks.context import PlanContext
 from engine.stacks.huggingface import HOME_OF_THE_CACHE, Located, adapters_of, cache_mount, model_of
 from engine.stacks.parallel import check_parallel, shared_memory
 from engine.stacks.versions import versions_of
-from engine.stacks.vllm_options import check_server_options, server_words
+from engine.stacks.vllm_options import check_server_options, server_knows, server_words
 
 PORTS = {"http": 8000}
+ACCESS_LOG = "disable_access_log_for_endpoints"
 API_KEY = "VLLM_API_KEY"
 DEVELOPER_MODE = "VLLM_SERVER_DEV_MODE"
 """Opens /sleep and /wake_up, and with them endpoints that call any method of the workers"""
@@ -55,7 +56,9 @@ def plan(context: PlanContext) -> Plan:
     options, fit = fitted(context, "vllm", stated, model=model, version=versions.vllm)
 
     ports, service = context.openai_endpoint(PORTS, "/health", names[0], api_key=_key_reference(context))
-    words = server_words({**options, "served_model_name": names, **modules}, versions.vllm)
+    words = server_words(
+        {**options, **_quiet(stated, versions.vllm), "served_model_name": names, **modules}, versions.vllm
+    )
     if program is None:
         launch = context.launch(
             command=(model.word, "--host", "0.0.0.0", "--port", str(PORTS["http"]), *words),  # noqa: S104 (in the container)
@@ -72,6 +75,12 @@ def plan(context: PlanContext) -> Plan:
         command = (str(program), "serve", model.word, *address, *words)
         launch = context.launch(command=command, service=service, ports=ports, env=env)
     return context.plan(launch, fit, versions.facts())
+
+
+def _quiet(stated: Mapping[str, Any], version: str | None) -> dict[str, str]:
+    """What only watches asks twice a second; the log is for what happens."""
+    own = ACCESS_LOG in stated or "disable_uvicorn_access_log" in stated or "log_config_file" in stated
+    return {} if own or not server_knows(ACCESS_LOG, version) else {ACCESS_LOG: "/health,/metrics"}
 
 
 def _program(context: PlanContext) -> Path:

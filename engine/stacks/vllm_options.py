@@ -116,6 +116,11 @@ def check_server_options(
     _check(context, options, table().server, version, at_least=at_least)
 
 
+def server_knows(name: str, version: str | None) -> bool:
+    """Whether `vllm serve` of that version surely has the option."""
+    return version is not None and _is_known(name, table().server, version)
+
+
 def server_words(options: Mapping[str, Any], version: str | None) -> list[str]:
     """`max_model_len: 8192` becomes `--max-model-len 8192`; booleans become `--x`, `--no-x` or nothing.
 

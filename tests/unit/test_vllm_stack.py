@@ -79,8 +79,18 @@ def test_on_docker(tmp_path: Path) -> None:
     assert launch.shm_bytes == GIB
     assert launch.env["HF_HOME"] in [mount.target for mount in launch.mounts if not mount.read_only]
     assert made.versions == {"vLLM": "0.11.0"}
-    assert made.fit is not None
+    assert made.fit is None  # without a GPU
+    assert plan(tmp_path, VLLM + "gpus: 1\n", gpus=1).fit is not None
     assert made.warnings == ()
+
+
+def test_what_only_watches_is_kept_out_of_the_log(tmp_path: Path) -> None:
+    flag = "--disable-access-log-for-endpoints"
+    later = VLLM.replace("v0.11.0", "v0.24.0")
+    assert value(plan(tmp_path, later), flag) == ["/health,/metrics"]
+    assert value(plan(tmp_path, later + "engine: {disable_access_log_for_endpoints: /ping}\n"), flag) == ["/ping"]
+    assert flag not in plan(tmp_path, later + "engine: {disable_uvicorn_access_log: true}\n").launch.command
+    assert flag not in plan(tmp_path, VLLM).launch.command  # not known to it
 
 
 def test_with_a_local_model(tmp_path: Path, program: Path) -> None:
