@@ -15,7 +15,7 @@ from engine.errors import InvalidProfile
 
 HOME = {"HOME": "/home/me"}
 TOKEN = "hf_" + "a1B2" * 6
-HERE = Path("/home/me/work")
+HERE = Path("/home/me/llm")
 
 
 def take(line: str, folder: Path = HERE, environ: dict[str, str] = HOME) -> Imported:
@@ -61,7 +61,7 @@ LINES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         NGC,
         {
             "stack": "triton",
-            "repository": "/home/me/work/model_repository",
+            "repository": "/home/me/llm/model_repository",
             "gpus": 1,
             "expose": {"http": 8000, "grpc": 8001, "metrics": 8002},
         },
@@ -163,7 +163,7 @@ LINES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "a model that is the mounted folder": (
         f"docker run --gpus 1 --mount type=bind,source=./llama,target=/model {VLLM}"
         " --model /model --served-model-name x",
-        {"model": "/home/me/work/llama", "served_model_name": "x", "mounts": None},
+        {"model": "/home/me/llm/llama", "served_model_name": "x", "mounts": None},
         (),
     ),
     "a snapshot in the cache": (
@@ -214,7 +214,7 @@ LINES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         " --model-control-mode explicit --load-model a --load-model=b --log-verbose=1 --strict-readiness false"
         " --allow-metrics=false --http-port 8000",
         {
-            "repository": "/home/me/work/repo",
+            "repository": "/home/me/llm/repo",
             "engine": {
                 "model_control_mode": "explicit",
                 "load_model": ["a", "b"],
