@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from textual import events
+from textual.app import App
 from textual.binding import Binding
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -20,6 +21,7 @@ from tui.panes import PANES
 from tui.screens.confirm import Confirm
 from tui.screens.help import Help
 from tui.screens.main import MainScreen
+from tui.widgets.top_line import TopLine
 
 
 @pytest.fixture(autouse=True)
@@ -344,3 +346,16 @@ def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[i
         await still(pilot)
 
     assert snap_compare(Console(lambda: api), run_before=prepare, terminal_size=size)
+
+
+async def test_a_snapshot_that_comes_before_the_screen_stands() -> None:
+    """The engine may be faster than the first layout."""
+    stop = OperationStatus("1", "stop", "mixtral", (), NOW - 2, Outcome.DONE, "ann@gpu-box-3, pid 7", ended_at=NOW - 1)
+    screen = MainScreen()
+    screen.take(replace(snapshot(model("mixtral", State.STOPPED)), operations=(stop,)))
+    app: App[None] = App()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await app.push_screen(screen)
+        await pilot.pause()
+        line = screen.query_one(TopLine).render()
+        assert "stop mixtral done" in str(line)

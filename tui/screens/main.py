@@ -51,6 +51,8 @@ class MainScreen(Screen[None]):
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
         """Those that were looked at"""
+        self._stands = False
+        """Its widgets are there, with their styles"""
         self._settling = False
         """A pane was just opened: keys typed ahead for it may still come to the list, where they mean something else"""
         self._heights: dict[str, int] = {}
@@ -77,6 +79,9 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
         self.set_focus(self._list)
+        self._stands = True
+        if self.snapshot:
+            self.take(self.snapshot)
 
     async def connect(self, api: EngineApi) -> None:
         """The engine is there: from now on there is something to show."""
@@ -87,7 +92,10 @@ class MainScreen(Screen[None]):
         await self._show_pane(self._pane_key)
 
     def take(self, snapshot: Snapshot) -> None:
-        """A new snapshot has come."""
+        """A new snapshot has come, perhaps before there are widgets to show it."""
+        if not self._stands:
+            self.snapshot = snapshot
+            return
         before = self.selected
         self.snapshot = snapshot
         self._top.show(snapshot)
