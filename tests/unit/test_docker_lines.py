@@ -23,7 +23,7 @@ def take(line: str, folder: Path = HERE, environ: dict[str, str] = HOME) -> Impo
 
 
 DOCS = r"""docker run --runtime nvidia --gpus all \
-    -v ~/.cache/huggingface:/root/.cache/huggingface \
+    -v ~/.cache/huggingface:/home/vllm/.cache/huggingface \
     --env "HUGGING_FACE_HUB_TOKEN=<secret>" \
     -p 8000:8000 \
     --ipc=host \
