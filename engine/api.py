@@ -7,24 +7,15 @@ Nothing here blocks unless its docstring says so; callbacks come from the engine
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from engine.snapshot import Freshness, MetricsReading, Snapshot
+from engine.request import Request
+from engine.snapshot import AuditEntry, Freshness, MetricsReading, Snapshot
 
 if TYPE_CHECKING:  # the first paint needs neither
     from engine.inference.prompt import PromptEvent, PromptRequest
-    from engine.plan import Plan
-
-
-class Action(StrEnum):
-    """A change to the world that the operator can ask for."""
-
-    START = "start"
-    STOP = "stop"
-    RESTART = "restart"
-    REMOVE = "remove"
+    from engine.plan import Adoption, Plan, SwapPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +95,33 @@ class EngineApi(Protocol):
         """What starting the profile would do. Blocks (reads files, tries ports). Raises `EngineError`."""
         ...
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
-        """Begins an operation in the background; the snapshots show its steps and how it ended, refusal included.
+    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> "SwapPlan":
+        """What a swap to the profile would do; `outgoing` empty: to what holds its GPUs or ports.
 
-        `force`: a start in spite of the plan's obstacles.
+        Blocks. Raises `EngineError`, and `Refused` when there is nothing to swap or it is unclear what is to go.
         """
+        ...
+
+    def plan_adoption(self, name: str) -> "Adoption":
+        """What adopting a foreign container would make of it. Blocks. Raises `EngineError`."""
+        ...
+
+    def submit(self, request: Request) -> None:
+        """Begins an operation, which goes on in a process of its own whatever becomes of this one.
+
+        The snapshots show its steps and how it ended, refusal included.
+        """
+        ...
+
+    def cancel(self, operation: str) -> None:
+        """Asks an operation under way, by its id, to stop and roll back. Blocks shortly.
+
+        Raises `NotFound` when none of that id is under way, `Refused` when it is another user's.
+        """
+        ...
+
+    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
+        """What was done on this machine, newest first. Blocks. Raises `EngineError`."""
         ...
 
     def profile_source(self, name: str) -> ProfileSource:

@@ -35,6 +35,8 @@ class State(StrEnum):
     STOPPING = "stopping"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    ASLEEP = "asleep"
+    """vLLM's sleep mode: it runs, holds little GPU memory, and answers nothing until it is woken"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,18 @@ class Deployment:
     profile_digest: str = ""
     gpus: tuple[str, ...] = ()
     """UUIDs of the GPUs that it was placed on; empty for none, and when they were not known"""
+    image_id: str = ""
+    """Digest of the image that it runs; empty on the process runtime"""
+    launch_facts: str = ""
+    """What it was launched with, as `engine.drift.launch_facts` writes it; empty for what older versions made"""
+    foreign: bool = False
+    """Started by hand, and not adopted: it is only watched"""
+    adopted: bool = False
+    """Started by hand, and adopted: its container carries no labels of ours"""
+    restarts_itself: bool = False
+    """Its restart policy may bring it back after a stop, or when the container engine starts"""
+    removed_when_stopped: bool = False
+    """`docker run --rm`: stopping it is removing it"""
 
 
 def precedence(deployment: Deployment) -> tuple[bool, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import profile_files
-from engine.api import Action, Cancel, LogFeed, LogLine, ProfileSource
+from engine.api import Cancel, LogFeed, LogLine, ProfileSource
 from engine.catalog import CatalogReader
 from engine.deployment import Deployment
 from engine.errors import EngineError, InvalidProfile, NotFound
@@ -24,6 +24,7 @@ from engine.observe.probe import new_client
 from engine.observe.state import NOT_PROBED
 from engine.operations.conductor import Conductor
 from engine.plan import Plan
+from engine.request import Action
 from engine.runtimes import RUNTIMES, Runtime
 from engine.settings import Settings
 from engine.snapshot import GpuReading, MetricsReading, OperationStatus, Snapshot

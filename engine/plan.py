@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from engine.deployment import Service
 from engine.fit.result import Fit
+from engine.request import Way
 
 CONTAINER_PREFIX = "tritontui-"
 
@@ -104,3 +105,62 @@ class Plan:
     """None for a stack whose memory nobody can tell"""
     versions: Mapping[str, str] = field(default_factory=dict)
     """What the image holds, as far as known: Triton, vLLM, TensorRT-LLM"""
+    digest: str = ""
+    """Of all that would be done; two plans with the same one launch the same"""
+    needs_bytes: Mapping[str, int] = field(default_factory=dict)
+    """UUID -> GPU memory that must be free before it is started, for those GPUs of which that is known"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A deployment that a swap takes out of service."""
+
+    name: str
+    runtime: str
+    id: str
+    """Container id, or the process runtime's launch id"""
+    running: bool
+    gpus: tuple[str, ...] = ()
+    frees_bytes: Mapping[str, int] = field(default_factory=dict)
+    """UUID -> GPU memory that its processes hold now, as far as the driver tells"""
+    why: str = ""
+    """What it holds that the incoming one needs, e.g. `GPU 0, 1` or `port 8000`; or that it was named"""
+    drained_by: str = ""
+    """The metric that tells its requests under way; empty when nothing does"""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapPlan:
+    incoming: Plan
+    """With the outgoing's memory, GPUs and ports counted as free"""
+    outgoing: tuple[Outgoing, ...]
+    way: Way
+    reason: str
+    """Why this way, in a sentence"""
+    other_ways: tuple[str, ...] = ()
+    """Why not the faster ones, each in a sentence"""
+    warnings: tuple[str, ...] = ()
+    """Besides those of `incoming`"""
+    digest: str = ""
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        return self.incoming.obstacles
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting a foreign container would do. Nothing about the container itself changes."""
+
+    name: str
+    """Of the deployment and its profile"""
+    container: str
+    """Its own name"""
+    id: str
+    profile_path: str
+    """Where the profile would be written"""
+    profile_text: str
+    launch: Launch
+    """As the profile would start it anew"""
+    notes: tuple[str, ...] = ()
+    """What the profile does not say, and what to know before: it was started with --rm, somebody else restarts it"""

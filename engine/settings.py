@@ -20,6 +20,10 @@ class Settings:
     profiles_dirs: tuple[Path, ...] = ()
     """Folders given on the command line; searched before all others"""
     working_dir: Path = field(default_factory=lambda: _working_dir())
+    read_only: str = ""
+    """What says that nothing may be changed (an option, a variable, a file); empty when it may"""
+    drain_s: float = 60.0
+    """How long a swap waits for requests under way, unless it is told"""
 
     @classmethod
     def load(cls, profiles_dirs: tuple[Path, ...] = ()) -> "Settings":

@@ -47,6 +47,12 @@ class Model:
     deployment: Deployment | None = None
     stale_since: float | None = None
     """The runtime has not answered since then; what is shown is from before"""
+    foreign: bool = False
+    """Started by hand: watched, and never changed unless it is adopted"""
+    drift: tuple[str, ...] = ()
+    """What differs between what runs and what its profile and image now say, each in one line"""
+    estimate: "Estimate | None" = None
+    """How long its next start may take, from past ones"""
 
     @property
     def endpoint(self) -> str:
@@ -65,23 +71,42 @@ class RuntimeStatus:
 class Outcome(StrEnum):
     RUNNING = "running"
     DONE = "done"
+    ROLLED_BACK = "rolled back"
+    """It did not succeed, or was cancelled, and all is again as it was before"""
     FAILED = "failed"
+    """The message says why, and what remains"""
     CANCELLED = "cancelled"
+    """A step's: it was ended by a cancellation"""
     INTERRUPTED = "interrupted"
     """Its process is gone and left no outcome"""
 
 
 class StepKind(StrEnum):
     CHECK = "check"
+    DRAIN = "drain"
+    """Wait until the outgoing has answered the requests that it has"""
+    STOP = "stop"
+    SLEEP = "sleep"
+    UNLOAD = "unload"
+    MEMORY = "memory"
+    """Wait until the GPU memory is free and steady"""
     CREATE = "create"
     START = "start"
-    WAIT = "wait"
-    """Only watches: nothing is being changed, so other operations may begin"""
-    PROMPT = "prompt"
+    LOAD = "load"
+    WAKE = "wake"
     GPUS = "gpus"
     """Whether it got the GPUs that the plan placed it on"""
-    STOP = "stop"
+    WAIT = "wait"
+    """Until its health endpoint says that it is ready"""
+    PROMPT = "prompt"
+    """A real prompt is answered"""
+    LET_GO = "let go"
+    """The outgoing is kept stopped, or removed"""
+    KEEP_LOG = "keep log"
     REMOVE = "remove"
+    PROFILE = "profile"
+    """Its profile is written"""
+    ADOPT = "adopt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +118,25 @@ class Step:
     detail: str = ""
     began_at: float | None = None
     ended_at: float | None = None
+    subject: str = ""
+    """The deployment that it is about"""
+    undo: bool = False
+    """A step of rolling back"""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a start takes until a prompt is answered, from past starts of the same; seconds."""
+
+    typical: float
+    """Their median"""
+    low: float
+    high: float
+    """The 10th and 90th percentiles; with fewer than five launches the shortest and the longest"""
+    launches: int
+    """How many it is made from"""
+    note: str = ""
+    """What is not quite the same: another host, a cold cache"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +145,95 @@ class OperationStatus:
 
     id: str
     kind: str
-    """start, stop, restart or remove"""
+    """An `engine.request.Action`"""
     target: str
+    """The deployment; of a swap the incoming one"""
     steps: tuple[Step, ...]
     began_at: float
     outcome: Outcome
     owner: str
-    """user@host, pid"""
+    """user@host, and from where"""
     ended_at: float | None = None
     message: str = ""
+    """How it ended, in a sentence or two: cause, and what remains"""
+    outgoing: tuple[str, ...] = ()
+    pid: int = 0
+    """Of the process that carries it out"""
+    plan_digest: str = ""
+    notes: tuple[str, ...] = ()
+    """What the operator should know besides, e.g. that a dead holder's lease was taken over"""
+    log_path: str = ""
+    """File with the log of what failed, when that was removed"""
+    estimate: Estimate | None = None
+    """Of the whole, counted from `began_at`"""
+    cancelled: bool = False
+    """Cancellation was asked for"""
+    exit_code: int | None = None
+    """What a command that waited for it exits with (docs/commands.md); None while it is under way"""
+    settled_by: str = ""
+    """Of an interrupted one: how it was settled, in a word"""
 
     @property
     def current(self) -> Step | None:
         return next((step for step in self.steps if step.outcome is Outcome.RUNNING), None)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The deployments that it changes."""
+        return (self.target, *self.outgoing)
+
+    @property
+    def title(self) -> str:
+        """E.g. `swap mixtral → llama3-70b`, `start smollm2`."""
+        return (
+            f"{self.kind} {', '.join(self.outgoing)} → {self.target}" if self.outgoing else f"{self.kind} {self.target}"
+        )
+
+    @property
+    def unsettled(self) -> bool:
+        """Its process is gone, and nobody has finished it or rolled it back."""
+        return self.outcome is Outcome.INTERRUPTED and not self.settled_by
+
+    @property
+    def rolling_back(self) -> bool:
+        return self.outcome is Outcome.RUNNING and any(step.undo for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStatus:
+    """Who is changing this machine, as the container engine has it."""
+
+    what: str
+    who: str
+    """user@host, and from where"""
+    since: float
+    alive: bool | None
+    """None when it cannot be told from here"""
+    operation: str = ""
+    """Its id; it is in the journal only when it is of the same user"""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the audit: an operation that began, ended or was refused."""
+
+    at: float
+    user: str
+    host: str
+    address: str
+    """Of the SSH client; empty for somebody at the machine itself"""
+    via: str
+    """command or console"""
+    operation: str
+    """Its id"""
+    event: str
+    """began, done, rolled back, failed or refused"""
+    what: str
+    """E.g. `swap mixtral → llama3-70b`"""
+    plan_digest: str = ""
+    seconds: float | None = None
+    """How long it took"""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +315,10 @@ class Snapshot:
     runtimes: tuple[RuntimeStatus, ...] = ()
     operations: tuple[OperationStatus, ...] = ()
     """Those under way and the last that ended, newest first"""
+    lease: LeaseStatus | None = None
+    """Held by an operation, perhaps another user's"""
+    read_only: str = ""
+    """Why nothing may be changed from here; empty when it may"""
     gpus: GpuReading | None = None
     trouble: str = ""
     """What is wrong with the engine's own keeping, e.g. a history that cannot be written"""

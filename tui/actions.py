@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from textual.binding import Binding
 
-from engine.api import Action
 from engine.deployment import State
+from engine.request import Action
 from engine.snapshot import Model
 
 MODEL_GROUP = "Model"

@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 from engine import __version__
-from engine.api import Action
 from engine.errors import EngineError, Exit
 from engine.inference.prompt import Transport
+from engine.request import Action
 from engine.settings import Settings
 from tui import cli_commands as commands
 from tui import cli_profiles

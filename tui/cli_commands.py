@@ -5,12 +5,13 @@ from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from typing import Protocol
 
-from engine.api import Action, LogLine
+from engine.api import LogLine
 from engine.by_hand import command_line
 from engine.deployment import State
 from engine.errors import Exit, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Token, Transport
 from engine.plan import Plan
+from engine.request import Action
 from engine.snapshot import Freshness, GpuReading, MetricsReading, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_plan import print_plan

@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from engine.api import Action
 from engine.catalog import NAME
 from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
@@ -13,6 +12,7 @@ from engine.operations.lock import exclusive, placing
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Abandoned, Progress, Record
 from engine.plan import Plan
+from engine.request import Action
 from engine.runtimes.base import Runtime
 from engine.settings import Settings
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind

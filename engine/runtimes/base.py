@@ -52,6 +52,42 @@ class Runtime(Protocol):
         """The variables that the image sets; nothing when it is not here, or the runtime has no images."""
         ...
 
+    def image_id(self, image: str) -> str:
+        """Digest of what the reference means now; empty when it is not here, or the runtime has no images."""
+        ...
+
+    def foreign(self) -> tuple[Deployment, ...]:
+        """Model servers that somebody started by hand, running ones only: to be watched, and not to be changed.
+
+        Their names are `docker/` and the container's own name, which no profile can have; `logs` takes them too.
+        """
+        ...
+
+    def claim(self, id: str, launch: Launch, *, this_run_only: bool) -> None:  # noqa: A002 (what it is called everywhere)
+        """From now on what has this id is the deployment `launch.name`, kept with the runtime itself.
+
+        For an adopted container, and for a server that now serves another profile's model: then only while its
+        present run lasts. Raises `Refused` when there is another deployment of that name.
+        """
+        ...
+
+    def unclaim(self, name: str) -> None:
+        """Undoes `claim`. None of that name is no error."""
+        ...
+
+    def keep_record(self, name: str, facts: Mapping[str, str]) -> Mapping[str, str]:
+        """Makes a record, visible to all who use this runtime, unless there is one of that name.
+
+        Returns the facts of the one that there is now, so that of several at once exactly one finds its own.
+        """
+        ...
+
+    def record(self, name: str) -> Mapping[str, str] | None: ...
+
+    def drop_record(self, name: str) -> None:
+        """None of that name is no error."""
+        ...
+
     def gpus(self, name: str) -> tuple[str, ...] | None:
         """UUIDs of the GPUs that the running deployment really sees; None when it cannot be told."""
         ...

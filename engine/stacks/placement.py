@@ -15,6 +15,19 @@ ALL = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Credit:
+    """What counts as gone in a plan: the outgoing of a swap."""
+
+    deployments: frozenset[str] = frozenset()
+    """Their names: the GPUs and ports that they hold are free"""
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """UUID -> bytes that their processes hold"""
+
+
+NO_CREDIT = Credit()
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What a plan knows of the machine that it is for."""
 

@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from engine.api import Action
 from engine.errors import EngineError
 from engine.facade import Engine
+from engine.request import Action
 from engine.settings import Settings
 
 engine = Engine(Settings.load())

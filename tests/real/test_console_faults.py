@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from engine.api import Action
 from engine.deployment import State
 from engine.errors import EngineError
 from engine.facade import Engine
+from engine.request import Action
 from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
 from tests.real.docker_support import SHELL_IMAGE, Launches, PrivateEngine, import_shell_image

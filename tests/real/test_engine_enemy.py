@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import Action
 from engine.deployment import Lifecycle, State
 from engine.errors import EngineError, NotFound, Refused
 from engine.facade import Engine
 from engine.observe.probe import Health, new_client, probe
 from engine.observe.state import judge
+from engine.request import Action
 from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
 from engine.snapshot import Model, StepKind

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import Action
 from engine.deployment import State
 from engine.facade import Engine
+from engine.request import Action
 from engine.settings import Settings
 from tests.real.commands import needs_demo
 from tests.real.triton_support import wait_until

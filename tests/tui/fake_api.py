@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.api import Action, Cancel, LogFeed, LogLine, ProfileSource
+from engine.api import Cancel, LogFeed, LogLine, ProfileSource
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
 from engine.plan import GeneratedFile, Launch, PlacedGpu, Plan, PortBinding
+from engine.request import Action
 from engine.snapshot import (
     Freshness,
     Gpu,

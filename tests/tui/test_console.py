@@ -10,8 +10,8 @@ from textual.binding import Binding
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from engine.api import Action
 from engine.deployment import State
+from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome, ProfileProblem, RuntimeStatus, Step, StepKind
 from tests.tui.driving import MODELS, opened, screen_text, shown, still, until
 from tests.tui.fake_api import INVALID, NOW, FakeApi, model, snapshot

@@ -7,9 +7,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from engine.api import Action
 from engine.fit.result import Verdict
 from engine.plan import Plan
+from engine.request import Action
 from tests.tui.driving import MODELS, gone, opened, screen_text, settled, shown, still, until
 from tests.tui.fake_api import INVALID, NOW, FakeApi, large_plan, snapshot
 from tui import format as write

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import Action
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
 from engine.operations.conductor import Conductor
 from engine.plan import Launch, PlacedGpu, Plan, PortBinding
+from engine.request import Action
 from engine.settings import Settings
 from engine.snapshot import OperationStatus
 from engine.store import Journal

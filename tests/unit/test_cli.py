@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.api import Action, LogLine
+from engine.api import LogLine
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
 from engine.plan import Launch, Plan
+from engine.request import Action
 from engine.settings import Settings
 from engine.snapshot import (
     Freshness,

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.api import Action
 from engine.deployment import Lifecycle
 from engine.errors import OperationFailed, Refused
 from engine.operations.lock import placing
+from engine.request import Action
 from engine.snapshot import Outcome, StepKind
 from tests.unit.operations_bench import Bench, in_background, until
 

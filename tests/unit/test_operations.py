@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import Action
 from engine.deployment import Lifecycle
 from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.operations.lock import exclusive
 from engine.operations.record import Abandoned
 from engine.plan import PortBinding
+from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Journal
 from tests.unit.operations_bench import Bench, in_background, until

@@ -10,9 +10,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 from textual.widgets.button import ButtonVariant
 
-from engine.api import Action, EngineApi
+from engine.api import EngineApi
 from engine.errors import EngineError
 from engine.plan import Plan
+from engine.request import Action
 from engine.snapshot import Model
 from tui import format as write
 from tui.actions import RUNNING
