@@ -3,18 +3,16 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from engine import profile_files
 from engine.api import Cancel, LogFeed, LogLine, ProfileSource
-from engine.catalog import CatalogReader
 from engine.deployment import Deployment
-from engine.errors import EngineError, InvalidProfile, NotFound
+from engine.errors import InvalidProfile, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
 from engine.inference.runner import PromptRunner
-from engine.machine import DeadlineSampler, Surroundings
+from engine.launcher import Launcher
 from engine.observe.gpus import GpuSampler
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
@@ -22,15 +20,14 @@ from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.monitor import Monitor
 from engine.observe.probe import new_client
 from engine.observe.state import NOT_PROBED
-from engine.operations.conductor import Conductor
-from engine.plan import Plan
-from engine.request import Action
-from engine.runtimes import RUNTIMES, Runtime
-from engine.settings import Settings
-from engine.snapshot import GpuReading, MetricsReading, OperationStatus, Snapshot
-from engine.stacks import STACKS
-from engine.stacks.context import PlanContext, possible_runtimes
-from engine.store import Journal
+from engine.operating import Parts
+from engine.operations.lease import current
+from engine.plan import Adoption, Plan, SwapPlan
+from engine.request import Request
+from engine.runtimes.base import Runtime
+from engine.settings import Settings, refuse_read_only
+from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
+from engine.text import clean_line
 
 SURVEY_LIMIT_S = 8.0
 SCRAPE_APART_S = 1.0
@@ -41,14 +38,24 @@ class Engine:
 
     def __init__(self, settings: Settings, runtimes: dict[str, Runtime] | None = None) -> None:
         self._settings = settings
-        self._runtimes = runtimes or {name: make(settings) for name, make in RUNTIMES.items()}
-        self._catalog = CatalogReader(settings)
-        self._journal = Journal(settings.state_dir / "history.sqlite")
+        self._parts = Parts(settings, runtimes)
         self._gpu_sampler = GpuSampler()
-        self._monitor = Monitor(self._runtimes, self._catalog, self._journal, self._gpu_sampler)
-        self._deadline_sampler = DeadlineSampler()
-        self._conductor = Conductor(settings, self._runtimes, self._journal, self._plan_now)
+        self._monitor = self._new_monitor()
+        self._launcher = Launcher(settings, self._parts.journal)
         self._prompts = PromptRunner()
+
+    def _new_monitor(self) -> Monitor:
+        parts = self._parts
+        return Monitor(
+            parts.runtimes,
+            parts.catalog,
+            parts.journal,
+            self._gpu_sampler,
+            plan=parts.planning.plan,
+            history=parts.history,
+            lease=lambda: current(parts.runtimes),
+            read_only=self._settings.read_only,
+        )
 
     # -- for screens --------------------------------------------------------------------------------------------------
 
@@ -56,26 +63,20 @@ class Engine:
         self._monitor.open()
 
     def close(self) -> None:
-        self._conductor.closing.set()
         self._prompts.close()
         self._monitor.close()
 
     def subscribe(self, listener: Callable[[Snapshot], None]) -> Cancel:
         return self._monitor.subscribe(listener)
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
-        def carry_out() -> None:
-            try:
-                self._conductor.run(
-                    action, name, runtime=runtime, force=force, progress=self._monitor.operation_changed
-                )
-            except EngineError:
-                return  # the record holds it, and the snapshots show it
+    def submit(self, request: Request) -> None:
+        self._launcher.begin(request, self._monitor.operation_changed)
 
-        threading.Thread(target=carry_out, name=f"{action.value}-{name}", daemon=True).start()
+    def cancel(self, operation: str) -> None:
+        self._launcher.cancel(operation)
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
-        return LogReader(self._runtimes[self._shown(name).runtime], name, changed, tail=tail)
+        return LogReader(self._parts.runtimes[self._shown(name).runtime], name, changed, tail=tail)
 
     def metrics(self, name: str) -> MetricsReading:
         return self._monitor.metrics(name)
@@ -93,35 +94,20 @@ class Engine:
     # -- for scripts; all of these block ------------------------------------------------------------------------------
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
-        return self._plan(name, runtime, self._monitor.latest.gpus)
+        return self._parts.planning.plan(name, runtime, observed=self._monitor.latest.gpus)
 
-    def _plan_now(self, name: str, runtime: str | None = None) -> Plan:
-        """What is seen once a second is too old for a plan that is carried out: memory was freed only just now."""
-        return self._plan(name, runtime, None)
+    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
+        return self._parts.swaps.plan(name, outgoing, None, full=full)
 
-    def _plan(self, name: str, runtime: str | None, observed: GpuReading | None) -> Plan:
-        entry = self._catalog.load().get(name)
-        possible = possible_runtimes(entry.profile)
-        chosen = runtime or entry.profile.runtime
-        if chosen not in possible:
-            raise InvalidProfile(
-                f"{name} cannot be started on {chosen}: its profile allows {' and '.join(possible)}.",
-                "Name an `image` in the profile to run it on Docker."
-                if chosen == "docker"
-                else "Say `runtime: docker`.",
-            )
-        around = Surroundings(self._runtimes, chosen)
-        machine = around.machine(entry.profile, observed, self._deadline_sampler)
-        context = PlanContext(entry.profile, entry.path, entry.digest, chosen, self._settings, machine)
-        plan = STACKS[entry.profile.stack](context)
-        around.look_for(plan.launch)
-        return replace(plan, warnings=(*plan.warnings, *around.warnings))
+    def plan_adoption(self, name: str) -> Adoption:
+        return self._parts.plan_adoption(name)
 
     def profile_source(self, name: str) -> ProfileSource:
-        return profile_files.source(self._catalog.load(), self._settings, name)
+        return profile_files.source(self._parts.catalog.load(), self._settings, name)
 
     def duplicate(self, name: str, new_name: str) -> Path:
-        return profile_files.duplicate(self._catalog.load(), self._settings, name, new_name)
+        refuse_read_only(self._settings, f"duplicating {clean_line(name)}")
+        return profile_files.duplicate(self._parts.catalog.load(), self._settings, name, new_name)
 
     def survey(self) -> Snapshot:
         """One complete look at everything, at most `SURVEY_LIMIT_S`."""
@@ -134,7 +120,7 @@ class Engine:
             if not snapshot.loading and probed:
                 complete.set()
 
-        monitor = Monitor(self._runtimes, self._catalog, self._journal, self._gpu_sampler)
+        monitor = self._new_monitor()
         unsubscribe = monitor.subscribe(take)
         monitor.open()
         complete.wait(SURVEY_LIMIT_S)
@@ -143,36 +129,37 @@ class Engine:
         return latest[-1]
 
     def perform(
-        self,
-        action: Action,
-        name: str,
-        *,
-        runtime: str | None = None,
-        wait: bool = True,
-        timeout_s: float | None = None,
-        force: bool = False,
-        progress: Callable[[OperationStatus], None] | None = None,
+        self, request: Request, progress: Callable[[OperationStatus], None] | None = None
     ) -> OperationStatus:
-        """As `Conductor.run`."""
-        return self._conductor.run(
-            action,
-            name,
-            runtime=runtime,
-            wait=wait,
-            timeout_s=timeout_s,
-            force=force,
-            progress=progress or (lambda _: None),
-        )
+        """Blocks until the operation has ended; how, is in what it returns.
+
+        KeyboardInterrupt leaves it going on in its own process. Raises `EngineError` when it could not even be begun.
+        """
+        return self._launcher.perform(request, progress or (lambda _: None))
+
+    def follow(self, operation: str, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
+        """Attaches to an operation by its id; returns at its end. Raises `NotFound`."""
+        return self._launcher.follow(operation, progress or (lambda _: None))
+
+    def operations(self) -> tuple[OperationStatus, ...]:
+        """Newest first, those under way and those that ended or were interrupted."""
+        return self._parts.journal.recent()
+
+    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
+        return self._parts.audit.read(limit)
+
+    def lease(self) -> LeaseStatus | None:
+        return current(self._parts.runtimes)
 
     def read_log(
         self, name: str, *, tail: int | None, follow: bool, since: float | None = None
     ) -> Generator[LogLine, None, None]:
         """Lines as they come; closing the generator closes the log. Raises `EngineError`."""
-        return read_lines(self._conductor.require(name)[0], name, tail=tail, follow=follow, since=since)
+        return read_lines(self._watched(name)[0], name, tail=tail, follow=follow, since=since)
 
     def scrape(self, name: str) -> MetricsReading:
         """Two scrapes a second apart, so that rates exist. Raises `EngineError` when the endpoint gives none."""
-        service = self._conductor.require(name)[1].service
+        service = self._watched(name)[1].service
         if not service.metrics:
             raise InvalidProfile(f"{name} exposes no metrics.", "Add `metrics` under `expose` in its profile.")
         return asyncio.run(_scrape_twice(service.metrics))
@@ -184,7 +171,7 @@ class Engine:
         """Blocks until the prompt has ended; KeyboardInterrupt cancels it."""
         ended = threading.Event()
         results: list[PromptResult] = []
-        service = self._conductor.require(name)[1].service
+        service = self._watched(name)[1].service
 
         def take(event: PromptEvent) -> None:
             on_event(event)
@@ -199,6 +186,9 @@ class Engine:
             cancel()
             ended.wait(timeout=2.0)
         return results[0] if results else PromptResult(request, PromptOutcome.CANCELLED, "")
+
+    def _watched(self, name: str) -> tuple[Runtime, Deployment]:
+        return self._parts.deployments.watched(name)
 
 
 async def _scrape_twice(url: str) -> MetricsReading:

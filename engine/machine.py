@@ -1,18 +1,17 @@
 """What a plan needs to know of this machine, each with a deadline: its GPUs, who runs on them, what an image sets."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, Refused
 from engine.observe.gpus import GpuSampler, aged
+from engine.observe.in_time import InTime
 from engine.runtimes.base import Runtime
 from engine.secrets import resolve_secrets
 from engine.snapshot import Freshness, GpuReading
-from engine.stacks.placement import Machine
+from engine.stacks.placement import NO_CREDIT, Credit, Machine
 
 if TYPE_CHECKING:
     from engine.plan import Launch
@@ -26,47 +25,41 @@ UNPLACED = "which GPUs it gets is left to the runtime, unchecked."
 
 
 class DeadlineSampler:
-    """Samples GPUs with a deadline, from any thread. A driver that hangs holds one thread however often it is asked."""
+    """Samples GPUs with a deadline, from any thread."""
 
     def __init__(self) -> None:
-        self._sampler = GpuSampler()
-        self._lock = threading.Lock()
-        self._began = 0.0
-        self._sample: Future[GpuReading] | None = None
+        self._driver = InTime(GpuSampler().sample)
 
     def sample(self) -> GpuReading | None:
         """None when the driver does not answer."""
-        with self._lock:
-            if self._sample is None or self._sample.done():
-                self._sample, self._began = Future(), time.monotonic()
-                threading.Thread(target=self._carry_out, args=(self._sample,), name="gpus", daemon=True).start()
-            sample, began = self._sample, self._began
-        try:
-            return sample.result(timeout=max(0.0, began + GPUS_S - time.monotonic()))
-        except TimeoutError:
-            return None
-
-    def _carry_out(self, sample: "Future[GpuReading]") -> None:
-        try:
-            sample.set_result(self._sampler.sample())
-        except BaseException as error:  # noqa: BLE001 (it is raised again, where it is waited for)
-            sample.set_exception(error)
+        return self._driver.ask(GPUS_S)
 
 
 class Surroundings:
     """Of one plan. What cannot be asked is left out and said in `warnings`; nothing is raised."""
 
-    def __init__(self, runtimes: Mapping[str, Runtime], chosen: str) -> None:
+    def __init__(self, runtimes: Mapping[str, Runtime], chosen: str, credit: Credit = NO_CREDIT) -> None:
         self._runtimes = runtimes
         self._chosen = chosen
+        self._credit = credit
+        self._freed = frozenset[str]() if credit.keep_ports else credit.deployments
+        """Deployments whose ports are free when the plan is carried out"""
         self._silent = False
         self.warnings: list[str] = []
 
     def machine(self, profile: "Profile", observed: GpuReading | None, sampler: DeadlineSampler) -> Machine:
         """`observed`: a reading that will do when it is fresh."""
         claimed = self._claimed_ports(profile.name)
-        if profile.gpus in (0, []):
-            return Machine(image_env=self._image_env, claimed_ports=claimed)
+        wants_gpus = profile.gpus not in (0, [])
+        deployments = self._deployments() if wants_gpus or self._freed else []
+        freed = frozenset(
+            port
+            for found in deployments
+            if found.name in self._freed and found.lifecycle is Lifecycle.RUNNING
+            for _, port in found.service.addresses()
+        )
+        if not wants_gpus:
+            return Machine(image_env=self._image_env, claimed_ports=claimed, freed_ports=freed)
         fresh = observed is not None and aged(observed, time.time()).freshness is Freshness.FRESH
         reading = observed if fresh else sampler.sample()
         gpus = tuple(gpu for gpu in reading.gpus if gpu.uuid) if reading else ()
@@ -76,14 +69,13 @@ class Surroundings:
             gpus = ()
             why = reading.message if reading.freshness is not Freshness.NONE else "No GPU is known on this machine"
             self.warnings.append(f"{why.rstrip('.')}: {UNPLACED}")
-        deployments = self._deployments()
         holders: dict[str, tuple[str, ...]] = {}
         for deployment in deployments:
             if deployment.lifecycle is Lifecycle.RUNNING:
                 for uuid in deployment.gpus:
                     holders[uuid] = (*holders.get(uuid, ()), deployment.name)
         last = max((found for found in deployments if found.name == profile.name), key=precedence, default=None)
-        return Machine(gpus, holders, last.gpus if last else (), self._image_env, claimed)
+        return Machine(gpus, holders, last.gpus if last else (), self._image_env, claimed, self._credit, freed)
 
     def _claimed_ports(self, but: str) -> frozenset[int]:
         """Of local processes: they take their ports only when they have loaded. Docker takes a container's at once."""
@@ -94,7 +86,7 @@ class Surroundings:
             running = [found for found in local.deployments() if found.lifecycle is Lifecycle.RUNNING]
         except EngineError:
             return frozenset()  # whoever looks at that runtime is told
-        others = (found for found in running if found.name != but)
+        others = (found for found in running if found.name not in (but, *self._freed))
         return frozenset(port for found in others for _, port in found.service.addresses())
 
     def look_for(self, launch: "Launch") -> None:

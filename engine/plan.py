@@ -18,6 +18,8 @@ class PortBinding:
     host_port: int
     container_port: int
     """Equal to host_port on the process runtime"""
+    automatic: bool = False
+    """The profile leaves its number to tritontui"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Launch:
     stop_timeout_s: float = 45.0
     """Longer than Triton's own 30 s exit timeout, so that it is not killed in the middle of its shutdown"""
     profile_digest: str = ""
+    source_digest: str = ""
+    """Of the profile alone; `profile_digest` also counts the generated files"""
+    gpus_wanted: str = ""
+    """As the profile has it: a count, `all`, or those that it lists"""
 
     @property
     def container_name(self) -> str:
@@ -109,6 +115,8 @@ class Plan:
     """Of all that would be done; two plans with the same one launch the same"""
     needs_bytes: Mapping[str, int] = field(default_factory=dict)
     """UUID -> GPU memory that must be free before it is started, for those GPUs of which that is known"""
+    model: str | None = None
+    """As the profile names it: a repository id or a folder"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ from textual.binding import Binding
 
 from engine.deployment import State
 from engine.request import Action
-from engine.snapshot import Model
+from engine.snapshot import Model, Snapshot
+from tui import operations
 
 MODEL_GROUP = "Model"
 """Actions on the selected model"""
-RUNNING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
+OPERATION_GROUP = "Operations"
+RUNNING = (State.STARTING, State.READY, State.ASLEEP, State.STOPPING, State.UNREACHABLE)
+NO_MODEL = "No model is selected."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,13 @@ class ConsoleAction:
     group: str
     change: Action | None = None
     """What it asks of the engine, for the selected model"""
-    refusal: Callable[[Model | None], str] = lambda _: ""
+    refusal: Callable[[Model | None, Snapshot | None], str] = lambda _model, _snapshot: ""
     """Why it cannot be done now; empty when it can"""
     on_problem: bool = False
     """It can also be done with the row of an invalid profile"""
     footer: bool = True
+    changes: bool = False
+    """It changes something besides, e.g. a profile: not in a console that is read-only"""
 
     @property
     def call(self) -> str:
@@ -40,39 +45,108 @@ class ConsoleAction:
     def binding(self) -> Binding:
         return Binding(self.keys, self.call, self.label, show=self.footer, id=self.id, tooltip=self.help)
 
+    def forbidden(self, snapshot: Snapshot | None) -> str:
+        """Why it must not be done from here, whatever is selected; empty when it may."""
+        if snapshot and snapshot.read_only and (self.changes or self.change):
+            return f"Nothing may be changed from here: tritontui is read-only ({snapshot.read_only})."
+        return ""
 
-def _start(model: Model | None) -> str:
+    def why_not(self, model: Model | None, snapshot: Snapshot | None) -> str:
+        """Why it cannot be done; empty when it can."""
+        return self.forbidden(snapshot) or self.refusal(model, snapshot)
+
+
+def _ours(model: Model | None) -> str:
+    """Why nothing of ours can be done with it."""
     if not model:
-        return "No model is selected."
+        return NO_MODEL
+    if model.foreign:
+        return f"{model.name} was started by hand, and is only watched: a adopts it."
+    return ""
+
+
+def _start(model: Model | None, _: Snapshot | None) -> str:
+    if not model or model.foreign:
+        return _ours(model)
+    if model.state is State.ASLEEP:
+        return f"{model.name} is asleep: s swaps to it, which wakes it."
     if model.state in RUNNING:
         return f"{model.name} is {model.state.value} already."
     return "" if model.has_profile else f"{model.name} has no profile any more; it can only be removed."
 
 
-def _stop(model: Model | None) -> str:
-    if not model:
-        return "No model is selected."
+def _swap(model: Model | None, _: Snapshot | None) -> str:
+    if not model or model.foreign:
+        return _ours(model)
+    if model.state in RUNNING and model.state is not State.ASLEEP:
+        return "It runs already: put the cursor on what should come instead."
+    return "" if model.has_profile else f"{model.name} has no profile any more; it can only be removed."
+
+
+def _stop(model: Model | None, _: Snapshot | None) -> str:
+    if not model or model.foreign:
+        return _ours(model)
     return "" if model.state in RUNNING else f"{model.name} is not running."
 
 
-def _restart(model: Model | None) -> str:
-    return _stop(model) or ("" if model and model.has_profile else "It has no profile any more: it cannot be started.")
+def _restart(model: Model | None, snapshot: Snapshot | None) -> str:
+    if refusal := _stop(model, snapshot):
+        return refusal
+    return "" if model and model.has_profile else "It has no profile any more: it cannot be started."
 
 
-def _remove(model: Model | None) -> str:
-    if not model:
-        return "No model is selected."
+def _remove(model: Model | None, _: Snapshot | None) -> str:
+    if not model or model.foreign:
+        return _ours(model)
     return "" if model.deployment else f"{model.name} has not been started: there is nothing to remove."
 
 
-def _edit(model: Model | None) -> str:
+def _adopt(model: Model | None, _: Snapshot | None) -> str:
     if not model:
-        return "No model is selected."
+        return NO_MODEL
+    return "" if model.foreign else f"{model.name} was not started by hand: there is nothing to adopt."
+
+
+def _edit(model: Model | None, _: Snapshot | None) -> str:
+    if not model:
+        return NO_MODEL
+    if model.foreign:
+        return f"{model.name} was started by hand, and has no profile: a adopts it, and writes one."
     return "" if model.has_profile else f"{model.name} has no profile any more."
+
+
+def _cancel(model: Model | None, snapshot: Snapshot | None) -> str:
+    status = operations.to_cancel(snapshot, model) if snapshot else None
+    if status:
+        if status.rolling_back:
+            return f"{status.title} is being rolled back already."
+        return f"{status.title} has been cancelled already." if status.cancelled else ""
+    if snapshot and operations.under_way(snapshot):
+        return "Several operations are under way: put the cursor on a model that the one is about."
+    lease = operations.of_others(snapshot) if snapshot else None
+    if lease and lease.alive is not False:
+        return f"{lease.what} is {lease.who}'s: only they can cancel it."
+    return "No operation is under way."
+
+
+def _recover(_: Model | None, snapshot: Snapshot | None) -> str:
+    if not snapshot or not operations.unsettled(snapshot):
+        return "No operation was interrupted: there is nothing to finish or to roll back."
+    running = operations.under_way(snapshot)
+    return f"{running[0].title} is under way: wait for its end, or cancel it." if running else ""
 
 
 ACTIONS = (
     ConsoleAction("start", "enter", "start", "Start the selected model", MODEL_GROUP, Action.START, _start),
+    ConsoleAction(
+        "swap",
+        "s",
+        "swap",
+        "Swap to the selected model: stop what is in its way, start it, and go back if that fails",
+        MODEL_GROUP,
+        Action.SWAP,
+        _swap,
+    ),
     ConsoleAction(
         "stop", "x", "stop", "Stop the selected model; it is kept, with its log", MODEL_GROUP, Action.STOP, _stop
     ),
@@ -83,9 +157,56 @@ ACTIONS = (
         "remove", "d", "remove", "Remove the selected model's deployment and log", MODEL_GROUP, Action.REMOVE, _remove
     ),
     ConsoleAction(
-        "edit", "e", "edit", "Edit its profile in $VISUAL or $EDITOR", MODEL_GROUP, refusal=_edit, on_problem=True
+        "adopt",
+        "a",
+        "adopt",
+        "Adopt what was started by hand, with a profile of its own",
+        MODEL_GROUP,
+        Action.ADOPT,
+        _adopt,
     ),
-    ConsoleAction("duplicate", "c", "duplicate", "Copy its profile under another name", MODEL_GROUP, refusal=_edit),
+    ConsoleAction(
+        "edit",
+        "e",
+        "edit",
+        "Edit its profile in $VISUAL or $EDITOR",
+        MODEL_GROUP,
+        None,
+        _edit,
+        on_problem=True,
+        changes=True,
+    ),
+    ConsoleAction(
+        "duplicate", "c", "duplicate", "Copy its profile under another name", MODEL_GROUP, None, _edit, changes=True
+    ),
+    ConsoleAction(
+        "cancel_operation",
+        "C",
+        "cancel",
+        "Cancel the operation under way: what it began is rolled back",
+        OPERATION_GROUP,
+        None,
+        _cancel,
+        changes=True,
+    ),
+    ConsoleAction(
+        "recover",
+        "u",
+        "recover",
+        "Finish an operation that was interrupted, or roll it back",
+        OPERATION_GROUP,
+        None,
+        _recover,
+        changes=True,
+    ),
+    ConsoleAction(
+        "history",
+        "H",
+        "history",
+        "What was done on this machine, by whom, and how it ended",
+        OPERATION_GROUP,
+        footer=False,
+    ),
     ConsoleAction("pane.logs", "1", "logs", "The log of the selected model, live", "Panes", footer=False),
     ConsoleAction("pane.metrics", "2", "metrics", "Its metrics, as values and as charts", "Panes", footer=False),
     ConsoleAction(

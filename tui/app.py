@@ -17,6 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from engine.api import EngineApi
+from engine.request import Action, Origin, Request
 from engine.snapshot import Snapshot
 from tui.palette import ConsoleCommands
 from tui.screens.main import MainScreen
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from engine.settings import Settings
 
 
+DRAIN_S = 60.0
 TERMINAL_LOST = 128 + signal.SIGHUP
 TEXTUAL_WRITER = "textual-output"
 
@@ -49,13 +51,18 @@ class Console(App[None]):
             return isinstance(message, Console.SnapshotArrived)
 
     class EngineReady(Message):
-        def __init__(self, api: EngineApi) -> None:
+        def __init__(self, api: EngineApi, template: Request) -> None:
             super().__init__()
             self.api = api
+            self.template = template
 
-    def __init__(self, make_engine: Callable[[], EngineApi]) -> None:
-        """`make_engine` is called once, in a thread, after the first paint, which its imports must not delay."""
+    def __init__(self, make_engine: Callable[[], EngineApi], *, drain_s: float = DRAIN_S) -> None:
+        """`make_engine` is called once, in a thread, after the first paint, which its imports must not delay.
+
+        `drain_s`: how long a swap that is asked for here waits for requests under way.
+        """
         super().__init__()
+        self._drain_s = drain_s
         self._make_engine = make_engine
         self._engine: EngineApi | None = None
         self._main = MainScreen()
@@ -78,7 +85,8 @@ class Console(App[None]):
     @work(thread=True)
     def _open_engine(self) -> None:
         engine = self._engine = self._make_engine()
-        self.post_message(self.EngineReady(engine))
+        template = Request(Action.START, "", drain_s=self._drain_s, origin=Origin.here("console"))
+        self.post_message(self.EngineReady(engine, template))
         engine.subscribe(lambda snapshot: self._post(snapshot))
         engine.open()
 
@@ -87,7 +95,7 @@ class Console(App[None]):
 
     async def on_console_engine_ready(self, message: EngineReady) -> None:
         if self._main.is_attached:
-            await self._main.connect(message.api)
+            await self._main.connect(message.api, message.template)
 
     def on_console_snapshot_arrived(self, message: SnapshotArrived) -> None:
         if self._main.is_attached:
@@ -112,7 +120,7 @@ def run(settings: "Settings") -> int:
 
         return Engine(settings)
 
-    app = Console(make_engine)
+    app = Console(make_engine, drain_s=settings.drain_s)
     usual_hook = threading.excepthook
 
     def thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -17,13 +17,15 @@ from engine.inference.prompt import Transport
 from engine.request import Action
 from engine.settings import Settings
 from tui import cli_commands as commands
-from tui import cli_profiles
+from tui import cli_operations as operations
+from tui import cli_plan, cli_profiles
+from tui.cli_engine import Engine
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + the signal, as shells report programs that Ctrl+C or a closed pipe ended"""
 
-EngineFactory = Callable[[Settings], commands.Engine]
+EngineFactory = Callable[[Settings], Engine]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None
 
 
 def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
-    settings = Settings.load((*args.profiles, *args.more_profiles))
+    settings = Settings.load((*args.profiles, *args.more_profiles), read_only=args.read_only)
     if args.command is None:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             _say("The console needs a terminal. `tritontui --help` shows the commands that do not.")
@@ -67,6 +69,7 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
         return run(settings)
     if args.needs_no_engine:
         return int(args.command(settings, args))
+    args.settings = settings
     engine = engine_factory(settings)
     try:
         return int(args.command(engine, args))
@@ -74,10 +77,10 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
         engine.close()
 
 
-def _engine(settings: Settings) -> commands.Engine:
-    from engine.facade import Engine
+def _engine(settings: Settings) -> Engine:
+    from engine import facade
 
-    return Engine(settings)
+    return facade.Engine(settings)
 
 
 def _say(text: str) -> None:
@@ -97,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None, more_profiles=[], needs_no_engine=False)
     sub = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(name: str, run: Callable[[commands.Engine, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[Engine, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         one = sub.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         _common(one, profiles="more_profiles", default=argparse.SUPPRESS)
         one.add_argument("--json", action="store_true", help="print JSON to standard output")
@@ -107,27 +110,16 @@ def _parser() -> argparse.ArgumentParser:
     add("ls", commands.ls, "list profiles and deployments with their states")
     one = add("status", commands.status, "show this machine and what runs on it, or all about one model")
     one.add_argument("name", nargs="?", metavar="NAME")
-    one = add("plan", commands.plan, "show what starting a profile would do, and do nothing")
+    one = add("plan", cli_plan.plan, "show what starting a profile would do, and do nothing")
     one.add_argument("name", metavar="PROFILE")
     one.add_argument("--runtime", help="docker or process; by default what the profile says")
-
-    one = add("up", commands.change, "start a profile")
-    one.add_argument("name", metavar="PROFILE")
-    one.add_argument("--runtime", help="docker or process; by default what the profile says")
-    _waiting(one)
-    _forcing(one)
-    one.set_defaults(action=Action.START)
-    one = add("down", commands.change, "stop a deployment")
-    one.add_argument("name", metavar="NAME")
-    one.set_defaults(action=Action.STOP)
-    one = add("restart", commands.change, "stop a deployment and start it again")
-    one.add_argument("name", metavar="NAME")
-    _waiting(one)
-    _forcing(one)
-    one.set_defaults(action=Action.RESTART)
-    one = add("rm", commands.change, "stop a deployment if it runs, and forget it with its log")
-    one.add_argument("name", metavar="NAME")
-    one.set_defaults(action=Action.REMOVE)
+    one.add_argument("--swap", action="store_true", help="what swapping to it would do; so too with the next two")
+    _choosing(one)
+    _add_operations(add)
+    one = add("history", commands.history, "show what was done on this machine, by whom, newest first")
+    one.add_argument("name", nargs="?", metavar="NAME", help="only what was done with this model")
+    one.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many; 50 unless told")
+    one.add_argument("--since", type=_since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
 
     one = add("logs", commands.logs, "print a deployment's log")
     one.add_argument("name", metavar="NAME")
@@ -160,6 +152,56 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_operations(
+    add: Callable[[str, Callable[[Engine, argparse.Namespace], int], str], argparse.ArgumentParser],
+) -> None:
+    one = add("up", operations.change, "start a profile")
+    one.add_argument("name", metavar="PROFILE")
+    one.add_argument("--runtime", help="docker or process; by default what the profile says")
+    _waiting(one)
+    _forcing(one)
+    one.set_defaults(action=Action.START)
+    one = add("down", operations.change, "stop a deployment")
+    one.add_argument("name", metavar="NAME")
+    one.set_defaults(action=Action.STOP)
+    one = add("restart", operations.change, "stop a deployment and start it again")
+    one.add_argument("name", metavar="NAME")
+    _waiting(one)
+    _forcing(one)
+    one.set_defaults(action=Action.RESTART)
+    one = add("rm", operations.change, "stop a deployment if it runs, and forget it with its log")
+    one.add_argument("name", metavar="NAME")
+    one.set_defaults(action=Action.REMOVE)
+
+    one = add("swap", operations.swap, "stop what is in the way of a profile and start it; undo both when that fails")
+    one.add_argument("name", metavar="TO", help="the profile to start")
+    one.add_argument("--wait", action="store_true", help="until it has ended, and tell its steps")
+    _timeout(one)
+    one.add_argument("--drain", type=_duration, metavar="TIME", help="how long requests under way may take to end")
+    _choosing(one)
+    one.add_argument("--remove", action="store_true", help="remove what was swapped out, instead of keeping it stopped")
+    _forcing(one)
+    one.add_argument("--dry-run", action="store_true", help="only show the plan, as `plan TO --swap` does")
+
+    one = add("attach", operations.attach, "follow an operation that is under way")
+    _which(one)
+    one = add("cancel", operations.cancel, "cancel an operation, and wait until it has been rolled back")
+    _which(one)
+    one = add("recover", operations.recover, "show operations that were interrupted, or settle one of them")
+    _which(one)
+    how = one.add_mutually_exclusive_group()
+    for flag, action, text in (
+        ("--finish", Action.FINISH, "carry it to its end"),
+        ("--roll-back", Action.ROLL_BACK, "undo what it had begun"),
+    ):
+        how.add_argument(flag, dest="action", action="store_const", const=action, help=text)
+
+    one = add("adopt", operations.adopt, "make a container that was started by hand yours, with a profile")
+    one.add_argument("name", metavar="CONTAINER", help="as `tritontui ls` names it")
+    one.add_argument("--yes", action="store_true", help="without asking")
+    one.add_argument("--dry-run", action="store_true", help="only show the profile that would be written")
+
+
 def _common(parser: argparse.ArgumentParser, profiles: str, default: object) -> None:
     """Options that may stand before or after the command. A subparser's defaults would undo what stood before."""
     parser.add_argument(
@@ -171,12 +213,34 @@ def _common(parser: argparse.ArgumentParser, profiles: str, default: object) -> 
         metavar="DIR",
         help="a folder of profiles to search first; may be given more than once",
     )
+    parser.add_argument("--read-only", action="store_true", default=default, help="refuse whatever changes anything")
     parser.add_argument("--debug", action="store_true", default=default, help="show tracebacks of unexpected errors")
 
 
 def _waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="until it is ready or has failed")
-    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="how long to wait, e.g. 90s or 30m")
+    _timeout(parser)
+
+
+def _timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="for it to become ready, e.g. 90s or 30m")
+
+
+def _choosing(parser: argparse.ArgumentParser) -> None:
+    """What a swap takes out, and how."""
+    parser.add_argument(
+        "--from",
+        dest="outgoing",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what is to go; by default what holds its GPUs or ports. May be given more than once",
+    )
+    parser.add_argument("--full", action="store_true", help="stop and start, though a faster way would do")
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("which", nargs="?", metavar="ID|NAME", help="of several: its id, or one of its models")
 
 
 def _forcing(parser: argparse.ArgumentParser) -> None:

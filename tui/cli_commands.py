@@ -1,50 +1,24 @@
-"""What each subcommand does: asks the engine, prints facts, returns the exit code."""
+"""The subcommands that print facts: each asks the engine, and returns the exit code."""
 
 from argparse import Namespace
-from collections.abc import Callable, Generator
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
-from typing import Protocol
 
-from engine.api import LogLine
-from engine.by_hand import command_line
 from engine.deployment import State
 from engine.errors import Exit, NotFound
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Token, Transport
-from engine.plan import Plan
-from engine.request import Action
-from engine.snapshot import Freshness, GpuReading, MetricsReading, Model, OperationStatus, Outcome, Snapshot
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Token, Transport
+from engine.snapshot import AuditEntry, Freshness, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
-from tui.cli_plan import print_plan
+from tui.cli_engine import Engine
+from tui.cli_progress import short_id, step_name, usual
 from tui.format import duration
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
-
-class Engine(Protocol):
-    """What the commands ask of `engine.facade.Engine`. Every call blocks and raises `EngineError`."""
-
-    def survey(self) -> Snapshot: ...
-    def plan(self, name: str, runtime: str | None = None) -> Plan: ...
-    def perform(
-        self,
-        action: Action,
-        name: str,
-        *,
-        runtime: str | None = None,
-        wait: bool = True,
-        timeout_s: float | None = None,
-        force: bool = False,
-        progress: Callable[[OperationStatus], None] | None = None,
-    ) -> OperationStatus: ...
-    def read_log(
-        self, name: str, *, tail: int | None, follow: bool, since: float | None = None
-    ) -> Generator[LogLine, None, None]: ...
-    def scrape(self, name: str) -> MetricsReading: ...
-    def gpus(self) -> GpuReading: ...
-    def ask_blocking(
-        self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]
-    ) -> PromptResult: ...
-    def close(self) -> None: ...
+_HEADER = (" ", "MODEL", "STATE", "STACK", "RUNTIME", "SINCE", "ENDPOINT", "")
+_STATUS_KEYS = ("at", "hostname", "runtimes", "operations", "lease", "read_only", "problems")
+_ALL = 1_000_000
+"""Entries of the history, when some of them are chosen"""
 
 
 def ls(engine: Engine, args: Namespace) -> int:
@@ -53,8 +27,7 @@ def ls(engine: Engine, args: Namespace) -> int:
         out.print_json({"models": _models(snapshot.models), "problems": out.plain(snapshot.problems)})
         return Exit.DONE
     if snapshot.models:
-        rows = [_row(model, snapshot.at) for model in snapshot.models]
-        out.print_table((" ", "MODEL", "STATE", "STACK", "RUNTIME", "SINCE", "ENDPOINT", ""), rows)
+        out.print_table(_HEADER, [_row(model, snapshot.at) for model in snapshot.models])
     else:
         out.talk("There are no profiles and no deployments. Profiles go into ./profiles, or where --profiles says.")
     _complain(snapshot)
@@ -67,58 +40,37 @@ def status(engine: Engine, args: Namespace) -> int:
     if args.name is not None:
         model = snapshot.model(args.name)
         if model is None:
-            raise NotFound(f"There is no model {args.name}.", "`tritontui ls` shows those that exist.")
+            hint = out.near(args.name, (one.name for one in models)) or "`tritontui ls` shows those that exist."
+            raise NotFound(f"There is no model {args.name}.", hint)
         models = (model,)
     if args.json:
-        parts = {
-            key: out.plain(getattr(snapshot, key)) for key in ("at", "hostname", "runtimes", "operations", "problems")
-        }
-        out.print_json({**parts, "models": _models(models)})
-        return Exit.DONE
-    if args.name is not None:
+        out.print_json({**{key: out.plain(getattr(snapshot, key)) for key in _STATUS_KEYS}, "models": _models(models)})
+    elif args.name is not None:
         _print_model(models[0], snapshot)
-        return Exit.DONE
-    out.print_facts([("host", snapshot.hostname), *((runtime.name, runtime.detail) for runtime in snapshot.runtimes)])
-    deployed = [_row(model, snapshot.at) for model in models if model.state is not State.ABSENT]
-    if deployed:
-        out.print_table((" ", "MODEL", "STATE", "STACK", "RUNTIME", "SINCE", "ENDPOINT", ""), deployed)
     else:
-        out.talk("Nothing has been started.")
-    for operation in snapshot.operations:
-        print(_operation(operation, snapshot.at))
-    _complain(snapshot)
+        _print_machine(snapshot)
+        _complain(snapshot)
     return Exit.DONE
 
 
-def plan(engine: Engine, args: Namespace) -> int:
-    found = engine.plan(args.name, args.runtime)
+def history(engine: Engine, args: Namespace) -> int:
+    chosen = args.name is not None or args.since is not None
+    # Those that began and have ended are shown as one.
+    entries: Sequence[AuditEntry] = [
+        entry
+        for entry in engine.history(_ALL if chosen else 2 * args.limit)
+        if (args.since is None or entry.at >= args.since) and (args.name is None or args.name in out.names(entry.what))
+    ]
     if args.json:
-        out.print_json({**out.plain(found), "command_line": command_line(found.launch)})
+        out.print_json({"entries": out.plain(entries[: args.limit])})
+        return Exit.DONE
+    ended = {entry.operation for entry in entries if entry.event != "began"}
+    rows = [_history_row(entry) for entry in entries if entry.event != "began" or entry.operation not in ended]
+    if rows:
+        out.print_table(("TIME", "WHO", "WHAT", "OUTCOME", "TOOK", ""), rows[: args.limit])
     else:
-        print_plan(found)
-    return Exit.REFUSED if found.obstacles else Exit.DONE
-
-
-def change(engine: Engine, args: Namespace) -> int:
-    """up, down, restart and rm: one operation, with its steps told as they happen."""
-    try:
-        done = engine.perform(
-            args.action,
-            args.name,
-            runtime=getattr(args, "runtime", None),
-            wait=getattr(args, "wait", True),
-            timeout_s=getattr(args, "timeout", None),
-            force=getattr(args, "force", False),
-            progress=out.progress(args.name),
-        )
-    except KeyboardInterrupt:
-        out.talk(f"Interrupted; what was begun with {args.name} goes on. `tritontui status {args.name}` shows it.")
-        raise
-    if args.json:
-        out.print_json(out.plain(done))
-    else:
-        out.talk(done.message)
-    return Exit.DONE if done.outcome is Outcome.DONE else Exit.FAILED
+        out.talk("Nothing that fits is in the history." if chosen else "The history is empty.")
+    return Exit.DONE
 
 
 def logs(engine: Engine, args: Namespace) -> int:
@@ -211,10 +163,40 @@ def _models(models: tuple[Model, ...]) -> list[object]:
 
 def _row(model: Model, now: float) -> tuple[str, ...]:
     look = LOOKS[model.state]
+    marks = {"stale": model.stale_since is not None, "by hand": model.foreign, "drifted": bool(model.drift)}
+    told = ", ".join(mark for mark, holds in marks.items() if holds)
     since = duration(now - model.since) if model.since else ""
-    word = f"{look.word} (stale)" if model.stale_since else look.word
-    told = model.detail or model.summary
-    return look.symbol, model.name, word, model.stack, model.runtime, since, model.endpoint, told
+    return (
+        look.symbol,
+        model.name,
+        f"{look.word} ({told})" if told else look.word,
+        model.stack,
+        model.runtime,
+        since,
+        model.endpoint,
+        model.detail or model.summary,
+    )
+
+
+def _print_machine(snapshot: Snapshot) -> None:
+    out.print_facts(
+        [
+            ("host", snapshot.hostname),
+            *((runtime.name, runtime.detail) for runtime in snapshot.runtimes),
+            ("read-only", snapshot.read_only),
+            ("changed by", _lease(snapshot.lease, snapshot.at) if snapshot.lease else ""),
+        ]
+    )
+    ours = [model for model in snapshot.models if model.state is not State.ABSENT and not model.foreign]
+    foreign = [model for model in snapshot.models if model.foreign]
+    if ours:
+        out.print_table(_HEADER, [_row(model, snapshot.at) for model in ours])
+    else:
+        out.talk("Nothing has been started.")
+    if foreign:
+        print("\nstarted by hand, and only watched; `tritontui adopt MODEL` makes one yours")
+        out.print_table(_HEADER, [_row(model, snapshot.at) for model in foreign])
+    _print_operations(snapshot.operations, snapshot.at)
 
 
 def _print_model(model: Model, snapshot: Snapshot) -> None:
@@ -227,6 +209,9 @@ def _print_model(model: Model, snapshot: Snapshot) -> None:
         ("detail", model.detail),
         ("since", f"{duration(snapshot.at - model.since)} ago" if model.since else ""),
         ("stale", f"not heard from since {duration(snapshot.at - model.stale_since)}" if model.stale_since else ""),
+        ("by hand", f"only watched; `tritontui adopt {model.name}` makes it yours" if model.foreign else ""),
+        *(("drift", line) for line in model.drift),
+        ("next start", usual(model.estimate) if model.estimate else ""),
         ("stack", model.stack),
         ("runtime", model.runtime),
     ]
@@ -242,19 +227,39 @@ def _print_model(model: Model, snapshot: Snapshot) -> None:
             ("metrics", service.metrics or ""),
         ]
     out.print_facts(facts)
-    for operation in snapshot.operations:
-        if operation.target == model.name:
-            print(_operation(operation, snapshot.at))
+    _print_operations((one for one in snapshot.operations if model.name in one.subjects), snapshot.at)
+
+
+def _print_operations(operations: Iterable[OperationStatus], now: float) -> None:
+    for operation in operations:
+        print(f"{operation.title}: {_operation(operation, now)}")
 
 
 def _operation(operation: OperationStatus, now: float) -> str:
     if operation.outcome is Outcome.RUNNING:
         step = operation.current
-        what = f"{step.title} {step.detail}".rstrip() if step else "under way"
-        since = duration(now - operation.began_at)
-        return f"{operation.kind} {operation.target}: {what}, for {since}, by {operation.owner}"
+        what = f"{step_name(operation, step)} {step.detail}".rstrip() if step else "under way"
+        back = "rolling back, " if operation.rolling_back else ""
+        return f"{back}{what}, for {duration(now - operation.began_at)}, by {operation.owner}"
+    if operation.unsettled:
+        which = short_id(operation.id)
+        return f"interrupted; `tritontui recover {which}` shows how to finish it or to roll it back"
     ended = f"{duration(now - operation.ended_at)} ago" if operation.ended_at else ""
-    return f"{operation.kind} {operation.target}: {operation.outcome.value} {ended} {operation.message}".rstrip()
+    told = (operation.outcome.value, ended, operation.settled_by and f"({operation.settled_by})", operation.message)
+    return " ".join(part for part in told if part)
+
+
+def _lease(lease: LeaseStatus, now: float) -> str:
+    told = f"{lease.what}, by {lease.who}, for {duration(now - lease.since)}"
+    if lease.alive is False:
+        return f"{told}; its process is gone, and the next change takes over"
+    return f"{told}; whether it still lives cannot be told from here" if lease.alive is None else told
+
+
+def _history_row(entry: AuditEntry) -> tuple[str, ...]:
+    who = f"{entry.user}@{entry.host}{f' from {entry.address}' if entry.address else ''}"
+    took = "" if entry.seconds is None else duration(entry.seconds)
+    return out.moment(entry.at), who, entry.what, entry.event, took, entry.message
 
 
 def _complain(snapshot: Snapshot) -> None:

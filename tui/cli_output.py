@@ -1,16 +1,17 @@
 """How the commands speak: facts to standard output, talk and progress to standard error."""
 
+import difflib
 import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 from engine.inference.prompt import Timing
-from engine.snapshot import OperationStatus
 from tui.widgets.glyphs import with_unit
 
 JsonFields = Mapping[str, Any]
@@ -75,14 +76,17 @@ def timing_line(timing: Timing, finish_reason: str) -> str:
     return " · ".join(parts)
 
 
-def progress(name: str) -> Callable[[OperationStatus], None]:
-    """Says each step once, as it begins. How the last one ended is told by the command."""
-    said: set[int] = set()
+def moment(at: float) -> str:
+    """Local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
-    def show(status: OperationStatus) -> None:
-        for index, step in enumerate(status.steps):
-            if step.outcome is not None and index not in said:
-                said.add(index)
-                talk(f"{name}: {index + 1}/{len(status.steps)} {step.title}")
 
-    return show
+def near(name: str, names: Iterable[str]) -> str:
+    """`Did you mean demo?`, or nothing."""
+    found = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {found[0]}?" if found else ""
+
+
+def names(what: str) -> list[str]:
+    """The deployments in `swap mixtral, demo → llama3-70b`, and what stands between them."""
+    return what.replace(",", " ").split()[1:]

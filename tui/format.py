@@ -26,3 +26,8 @@ def duration(seconds: float) -> str:
 def clock(at: float) -> str:
     """Local time of day."""
     return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def moment(at: float) -> str:
+    """Local date and time of day."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

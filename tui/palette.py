@@ -33,10 +33,12 @@ class ConsoleCommands(Provider):
             if selected_only and model != screen.selected:
                 continue
             for action in ACTIONS:
-                if action.group == MODEL_GROUP and not action.refusal(model):
+                if action.group == MODEL_GROUP and not action.why_not(model, screen.snapshot):
                     yield f"{action.label} {model.name}", action.help, screen.runner(action, model.name)
             if not selected_only:
                 yield f"go to {model.name}", model.summary or model.stack, screen.goto(model.name)
         for action in ACTIONS:
-            if action.group != MODEL_GROUP and action.id not in KEYS_ONLY:
+            if action.group == MODEL_GROUP or action.id in KEYS_ONLY:
+                continue
+            if not action.why_not(screen.selected, screen.snapshot):
                 yield action.label, action.help, screen.runner(action)

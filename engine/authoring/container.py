@@ -23,6 +23,18 @@ def from_container(name: str) -> ContainerSpec:
 
     Raises `NotFound`, `RuntimeUnreachable`, and `OperationFailed` when Docker describes it in an unknown way.
     """
+    report, image = inspected(name)
+    try:
+        return of_report(report, image)
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        raise OperationFailed(f"Docker describes {clean_line(name)} in an unknown way: {error}.") from error
+
+
+def inspected(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What Docker says of the container, and of its image: nothing when that is gone.
+
+    Raises `NotFound`, `RuntimeUnreachable`, and `OperationFailed`.
+    """
     from docker.errors import ImageNotFound
 
     from engine.runtimes.docker_client import DockerConnection
@@ -35,10 +47,7 @@ def from_container(name: str) -> ContainerSpec:
     # When it was removed from under the container, what it set is taken for the container's own.
     with connection.session(f"look at the image of {clean_line(name)}") as api, suppress(ImageNotFound):
         image = api.inspect_image(str(report.get("Image", "")))  # type: ignore[no-untyped-call]
-    try:
-        return of_report(report, image)
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
-        raise OperationFailed(f"Docker describes {clean_line(name)} in an unknown way: {error}.") from error
+    return report, image
 
 
 def of_report(report: Mapping[str, Any], image: Mapping[str, Any]) -> ContainerSpec:

@@ -32,16 +32,24 @@ class Imported:
 
 
 def imported(
-    spec: ContainerSpec, environ: Mapping[str, str], working_dir: Path, *, name: str = "", origin: str = ""
+    spec: ContainerSpec,
+    environ: Mapping[str, str],
+    working_dir: Path,
+    *,
+    name: str = "",
+    origin: str = "",
+    keep_open: bool = False,
 ) -> Imported:
     """`name`: of the profile; otherwise the container's, or the model's. `origin`: for the summary.
+
+    `keep_open`: ports that are open on every address stay so, instead of being closed to others.
 
     Raises `InvalidProfile` when the container is neither vLLM's server nor Triton's.
     """
     from engine.authoring.imported_triton import take_triton
     from engine.authoring.imported_vllm import take_vllm
 
-    taken = Taking(spec, environ, working_dir)
+    taken = Taking(spec, environ, working_dir, keep_open=keep_open)
     found = served(spec, taken.settled)
     taken.notes += found.notes
     data = taken.data
@@ -70,8 +78,11 @@ def imported(
 class Taking:
     """What is common to all servers; those of each take from it and add to `data`."""
 
-    def __init__(self, spec: ContainerSpec, environ: Mapping[str, str], working_dir: Path) -> None:
+    def __init__(
+        self, spec: ContainerSpec, environ: Mapping[str, str], working_dir: Path, *, keep_open: bool = False
+    ) -> None:
         self.spec = spec
+        self._keep_open = keep_open
         self.data: dict[str, Any] = {}
         self.notes: list[str] = []
         self.env: dict[str, str] = {}
@@ -191,7 +202,9 @@ class Taking:
     def _bind(self, ports: Sequence[Published]) -> None:
         stated = list(dict.fromkeys(port.host_ip for port in ports))
         own = [ip for ip in stated if ip not in (*_ANY, *_LOOPBACK)]
-        if len(stated) > 1 or (stated and stated[0] in _ANY):
+        if self._keep_open and len(stated) == 1 and stated[0] in _ANY:
+            self.data["bind"] = stated[0] or "0.0.0.0"  # noqa: S104 (as it is)
+        elif len(stated) > 1 or (stated and stated[0] in _ANY):
             where = "different addresses" if len(stated) > 1 else "every address of the machine"
             self.notes.append(f"Ports that were open on {where} are bound to 127.0.0.1: `bind` opens them again.")
         elif own or stated == ["::1"]:

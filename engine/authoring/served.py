@@ -8,11 +8,10 @@ from typing import Literal
 from engine.authoring.shell import commands
 from engine.authoring.spec import ContainerSpec, as_written
 from engine.errors import InvalidProfile
+from engine.model_server import SHELLS, script, started
 from engine.text import clean_line, mask_secrets
 
 Server = Literal["vllm", "tritonserver"]
-_SHELLS = ("sh", "bash", "dash", "zsh")
-_MODULE = "vllm.entrypoints.openai.api_server"
 _LONGEST = 60
 
 
@@ -27,17 +26,17 @@ class Served:
 def served(spec: ContainerSpec, settle: Callable[[str], str]) -> Served:
     """Raises `InvalidProfile` when it is neither vLLM's server nor Triton's."""
     words = [*(spec.entrypoint or ()), *spec.arguments]
-    script = _script(words)
-    if script is not None:
-        return _of_script(settle(script))
+    text = script(words)
+    if text is not None:
+        return _of_script(settle(text))
     found = _of_words(words)
     if found:
         return found
     image = PurePosixPath(spec.image.partition("@")[0]).name.partition(":")[0]
-    shell = bool(words) and PurePosixPath(words[0]).name in _SHELLS
+    shell = bool(words) and PurePosixPath(words[0]).name in SHELLS
     if "vllm" in image and not shell and spec.entrypoint is None:
         return Served("vllm", tuple(words[1:] if words[:1] == ["serve"] else words))
-    if any(word.endswith(("openai_frontend/main.py", "openai/main.py")) for word in words):
+    if (other := started(words)) and other.server == "openai_frontend":
         raise InvalidProfile(
             "This runs Triton's OpenAI frontend, for which tritontui makes the model repository itself.",
             "Begin with `tritontui profiles new --stack triton-vllm`, and add `frontend: openai`.",
@@ -49,18 +48,10 @@ def served(spec: ContainerSpec, settle: Callable[[str], str]) -> Served:
     )
 
 
-def _script(words: Sequence[str]) -> str | None:
-    """What a shell is given to do."""
-    for at, word in enumerate(words[:-2]):
-        if PurePosixPath(word).name in _SHELLS and words[at + 1].startswith("-") and words[at + 1].endswith("c"):
-            return words[at + 2]
-    return None
-
-
-def _of_script(script: str) -> Served:
+def _of_script(text: str) -> Served:
     others: list[str] = []
     found: Served | None = None
-    for command in commands(script, "/root", "."):
+    for command in commands(text, "/root", "."):
         one = _of_words(list(command.words))
         if one and found is None:
             found = one
@@ -81,14 +72,8 @@ def _told(words: Sequence[str]) -> str:
 
 
 def _of_words(words: Sequence[str]) -> Served | None:
-    for at, word in enumerate(words):
-        rest = tuple(words[at + 1 :])
-        name = PurePosixPath(word).name
-        if name == "vllm" and rest[:1] == ("serve",):
-            return Served("vllm", rest[1:])
-        if (word == "-m" and rest[:1] == (_MODULE,)) or word.endswith("vllm/entrypoints/openai/api_server.py"):
-            return Served("vllm", rest[1:] if word == "-m" else rest)
-        if name == "tritonserver":
-            ranks = ("`mpirun` is left out: one server is started.",) if "mpirun" in words[:at] else ()
-            return Served("tritonserver", rest, ranks)
-    return None
+    found = started(words)
+    if found is None or found.server == "openai_frontend":
+        return None
+    ranks = ("`mpirun` is left out: one server is started.",) if "mpirun" in found.before else ()
+    return Served(found.server, found.words, ranks)

@@ -16,6 +16,10 @@ class PromptFailed(EngineError):
     """A prompt could not be sent, or its answer did not come to its end."""
 
 
+class NoTextModel(PromptFailed):
+    """The server is well, and nobody can say which of its models, if any, a prompt is for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One message of the answer. The first one says only that the answer has begun."""

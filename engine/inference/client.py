@@ -7,7 +7,7 @@ from contextlib import aclosing
 from itertools import pairwise
 
 from engine.deployment import Protocol, Service
-from engine.inference.channel import Channel, Chunk, PromptFailed
+from engine.inference.channel import Channel, Chunk, NoTextModel, PromptFailed
 from engine.inference.output import MAX_CHARACTERS, Output
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
 
@@ -38,6 +38,7 @@ class Exchange:
         self._tokens_in: int | None = None
         self._tokens_out: int | None = None
         self._finish_reason = ""
+        self._no_text_model = False
 
     async def events(self) -> AsyncGenerator[PromptEvent, None]:
         outcome, error, ended_at = PromptOutcome.DONE, "", None
@@ -60,6 +61,7 @@ class Exchange:
                 await channel.close()
         except PromptFailed as failure:
             outcome, error = PromptOutcome.FAILED, str(failure)
+            self._no_text_model = isinstance(failure, NoTextModel)
         rest = self._output.end()
         if rest:
             yield Token(rest, self._times[-1] if self._times else 0.0)
@@ -78,6 +80,7 @@ class Exchange:
             transport=channel.transport if channel else self._request.transport,
             finish_reason=self._finish_reason,
             error=error,
+            no_text_model=self._no_text_model,
             timing=Timing(
                 connected_s=channel.connected_s if channel else None,
                 first_byte_s=self._first_byte_s,

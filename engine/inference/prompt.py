@@ -79,6 +79,8 @@ class PromptResult:
     """stop, length … as the server said it; empty when it did not"""
     error: str = ""
     timing: Timing = field(default_factory=Timing)
+    no_text_model: bool = False
+    """It failed because the server, well as it is, has no model that a prompt could be for"""
     gaps_s: tuple[float, ...] = ()
     """Time between successive non-empty chunks"""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.inference.channel import Chunk, PromptFailed, to_bytes
+from engine.inference.channel import Chunk, NoTextModel, PromptFailed, to_bytes
 from engine.inference.prompt import PromptRequest
 from engine.inference.sse import excerpt
 
@@ -67,7 +67,7 @@ async def find_model(repository: Repository, wanted: str | None) -> TritonModel:
     if wanted is not None:
         inputs = _inputs(await repository.metadata(wanted))
         if "text_input" not in inputs:
-            raise PromptFailed(
+            raise NoTextModel(
                 f"Model {wanted!r} takes no text: its inputs are {', '.join(inputs) or 'unknown'}.",
                 "Choose a model with an input named text_input.",
             )
@@ -76,10 +76,11 @@ async def find_model(repository: Repository, wanted: str | None) -> TritonModel:
     takers = {name: inputs for name in ready if "text_input" in (inputs := _inputs(await repository.metadata(name)))}
     if not takers:
         held = f"those ready are {excerpt(', '.join(ready))}" if ready else "none is ready"
-        raise PromptFailed(f"The server has no model that takes text ({held}).", "A model needs an input text_input.")
+        failure = NoTextModel if ready else PromptFailed
+        raise failure(f"The server has no model that takes text ({held}).", "A model needs an input text_input.")
     name = next((door for door in FRONT_DOORS if door in takers), next(iter(takers)))
     if len(takers) > 1 and name not in FRONT_DOORS:
-        raise PromptFailed(f"Several models take text: {excerpt(', '.join(takers))}.", "Say which one is meant.")
+        raise NoTextModel(f"Several models take text: {excerpt(', '.join(takers))}.", "Say which one is meant.")
     return await _described(repository, name, takers[name])
 
 

@@ -14,58 +14,38 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine.catalog import Catalog, CatalogReader
-from engine.deployment import Deployment, Lifecycle, State, precedence
+from engine.catalog import CatalogReader
 from engine.errors import EngineError
 from engine.observe.aside import Source, aside, tend
-from engine.observe.gpus import GpuSampler, aged
-from engine.observe.metrics import MetricsTracker, scrape
-from engine.observe.probe import Health, Probe, new_client, probe
-from engine.observe.state import judge
+from engine.observe.drift import History, Planned, read_image_ids, references
+from engine.observe.gpus import GpuSampler
+from engine.observe.picture import Known, picture
+from engine.observe.probe import new_client
+from engine.observe.runs import Runs
 from engine.runtimes.base import Runtime
-from engine.snapshot import (
-    Freshness,
-    GpuReading,
-    MetricsReading,
-    Model,
-    OperationStatus,
-    Outcome,
-    RuntimeStatus,
-    Snapshot,
-)
+from engine.snapshot import LeaseStatus, MetricsReading, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.store import Journal
 from engine.text import clean_line
 
 if TYPE_CHECKING:
     import httpx
 
+    from engine.plan import Plan
+
 PUBLISH_EVERY_S = 0.1
 CATALOG_EVERY_S = 2.0
 RUNTIME_EVERY_S = 5.0
 """Events bring changes at once; this is for those that get lost"""
 RETRY_EVERY_S = 2.0
-PROBE_EVERY_S = 1.0
-PROBE_READY_EVERY_S = 2.0
-SCRAPE_EVERY_S = 1.0
-SMALL_EXPOSITION = 1 << 17
-"""Characters that are read in less time than it takes to hand them to another thread"""
 GPU_EVERY_S = 1.0
 JOURNAL_EVERY_S = 1.0
-ENDED_OPERATIONS = 20
-
-Key = tuple[str, str, str, float | None]
-"""One run of one deployment: runtime, name, id, start"""
-
-
-class _Run:
-    """What is known of one run of a deployment beyond what its runtime says."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.probe: Probe | None = None
-        self.was_ready = False
-        self.metrics = MetricsTracker(deployment.service.metrics or "")
-        self.tasks: list[asyncio.Task[None]] = []
+JOURNAL_BUSY_EVERY_S = 0.3
+"""While an operation is under way: it is carried out by another process, and the journal tells of its steps"""
+LEASE_HELD_EVERY_S = 1.0
+PLAN_EVERY_S = 2.0
+IMAGES_EVERY_S = 30.0
+FIRST_PLANS_S = 3.0
+"""How long the first snapshot that counts as complete waits for them"""
 
 
 class Monitor:
@@ -75,11 +55,19 @@ class Monitor:
         catalog: CatalogReader,
         journal: Journal,
         gpus: GpuSampler,
+        *,
+        plan: "Callable[[str, str | None], Plan] | None" = None,
+        history: History | None = None,
+        lease: Callable[[], LeaseStatus | None] | None = None,
+        read_only: str = "",
     ) -> None:
+        """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates."""
         self._runtimes = runtimes
         self._catalog_reader = catalog
         self._journal = journal
         self._gpu_sampler = gpus
+        self._history = history
+        self._ask_lease = lease
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -87,17 +75,20 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event
         self._nudges: dict[str, asyncio.Event] = {}
-        self._catalog: Catalog | None = None
-        self._deployments: dict[str, tuple[Deployment, ...]] = {}
-        self._status: dict[str, RuntimeStatus] = {}
-        self._runs: dict[Key, _Run] = {}
-        self._operations: tuple[OperationStatus, ...] = ()
-        self._journal_read = False
-        self._gpus: GpuReading | None = None
-        self._troubles: dict[str, str] = {}
+        self._lease_nudge = asyncio.Event()
+        self._told: dict[str, OperationStatus] = {}
+        """By operations of this program, and not (yet) in the journal so"""
         self._news = asyncio.Event()
         """There is something that the latest snapshot does not show"""
-        self.latest = Snapshot(at=time.time(), hostname=clean_line(socket.gethostname()), loading=True)
+        self._surveyed = asyncio.Event()
+        """What there is, has been seen once: profiles and deployments"""
+        self._troubles: dict[str, str] = {}
+        self._awaited = {"journal", *(["lease"] if lease else []), *(["plans"] if plan else [])}
+        """Which of those have not reported yet"""
+        self._runs = Runs(self._begin, self._news.set)
+        hostname = clean_line(socket.gethostname())
+        self._known = Known(hostname, self._runs, Planned(plan, history), tuple(runtimes), read_only)
+        self.latest = Snapshot(at=time.time(), hostname=hostname, loading=True, read_only=read_only)
 
     def open(self) -> None:
         self._thread = threading.Thread(target=self._main, name="monitor", daemon=True)
@@ -122,7 +113,7 @@ class Monitor:
         return unsubscribe
 
     def operation_changed(self, status: OperationStatus) -> None:
-        """Told by operations of this program, so that their steps show at once. From any thread."""
+        """Told of operations that this program began, so that their steps show at once. From any thread."""
         loop = self._loop
         if loop and not loop.is_closed():
             with contextlib.suppress(RuntimeError):  # closed between the question and the call
@@ -130,10 +121,7 @@ class Monitor:
 
     def metrics(self, name: str) -> MetricsReading:
         """From any thread."""
-        for (_, run_name, _, _), run in list(self._runs.items()):
-            if run_name == name:
-                return run.metrics.reading(time.time())
-        return MetricsReading(None, Freshness.NONE, message="It is not running: there are no metrics.")
+        return self._runs.metrics(name)
 
     # -- the thread of its own ----------------------------------------------------------------------------------------
 
@@ -149,8 +137,7 @@ class Monitor:
             tasks = [self._begin(source) for source in sources]
             if not self._closing.is_set():
                 await self._ended.wait()
-            for run in self._runs.values():
-                tasks += run.tasks
+            tasks += self._runs.tasks
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -163,37 +150,54 @@ class Monitor:
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
             sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
+        if self._ask_lease:
+            sources.append(partial(self._watch_lease, self._ask_lease))
+        if "plans" in self._awaited:
+            sources.append(self._watch_plans)
         return sources
+
+    def _reported(self, source: str) -> None:
+        self._awaited.discard(source)
+        self._news.set()
 
     async def _watch_catalog(self) -> None:
         while True:
-            self._catalog = await aside(self._catalog_reader.load)
+            self._known.catalog = await aside(self._catalog_reader.load)
             self._news.set()
             await asyncio.sleep(CATALOG_EVERY_S)
 
     async def _watch_journal(self) -> None:
         while True:
+            before = dict(self._told)
             recent = await aside(self._journal.recent_if_changed)
-            self._journal_read = True
-            if recent is None:
-                await asyncio.sleep(JOURNAL_EVERY_S)
-                continue
-            mine = {status.id: status for status in self._operations}
-            # An operation of this program may have gone on since the journal was read.
-            self._operations = tuple(
-                known if (known := mine.get(status.id)) and known.outcome is not Outcome.RUNNING else status
-                for status in recent
-            )
-            self._news.set()
-            await asyncio.sleep(JOURNAL_EVERY_S)
+            if recent is not None:
+                self._take_journal(recent, before)
+            self._reported("journal")
+            busy = any(status.outcome is Outcome.RUNNING for status in self._known.operations)
+            await asyncio.sleep(JOURNAL_BUSY_EVERY_S if busy else JOURNAL_EVERY_S)
+
+    def _take_journal(self, recent: tuple[OperationStatus, ...], before: dict[str, OperationStatus]) -> None:
+        """`before`: what had been told when the journal began to be read; what was told since is newer than it."""
+        written = {status.id: status for status in recent}
+        for id_, told in list(self._told.items()):
+            known = written.get(id_)
+            ended = known is not None and known.outcome is not Outcome.RUNNING
+            newer = before.get(id_) != told or told.outcome is not Outcome.RUNNING
+            if known and (ended or not newer):
+                del self._told[id_]
+        self._show_operations({**written, **self._told})
 
     def _take_operation(self, status: OperationStatus) -> None:
-        others = tuple(known for known in self._operations if known.id != status.id)
-        self._operations = (status, *others) if others else (status,)
-        self._operations = tuple(sorted(self._operations, key=lambda known: -known.began_at))
+        self._told[status.id] = status
+        self._show_operations({known.id: known for known in (*self._known.operations, status)})
+
+    def _show_operations(self, by_id: dict[str, OperationStatus]) -> None:
+        before, shown = self._known.operations, tuple(sorted(by_id.values(), key=lambda status: -status.began_at))
+        self._known.operations = shown
         self._news.set()
-        for nudge in self._nudges.values():
-            nudge.set()
+        if [_stage(status) for status in shown] != [_stage(status) for status in before]:
+            for nudge in (*self._nudges.values(), self._lease_nudge):
+                nudge.set()
 
     async def _watch_gpus(self) -> None:
         while True:
@@ -203,7 +207,7 @@ class Monitor:
                 self._news.set()  # a driver that hangs makes the last reading stale
                 if done:
                     break
-            self._gpus = sampling.result()
+            self._known.gpus = sampling.result()
             await asyncio.sleep(GPU_EVERY_S)
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
@@ -214,29 +218,30 @@ class Monitor:
             pause = RUNTIME_EVERY_S
             try:
                 version = version or await aside(runtime.check)
-                self._deployments[runtime.name] = await aside(runtime.deployments)
+                self._known.deployments[runtime.name] = await aside(runtime.deployments)
+                self._known.foreign[runtime.name] = await aside(runtime.foreign)
                 self._note(runtime.name, reachable=True, detail=version)
             except EngineError as error:
                 version = ""
                 self._note(runtime.name, reachable=False, detail=str(error))
                 pause = RETRY_EVERY_S
             self._news.set()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(nudge.wait(), pause)
+            await _nudged(nudge, pause)
 
     def _note(self, name: str, *, reachable: bool, detail: str) -> None:
-        known = self._status.get(name)
+        known = self._known.status.get(name)
         same = known is not None and known.reachable == reachable
         since = known.since if known and same else time.time()
-        self._status[name] = RuntimeStatus(name, reachable, detail, since)
+        self._known.status[name] = RuntimeStatus(name, reachable, detail, since)
 
     async def _watch_events(self, runtime: Runtime) -> None:
-        """A runtime's events hurry its next poll."""
+        """A runtime's events hurry its next poll, and the lease's."""
         loop, nudge = asyncio.get_running_loop(), self._nudges[runtime.name]
 
         def changed() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
                 loop.call_soon_threadsafe(nudge.set)
+                loop.call_soon_threadsafe(self._lease_nudge.set)
 
         while True:
             with contextlib.suppress(EngineError):  # the poll reports it, with the sentence
@@ -244,14 +249,58 @@ class Monitor:
             nudge.set()
             await asyncio.sleep(RETRY_EVERY_S)
 
-    # -- what is known of each run ------------------------------------------------------------------------------------
+    async def _watch_lease(self, ask: Callable[[], LeaseStatus | None]) -> None:
+        while True:
+            self._lease_nudge.clear()
+            with contextlib.suppress(EngineError):  # the runtimes' own statuses say it
+                self._known.lease = await aside(ask)
+            self._reported("lease")
+            await _nudged(self._lease_nudge, LEASE_HELD_EVERY_S if self._known.lease else RUNTIME_EVERY_S)
+
+    # -- what plans tell ----------------------------------------------------------------------------------------------
+
+    async def _watch_plans(self) -> None:
+        """One plan at a time, at its leisure."""
+        known, loop = self._known, asyncio.get_running_loop()
+        await self._surveyed.wait()
+        began, images_at = loop.time(), -IMAGES_EVERY_S
+        while known.catalog:
+            images_at = await self._read_images(images_at)
+            launched = await aside(self._history.names) if self._history else ()
+            question = known.planned.look(
+                known.catalog.entries, known.newest(), known.images, known.operations, launched
+            )
+            if question is None or not question.launch_facts or loop.time() - began > FIRST_PLANS_S:
+                self._reported("plans")
+            if question and (answer := await aside(known.planned.answer, question)):
+                known.planned.keep(question, answer)
+                self._news.set()
+            await asyncio.sleep(PLAN_EVERY_S)
+
+    async def _read_images(self, read_at: float) -> float:
+        """New ones at once, and all of them now and then: their names may come to mean others. When that was last."""
+        known, now = self._known, asyncio.get_running_loop().time()
+        entries, newest = known.catalog.entries if known.catalog else {}, known.newest()
+        wanted = {key for name in entries.keys() & newest for key in references(entries[name], newest[name])}
+        all_due = now - read_at >= IMAGES_EVERY_S
+        found = {key: known.images[key] for key in wanted & known.images.keys()}
+        if due := wanted if all_due else wanted - found.keys():
+            found |= await aside(read_image_ids, self._runtimes, due)
+        if found != known.images:
+            known.images = found
+            self._news.set()
+        return now if all_due else read_at
+
+    # -- the picture --------------------------------------------------------------------------------------------------
 
     async def _publish(self, client: "httpx.AsyncClient") -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            self._follow_runs(client)
-            snapshot = self._picture()
+            if self._known.catalog and len(self._known.status) == len(self._runtimes):
+                self._surveyed.set()
+            self._runs.follow(client, self._known.every())
+            snapshot = picture(self._known, loading=self._loading, trouble=self._trouble)
             if replace(snapshot, at=0.0) != replace(self.latest, at=0.0):
                 self.latest = snapshot
                 with self._lock:
@@ -260,99 +309,20 @@ class Monitor:
                     listener(snapshot)
             await asyncio.sleep(PUBLISH_EVERY_S)
 
-    def _follow_runs(self, client: "httpx.AsyncClient") -> None:
-        """Begins to probe and scrape what has started, and ends it for what has gone."""
-        running = {
-            (d.runtime, d.name, d.id, d.started_at): d
-            for deployments in self._deployments.values()
-            for d in deployments
-            if d.lifecycle is Lifecycle.RUNNING
-        }
-        for key in self._runs.keys() - running.keys():
-            for task in self._runs.pop(key).tasks:
-                task.cancel()
-        for key, deployment in running.items():
-            if key in self._runs:
-                self._runs[key].deployment = deployment
-                continue
-            run = self._runs[key] = _Run(deployment)
-            run.tasks.append(self._begin(partial(self._probe, client, run)))
-            if deployment.service.metrics:
-                run.tasks.append(self._begin(partial(self._scrape, client, run)))
+    @property
+    def _loading(self) -> bool:
+        return bool(self._awaited) or not (self._surveyed.is_set() and self._known.gpus)
 
-    async def _probe(self, client: "httpx.AsyncClient", run: _Run) -> None:
-        while True:
-            answer = await probe(client, run.deployment.service.health)
-            if answer != run.probe:
-                self._news.set()
-            run.probe = answer
-            run.was_ready = run.was_ready or answer.health is Health.READY
-            await asyncio.sleep(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
+    @property
+    def _trouble(self) -> str:
+        return next(iter(self._troubles.values()), self._journal.problem)
 
-    async def _scrape(self, client: "httpx.AsyncClient", run: _Run) -> None:
-        url = run.deployment.service.metrics or ""
-        while True:
-            try:
-                text = await scrape(client, url)
-                if len(text) <= SMALL_EXPOSITION:
-                    run.metrics.update(text, time.time())
-                else:
-                    await asyncio.to_thread(run.metrics.update, text, time.time())
-            except EngineError as error:
-                run.metrics.failed(str(error), time.time())
-            await asyncio.sleep(SCRAPE_EVERY_S)
 
-    # -- the picture --------------------------------------------------------------------------------------------------
+def _stage(status: OperationStatus) -> tuple[object, ...]:
+    """Changes with what an operation changes in the world, and not with every word that it says meanwhile."""
+    return (status.id, status.outcome, *(step.outcome for step in status.steps))
 
-    def _picture(self) -> Snapshot:
-        now = time.time()
-        catalog = self._catalog
-        models = {deployment.name: self._deployed(deployment, now) for deployment in self._newest()}
-        order = list(catalog.entries) if catalog else []
-        for name, entry in (catalog.entries if catalog else {}).items():
-            known = models.get(name)
-            profile = entry.profile
-            if known:
-                known = replace(known, summary=profile.summary, has_profile=True)
-            else:
-                known = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
-            models[name] = replace(known, profile_path=clean_line(str(entry.path)))
-        order += sorted(models.keys() - set(order))
-        loading = not (catalog and self._journal_read and self._gpus and len(self._status) == len(self._runtimes))
-        return Snapshot(
-            at=now,
-            hostname=self.latest.hostname,
-            loading=loading,
-            models=tuple(models[name] for name in order),
-            problems=catalog.problems if catalog else (),
-            runtimes=tuple(self._status[name] for name in self._runtimes if name in self._status),
-            operations=self._operations[:ENDED_OPERATIONS],
-            gpus=aged(self._gpus, now) if self._gpus else None,
-            trouble=next(iter(self._troubles.values()), self._journal.problem),
-        )
 
-    def _newest(self) -> list[Deployment]:
-        """One for each name."""
-        every = [deployment for deployments in self._deployments.values() for deployment in deployments]
-        every.sort(key=precedence)
-        return list({deployment.name: deployment for deployment in every}.values())
-
-    def _deployed(self, deployment: Deployment, now: float) -> Model:
-        run = self._runs.get((deployment.runtime, deployment.name, deployment.id, deployment.started_at))
-        operations = tuple(status for status in self._operations if status.target == deployment.name)
-        verdict = judge(
-            deployment, run.probe if run else None, operations, now, was_ready=run.was_ready if run else False
-        )
-        status = self._status.get(deployment.runtime)
-        stale = status.since if status and not status.reachable else None
-        return Model(
-            name=deployment.name,
-            state=verdict.state,
-            stack=deployment.stack,
-            runtime=deployment.runtime,
-            detail=verdict.detail,
-            since=verdict.since,
-            has_profile=False,
-            deployment=deployment,
-            stale_since=stale,
-        )
+async def _nudged(nudge: asyncio.Event, at_most_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(nudge.wait(), at_most_s)

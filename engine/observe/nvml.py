@@ -36,6 +36,30 @@ class Readout:
     """Nothing can be read until NVML is initialised anew, or at all"""
 
 
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that has memory of a GPU."""
+
+    pid: int
+    used: int | None
+    """Bytes; None where the driver does not say, as for virtual GPUs"""
+    name: str = ""
+    deployment: str = ""
+    """Whose it is, as far as known; of a container that was started by hand `docker/` and its name"""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """Who has the memory of one GPU."""
+
+    index: int
+    uuid: str
+    used: int | None
+    """Bytes, by whomever"""
+    processes: tuple[GpuProcess, ...] | None
+    """None where the driver does not list them"""
+
+
 @dataclass(slots=True)
 class _Answers:
     """Asks one thing after another of one GPU and remembers what was refused."""
@@ -94,6 +118,11 @@ class Nvml:
         """Every GPU, by index. Raises `DriverError` when the driver went away; one GPU's failure is in its readout."""
         return tuple(self._read(index) for index in range(self._count))
 
+    def uses(self) -> tuple[GpuUse, ...]:
+        """Who has the memory of each GPU that can be read, by index. Raises `DriverError`."""
+        found = (self._use(index) for index in range(self._count))
+        return tuple(use for use in found if use)
+
     def close(self) -> None:
         # A driver that is gone, or was never there, has nothing to shut down.
         with contextlib.suppress(self._nvml.NVMLError):
@@ -101,24 +130,11 @@ class Nvml:
 
     def _read(self, index: int) -> Readout:
         nvml, answers = self._nvml, _Answers(self._nvml)
-        if index not in self._handles:
-            handle = answers.ask("anything", lambda: nvml.nvmlDeviceGetHandleByIndex(index))
-            if handle is None:
-                return Readout(index, problem=answers.problem(index), lost=True)
-            self._handles[index] = handle
-        handle = self._handles[index]
-        if index not in self._identities:
-            uuid = answers.ask("its UUID", lambda: nvml.nvmlDeviceGetUUID(handle))
-            name = answers.ask("its name", lambda: nvml.nvmlDeviceGetName(handle))
-            if uuid is not None and name is not None:
-                self._identities[index] = (clean_line(uuid), clean_line(name))
-        uuid, name = self._identities.get(index, ("", ""))
-        # Version 2 counts what the driver reserves for itself apart, as nvidia-smi does.
-        memory = answers.ask(
-            "memory",
-            lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2),
-            lambda: nvml.nvmlDeviceGetMemoryInfo(handle),
-        )
+        handle = self._handle(index, answers)
+        if handle is None:
+            return Readout(index, problem=answers.problem(index), lost=True)
+        uuid, name = self._identity(index, handle, answers)
+        memory = self._memory(handle, answers)
         rates = answers.ask("utilization", lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
         temperature = answers.ask(
             "temperature",
@@ -139,6 +155,60 @@ class Nvml:
             power_limit=None if limit is None else limit * _MILLIWATTS,
             problem=answers.problem(index),
             lost=answers.lost,
+        )
+
+    def _use(self, index: int) -> GpuUse | None:
+        nvml, answers = self._nvml, _Answers(self._nvml)
+        handle = self._handle(index, answers)
+        if handle is None:
+            return None
+        uuid, _ = self._identity(index, handle, answers)
+        memory = self._memory(handle, answers)
+        computing = answers.ask(
+            "its processes",
+            lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle),
+            lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle),
+        )
+        drawing = answers.ask(
+            "what draws",
+            lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v3(handle),
+            lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v2(handle),
+        )
+        # One that does both is in both lists, with the same memory.
+        found = {int(one.pid): one.usedGpuMemory for one in (*(drawing or ()), *(computing or ()))}
+        processes = tuple(GpuProcess(pid, None if used is None else int(used)) for pid, used in found.items())
+        return GpuUse(
+            index,
+            uuid,
+            used=None if memory is None else int(memory.used),
+            processes=None if computing is None else processes,
+        )
+
+    def _handle(self, index: int, answers: _Answers) -> Any:
+        """None when there is none to be had."""
+        if index not in self._handles:
+            handle = answers.ask("anything", lambda: self._nvml.nvmlDeviceGetHandleByIndex(index))
+            if handle is None:
+                return None
+            self._handles[index] = handle
+        return self._handles[index]
+
+    def _identity(self, index: int, handle: Any, answers: _Answers) -> tuple[str, str]:
+        """UUID and name; empty when the driver refuses one of them."""
+        if index not in self._identities:
+            uuid = answers.ask("its UUID", lambda: self._nvml.nvmlDeviceGetUUID(handle))
+            name = answers.ask("its name", lambda: self._nvml.nvmlDeviceGetName(handle))
+            if uuid is not None and name is not None:
+                self._identities[index] = (clean_line(uuid), clean_line(name))
+        return self._identities.get(index, ("", ""))
+
+    def _memory(self, handle: Any, answers: _Answers) -> Any:
+        nvml = self._nvml
+        # Version 2 counts what the driver reserves for itself apart, as nvidia-smi does.
+        return answers.ask(
+            "memory",
+            lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2),
+            lambda: nvml.nvmlDeviceGetMemoryInfo(handle),
         )
 
 

@@ -1,6 +1,7 @@
 """Asks a server whether it is ready."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_S = 2.0
 MAX_SHOWN = 120
+SLEEP_STATE = "vllm:engine_sleep_state{"
+_AWAKE = re.compile(
+    rf'^{re.escape(SLEEP_STATE)}[^\n]*sleep_state="awake"[^\n]*}}\s+([0-9.]+(?:e[+-]?[0-9]+)?)', re.MULTILINE
+)
 
 
 class Health(StrEnum):
@@ -50,6 +55,17 @@ async def probe(client: "httpx.AsyncClient", url: str) -> Probe:
     if code == 200:
         return Probe(Health.READY)
     return Probe(Health.NOT_READY, f"its health endpoint answers {code}")
+
+
+def asleep(exposition: str) -> bool | None:
+    """Whether a vLLM sleeps, by the text of its metrics; None when they do not say (before 0.11.1, and other servers).
+
+    Its health endpoint answers 200 all the same.
+    """
+    if SLEEP_STATE not in exposition:  # a look for a text costs little, and most servers end here
+        return None
+    awake = [match[1] for match in _AWAKE.finditer(exposition)]
+    return all(float(value) == 0 for value in awake) if awake else None
 
 
 def new_client() -> "httpx.AsyncClient":

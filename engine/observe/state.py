@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from engine.deployment import Deployment, Lifecycle, State
 from engine.observe.probe import Health, Probe
-from engine.snapshot import OperationStatus, Outcome, StepKind
+from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 
 SIGTERM_EXITS = (143, -15)
 SIGKILL_EXITS = (137, -9)
@@ -25,13 +25,18 @@ def judge(
     now: float,
     *,
     was_ready: bool,
+    asleep: bool = False,
 ) -> Verdict:
-    """`operations`: those on this deployment, newest first. `was_ready`: it has answered since its last start."""
+    """`operations`: those on this deployment, newest first. `was_ready`: it has answered since its last start.
+
+    `asleep`: its metrics say that it sleeps.
+    """
+    changing = next((status for status in operations if status.outcome is Outcome.RUNNING), None)
+    step = _current(changing, deployment.name) if changing else None
     if deployment.lifecycle is Lifecycle.RUNNING:
-        return _running(deployment, probe, operations, now, was_ready=was_ready)
-    changing = next((operation for operation in operations if operation.outcome is Outcome.RUNNING), None)
-    if changing and changing.current and changing.current.kind in (StepKind.CREATE, StepKind.START):
-        return Verdict(State.STARTING, changing.current.title, changing.began_at)
+        return _running(deployment, probe, operations, step, now, was_ready=was_ready, asleep=asleep)
+    if changing and step and step.kind in (StepKind.CREATE, StepKind.START):
+        return Verdict(State.STARTING, step.title, step.began_at or changing.began_at)
     if deployment.lifecycle is Lifecycle.CREATED:
         if deployment.error:
             return Verdict(State.FAILED, deployment.error, deployment.created_at)
@@ -43,24 +48,25 @@ def _running(
     deployment: Deployment,
     probe: Probe | None,
     operations: tuple[OperationStatus, ...],
+    step: Step | None,
     now: float,
     *,
     was_ready: bool,
+    asleep: bool,
 ) -> Verdict:
+    """`step`: what is being done to it."""
     since = deployment.started_at
-    changing = next((operation for operation in operations if operation.outcome is Outcome.RUNNING), None)
-    if changing and changing.current and changing.current.kind is StepKind.STOP:
+    if step and step.kind in (StepKind.STOP, StepKind.UNLOAD):
         return Verdict(State.STOPPING, since=since)
     if probe and probe.health is Health.READY:
-        return Verdict(State.READY, deployment.error, since)
+        if asleep and step and step.kind is StepKind.WAKE:
+            return Verdict(State.STARTING, step.title, since)
+        return Verdict(State.ASLEEP if asleep else State.READY, deployment.error, since)
+    if not deployment.service.health:
+        return Verdict(State.UNREACHABLE, deployment.error or "it has no address to be asked at", since)
     detail = deployment.error or (probe.detail if probe else NOT_PROBED)
     age = now - (since or deployment.created_at)
-    known_ready = was_ready or any(
-        operation.outcome is Outcome.DONE
-        and operation.kind in ("start", "restart")
-        and operation.began_at <= (since or 0) + 1 <= (operation.ended_at or 0) + 1
-        for operation in operations
-    )
+    known_ready = was_ready or any(_answered(operation, deployment) for operation in operations)
     if not known_ready and age < deployment.service.ready_timeout_s:
         return Verdict(State.STARTING, detail, since)
     if probe is None:
@@ -71,12 +77,13 @@ def _running(
 def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> Verdict:
     since = deployment.finished_at or deployment.created_at
     code = deployment.exit_code
-    if any(_wrong_gpus(operation, deployment.started_at or 0) for operation in operations):
+    if any(_wrong_gpus(operation, deployment) for operation in operations):
         return Verdict(State.FAILED, "stopped again: it was not on the GPUs that it was planned on", since)
     asked = deployment.stop_requested or any(
-        operation.began_at >= (deployment.started_at or 0)
-        and any(step.kind is StepKind.STOP and step.outcome is not None for step in operation.steps)
+        (step.began_at or operation.began_at) >= (deployment.started_at or 0)
         for operation in operations
+        for step in _steps(operation, deployment.name)
+        if step.kind is StepKind.STOP and step.outcome is not None
     )
     if deployment.oom_killed:
         return Verdict(State.FAILED, "killed for using more memory than it was allowed", since)
@@ -91,7 +98,30 @@ def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> V
     return Verdict(State.FAILED, f"exit code {code}" if code is not None else "ended, and nobody saw how", since)
 
 
-def _wrong_gpus(operation: OperationStatus, started_at: float) -> bool:
+def _steps(operation: OperationStatus, name: str) -> list[Step]:
+    """Those that are about this deployment: of a swap some are about the one, some about the other."""
+    return [step for step in operation.steps if (step.subject or operation.target) == name]
+
+
+def _current(operation: OperationStatus, name: str) -> Step | None:
+    return next((step for step in _steps(operation, name) if step.outcome is Outcome.RUNNING), None)
+
+
+def _answered(operation: OperationStatus, deployment: Deployment) -> bool:
+    """The operation that started this run has seen it ready."""
+    since = deployment.started_at or 0
+    return operation.began_at <= since + 1 and any(
+        step.kind in (StepKind.WAIT, StepKind.PROMPT)
+        and step.outcome is Outcome.DONE
+        and since <= (step.ended_at or operation.ended_at or 0)
+        for step in _steps(operation, deployment.name)
+    )
+
+
+def _wrong_gpus(operation: OperationStatus, deployment: Deployment) -> bool:
     """The operation that started this run has ended it."""
-    failed = any(step.kind is StepKind.GPUS and step.outcome is Outcome.FAILED for step in operation.steps)
+    started_at = deployment.started_at or 0
+    failed = any(
+        step.kind is StepKind.GPUS and step.outcome is Outcome.FAILED for step in _steps(operation, deployment.name)
+    )
     return failed and operation.began_at <= started_at <= (operation.ended_at or started_at)

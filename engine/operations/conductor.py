@@ -1,275 +1,132 @@
-"""Carries out operations: start, stop, restart and remove, each in steps that are checked and recorded."""
+"""Carries out operations, in the process that is theirs: under the machine's lease, recorded, to a named end."""
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
 
 from engine.catalog import NAME
-from engine.deployment import Deployment, Lifecycle, precedence
-from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
-from engine.operations.gpus import check_gpus
-from engine.operations.lock import exclusive, placing
-from engine.operations.ready import ReadyWait
-from engine.operations.record import Abandoned, Progress, Record
-from engine.plan import Plan
-from engine.request import Action
-from engine.runtimes.base import Runtime
-from engine.settings import Settings
-from engine.snapshot import OperationStatus, Outcome, Step, StepKind
-from engine.stacks.context import is_free
-from engine.store import Journal
+from engine.errors import EngineError, Exit, NotFound, OperationFailed
+from engine.lease import LEASE, Holder
+from engine.operations import adopting, settle, start, swap
+from engine.operations.job import Job, Tools
+from engine.operations.lease import held
+from engine.operations.record import Ended, Progress, Record, RolledBack
+from engine.request import Action, Request
+from engine.settings import refuse_read_only
+from engine.snapshot import AuditEntry, OperationStatus, Outcome, Step
 from engine.text import clean_line
 
-STOP_TIMEOUT_S = 45.0
-"""Longer than the 30 s that Triton gives its own shutdown"""
-Planner = Callable[[str, str | None], Plan]
+Writer = Callable[[AuditEntry], None]
 
-
-class Conductor:
-    """One for the engine; each `run` is one operation, and may be called from several threads."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        runtimes: dict[str, Runtime],
-        journal: Journal,
-        planner: Planner,
-    ) -> None:
-        self._runtimes = runtimes
-        self._journal = journal
-        self._planner = planner
-        self._locks = settings.state_dir / "locks"
-        self.closing = threading.Event()
-        """Set: operations that only wait are ended as abandoned."""
-
-    def run(
-        self,
-        action: Action,
-        name: str,
-        *,
-        runtime: str | None = None,
-        wait: bool = True,
-        timeout_s: float | None = None,
-        force: bool = False,
-        progress: Progress = lambda _: None,
-    ) -> OperationStatus:
-        """Blocks until the operation has ended. Raises `EngineError` when it did not succeed, after recording that.
-
-        `wait`: a start counts as done only when the server is ready, at most `timeout_s` (or the profile's own limit).
-        `force`: a start in spite of the plan's obstacles.
-        """
-        if not NAME.fullmatch(name):
-            raise NotFound(f"{clean_line(name)} can be no deployment's name.", "`tritontui ls` shows those that exist.")
-        steps = _STEPS[action]
-        record = Record(self._journal, action.value, name, [step for step in steps if wait or _changes(step)], progress)
-        try:
-            match action:
-                case Action.START:
-                    message = self._start(record, name, runtime, wait=wait, timeout_s=timeout_s, force=force)
-                case Action.STOP:
-                    message = self._stop(record, name)
-                case Action.RESTART:
-                    message = self._restart(record, name, wait=wait, timeout_s=timeout_s, force=force)
-                case Action.REMOVE:
-                    message = self._remove(record, name)
-        except Abandoned as error:
-            record.finish(Outcome.CANCELLED, str(error))
-            raise
-        except EngineError as error:
-            record.finish(Outcome.FAILED, str(error))
-            raise
-        except KeyboardInterrupt:
-            record.finish(Outcome.CANCELLED, f"Interrupted; what was begun with {name} goes on.")
-            raise
-        except BaseException as error:
-            record.finish(Outcome.FAILED, f"It broke off unexpectedly ({type(error).__name__}: {error}).")
-            raise
-        record.finish(Outcome.DONE, message)
-        return record.status
-
-    def locate(self, name: str) -> tuple[Runtime, Deployment] | None:
-        """Where the deployment lives; the one that is shown, when each runtime has one of that name.
-
-        Raises `RuntimeUnreachable` when it may live where nobody answers.
-        """
-        silent: RuntimeUnreachable | None = None
-        found: list[tuple[Runtime, Deployment]] = []
-        for runtime in self._runtimes.values():
-            try:
-                found += [(runtime, deployment) for deployment in runtime.deployments() if deployment.name == name]
-            except RuntimeUnreachable as error:
-                silent = error
-        if silent and not found:
-            raise RuntimeUnreachable(
-                f"{name} is not among the deployments that can be seen. {silent.what}", silent.remedy
-            ) from silent
-        return max(found, key=lambda place: precedence(place[1]), default=None)
-
-    def require(self, name: str) -> tuple[Runtime, Deployment]:
-        """As `locate`, but raises `NotFound` when there is none."""
-        found = self.locate(name)
-        if not found:
-            raise NotFound(f"{name} has not been started: there is no deployment of that name.")
-        return found
-
-    def _find(self, name: str, wanted: str) -> tuple[Runtime, Deployment] | None:
-        """A start needs only its own runtime; that another one is silent must not hinder it."""
-        try:
-            return self.locate(name)
-        except RuntimeUnreachable:
-            for deployment in self._runtimes[wanted].deployments():
-                if deployment.name == name:
-                    return self._runtimes[wanted], deployment
-            return None
-
-    def _start(
-        self, record: Record, name: str, runtime_name: str | None, *, wait: bool, timeout_s: float | None, force: bool
-    ) -> str:
-        with exclusive(self._locks, name), contextlib.ExitStack() as until_started:
-            with record.step(StepKind.CHECK) as detail:
-                plan = self._planner(name, runtime_name)
-                if plan.placement:
-                    until_started.enter_context(placing(self._locks))
-                    plan = self._planner(name, runtime_name)
-                else:
-                    record.leave_out(StepKind.GPUS)
-                runtime = self._runtimes[plan.launch.runtime]
-                found = self._find(name, runtime.name)
-                reuse = self._check(plan, runtime, found, force=force)
-                detail(f"{plan.launch.stack} on {runtime.name}")
-            if found and found[1].lifecycle is Lifecycle.RUNNING:
-                deployment = found[1]
-            else:
-                with record.step(StepKind.CREATE) as detail:
-                    if reuse:
-                        detail("kept from its last run")
-                    else:
-                        if found:
-                            found[0].remove(name)
-                        runtime.create(plan.launch)
-                        detail(
-                            ", ".join(f"{port.purpose} {port.host_ip}:{port.host_port}" for port in plan.launch.ports)
-                        )
-                with record.step(StepKind.START), self._undo_create(runtime, name, created=not reuse):
-                    runtime.start(name)
-                until_started.close()
-                if plan.placement:
-                    with record.step(StepKind.GPUS) as detail:
-                        detail(check_gpus(plan, runtime, STOP_TIMEOUT_S))
-                deployment = self.require(name)[1]
-        if not wait:
-            return f"{name} was started; it is not known yet whether it becomes ready."
-        ready = ReadyWait(self._journal, runtime, deployment, record, self.closing)
-        return ready.run(timeout_s or deployment.service.ready_timeout_s)
-
-    def _check(self, plan: Plan, runtime: Runtime, found: tuple[Runtime, Deployment] | None, *, force: bool) -> bool:
-        """Whether the kept deployment can be started again as it is. Raises `Refused` when nothing can be started."""
-        name = plan.launch.name
-        if found and found[1].lifecycle is Lifecycle.RUNNING:
-            if found[0] is not runtime:
-                raise Refused(
-                    f"{name} runs on {found[0].name} already.", f"Stop it before it is started on {runtime.name}."
-                )
-            return True
-        if not force:
-            _refuse_obstacles(plan)
-        if found and found[0] is runtime and _is_as_planned(found[1], plan):
-            service = found[1].service
-            if found[1].lifecycle is Lifecycle.EXITED and all(
-                is_free(host, port) for host, port in service.addresses()
-            ):
-                return True
-        _refuse_missing(plan, runtime)
-        for port in plan.launch.ports:
-            if not is_free(port.host_ip, port.host_port):
-                raise Refused(
-                    f"Port {port.host_port} ({port.purpose}) of {name} is in use on {port.host_ip}.",
-                    "Stop what uses it, or give the profile another port under `expose`.",
-                )
-        return False
-
-    @contextlib.contextmanager
-    def _undo_create(self, runtime: Runtime, name: str, *, created: bool) -> Iterator[None]:
-        """A deployment that could not even be started is taken away again, so that the next try begins afresh."""
-        try:
-            yield
-        except (OperationFailed, Refused) as error:
-            if created:
-                try:
-                    with contextlib.suppress(NotFound):
-                        runtime.remove(name)
-                except EngineError as left:
-                    raise OperationFailed(str(error), f"What was created is still there: {left}") from error
-            raise
-
-    def _stop(self, record: Record, name: str) -> str:
-        with exclusive(self._locks, name), record.step(StepKind.STOP) as detail:
-            runtime, deployment = self.require(name)
-            if deployment.lifecycle is not Lifecycle.RUNNING:
-                return f"{name} was not running."
-            runtime.stop(name, STOP_TIMEOUT_S)
-            ended = self.require(name)[1]
-            if ended.lifecycle is Lifecycle.RUNNING:
-                raise OperationFailed(f"{name} was told to stop and still runs.", f"Look at it on {runtime.name}.")
-            detail("" if ended.exit_code is None else f"exit code {ended.exit_code}")
-        return f"{name} is stopped."
-
-    def _restart(self, record: Record, name: str, *, wait: bool, timeout_s: float | None, force: bool) -> str:
-        """What cannot be started again is not interrupted; what was interrupted is started again."""
-        runtime, deployment = self.require(name)
-        plan = self._planner(name, runtime.name)
-        if not force:
-            _refuse_obstacles(plan)
-        if not _is_as_planned(deployment, plan):
-            _refuse_missing(plan, runtime)
-        self._stop(record, name)
-        return self._start(record, name, runtime.name, wait=wait, timeout_s=timeout_s, force=True)
-
-    def _remove(self, record: Record, name: str) -> str:
-        with exclusive(self._locks, name):
-            runtime, deployment = self.require(name)
-            with record.step(StepKind.STOP):
-                if deployment.lifecycle is Lifecycle.RUNNING:
-                    runtime.stop(name, STOP_TIMEOUT_S)
-            with record.step(StepKind.REMOVE):
-                runtime.remove(name)
-        return f"{name} and its log are removed."
-
-
-_START = (
-    Step(StepKind.CHECK, "check"),
-    Step(StepKind.CREATE, "create"),
-    Step(StepKind.START, "start"),
-    Step(StepKind.GPUS, "check GPUs"),
-    Step(StepKind.WAIT, "wait until ready"),
-    Step(StepKind.PROMPT, "answer a prompt"),
-)
-_STOP = (Step(StepKind.STOP, "stop"),)
-_STEPS: dict[Action, tuple[Step, ...]] = {
-    Action.START: _START,
-    Action.STOP: _STOP,
-    Action.RESTART: _STOP + _START,
-    Action.REMOVE: (*_STOP, Step(StepKind.REMOVE, "remove")),
+_OPERATIONS: dict[Action, tuple[Callable[[Job], list[Step]], Callable[[Job], str]]] = {
+    Action.START: (start.start_steps, start.start),
+    Action.STOP: (start.stop_steps, start.stop),
+    Action.RESTART: (start.restart_steps, start.restart),
+    Action.REMOVE: (start.remove_steps, start.remove),
+    Action.SWAP: (swap.check_steps, swap.swap),
+    Action.ADOPT: (adopting.adopt_steps, adopting.adopt_foreign),
 }
 
 
-def _changes(step: Step) -> bool:
-    return step.kind not in (StepKind.WAIT, StepKind.PROMPT)
+class Conductor:
+    def __init__(self, tools: Tools, audit: Writer, *, lease_record: str = LEASE) -> None:
+        self._tools = tools
+        self._audit = audit
+        self._lease_record = lease_record
+
+    def run(
+        self,
+        request: Request,
+        *,
+        operation: str | None = None,
+        progress: Progress = lambda _: None,
+        cancelled: threading.Event | None = None,
+    ) -> OperationStatus:
+        """Blocks until the operation has ended; how, is in what it returns. `operation`: the id it is to have."""
+        record = Record(
+            journal=self._tools.journal,
+            request=request,
+            id=operation or uuid.uuid4().hex,
+            steps=(),
+            progress=progress,
+            cancelled=cancelled or threading.Event(),
+        )
+        began = time.monotonic()
+        try:
+            self._write_audit(record, "began", 0.0)
+            message = self._carry_out(record, request)
+        except RolledBack as error:
+            record.finish(Outcome.ROLLED_BACK, str(error), error.exit_code)
+        except Ended as error:
+            record.finish(Outcome.ROLLED_BACK, str(error), Exit.FAILED)
+        except EngineError as error:
+            record.finish(Outcome.FAILED, str(error), error.exit_code)
+        except BaseException as error:
+            what = f"It broke off unexpectedly ({type(error).__name__}: {error})."
+            record.finish(Outcome.FAILED, what, Exit.FAILED)
+            self._write_audit(record, Outcome.FAILED.value, time.monotonic() - began)
+            raise
+        else:
+            record.finish(Outcome.DONE, message, Exit.DONE)
+        refused = record.status.exit_code == Exit.REFUSED
+        self._write_audit(record, "refused" if refused else record.status.outcome.value, time.monotonic() - began)
+        return record.status
+
+    def _carry_out(self, record: Record, request: Request) -> str:
+        refuse_read_only(self._tools.settings, self._title(request, record))
+        foreign = request.action is Action.ADOPT
+        if not foreign and not NAME.fullmatch(request.name):
+            raise NotFound(
+                f"{clean_line(request.name)} can be no deployment's name.", "`tritontui ls` shows those that exist."
+            )
+        for status in self._tools.journal.recent():
+            if status.unsettled and status.id != request.name:
+                record.note(f"{status.title} was interrupted and is not settled yet: see `tritontui recover`.")
+        holder = Holder.this_process(self._title(request, record), record.id, request.origin)
+        runtimes = self._tools.deployments.runtimes
+        with held(runtimes, holder, record.note, name=self._lease_record) as lease:
+            job = Job(self._tools, request, record, lease)
+            if request.action in (Action.FINISH, Action.ROLL_BACK):
+                record.set_steps(settle.settle_steps(job))
+                return settle.settle(job, self._perform)
+            record.set_steps(_OPERATIONS[request.action][0](job))
+            return _OPERATIONS[request.action][1](job)
+
+    def _perform(self, job: Job) -> str:
+        steps, operation = _OPERATIONS[job.request.action]
+        job.record.set_steps(steps(job))
+        return operation(job)
+
+    def _title(self, request: Request, record: Record) -> str:
+        if request.action not in (Action.FINISH, Action.ROLL_BACK):
+            return record.status.title
+        entry = self._tools.journal.entry(request.name)
+        return f"{request.action.value} {entry.status.title}" if entry else record.status.title
+
+    def _write_audit(self, record: Record, event: str, seconds: float) -> None:
+        """A change that cannot be audited is told; whether that stops anybody is not for a full disk to say."""
+        status, origin = record.status, record.request.origin
+        entry = AuditEntry(
+            at=time.time(),
+            user=origin.user,
+            host=origin.host,
+            address=origin.address,
+            via=origin.via,
+            operation=status.id,
+            event=event,
+            what=status.title,
+            plan_digest=status.plan_digest,
+            seconds=None if event == "began" else round(seconds, 3),
+            message=status.message if event != "began" else "",
+        )
+        try:
+            self._audit(entry)
+        except OperationFailed as error:
+            if status.outcome is Outcome.RUNNING:
+                record.note(str(error))
+            else:
+                record.status = replace(status, notes=(*status.notes, str(error)))
 
 
-def _refuse_obstacles(plan: Plan) -> None:
-    if plan.obstacles:
-        sentences = (obstacle.rstrip(".") + "." for obstacle in plan.obstacles)
-        name = plan.launch.name
-        raise Refused(" ".join(sentences), f"`tritontui up {name} --force` starts it all the same.")
-
-
-def _refuse_missing(plan: Plan, runtime: Runtime) -> None:
-    if missing := runtime.missing(plan.launch):
-        raise Refused(missing)
-
-
-def _is_as_planned(kept: Deployment, plan: Plan) -> bool:
-    """A container keeps the GPUs that it was made with: on others it is made anew."""
-    same_gpus = not plan.placement or set(kept.gpus) == {gpu.uuid for gpu in plan.placement}
-    return same_gpus and kept.profile_digest == plan.launch.profile_digest

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
-from engine.plan import CONTAINER_PREFIX, Launch
+from engine.plan import Launch
 from engine.runtimes import docker_container
-from engine.runtimes.docker_container import word
+from engine.runtimes.docker_container import FOREIGN, word
 from engine.runtimes.docker_logs import DockerLog
 from engine.runtimes.docker_stream import StreamBrokenError
 from engine.runtimes.gpu_uuids import listed
@@ -20,6 +20,7 @@ from engine.text import clean_line
 
 if TYPE_CHECKING:
     from engine.runtimes.base import LogSource
+    from engine.runtimes.docker_claims import Held
     from engine.runtimes.docker_client import DockerConnection
     from engine.settings import Settings
 
@@ -54,29 +55,33 @@ class DockerRuntime:
             return f"Docker {word(api.version().get('Version', '(unknown version)'))}"
 
     def deployments(self) -> tuple[Deployment, ...]:
+        from engine.runtimes import docker_claims
+
         with self._docker.session("list the deployments") as api:
             rows = api.containers(all=True, filters={"label": docker_container.LABEL_SCHEMA})
         try:
             ids = [str(row["Id"]) for row in rows]
         except (TypeError, KeyError) as error:
             raise OperationFailed(f"Docker lists its containers in an unknown way: {word(error)}.") from error
-        reports = (self._docker.inspect(container) for container in ids)
-        found = (self._read(report) for report in reports if report is not None)
-        return tuple(sorted((ours for ours in found if ours is not None), key=lambda ours: ours.name))
+        claims = docker_claims.claims(self._docker)
+        inspected = docker_claims.reports(self._docker, [*ids, *(claim.container for claim in claims)])
+        held = docker_claims.held(inspected, claims, local=self._docker.is_local)
+        return tuple(sorted((one.deployment for one in held), key=lambda ours: ours.name))
 
     def create(self, launch: Launch) -> None:
+        from engine.runtimes import docker_claims
         from engine.runtimes.docker_create import create_container
 
         if not launch.image:
             raise Refused(f"{launch.name} has no image to run.", "Give `image` in the profile.")
-        self._refuse_taken(launch)
+        docker_claims.refuse_taken(self._docker, launch)
         secrets = resolve_secrets(launch.secrets)
         try:
             with self._docker.session(f"create {launch.name}", changes=True) as api:
                 container = create_container(api, launch, secrets)
         except OperationFailed:
             # Someone else may have taken the name in between.
-            self._refuse_taken(launch)
+            docker_claims.refuse_taken(self._docker, launch)
             raise
         if launch.files:
             self._put_files(container, launch)
@@ -99,6 +104,43 @@ class DockerRuntime:
         words = ((report or {}).get("Config") or {}).get("Env") or ()
         return dict(clean_line(str(word)).split("=", 1) for word in words if "=" in str(word))
 
+    def image_id(self, image: str) -> str:
+        from engine.runtimes.docker_create import image_report
+
+        with self._docker.session(f"look at the image {image}") as api:
+            report = image_report(api, image) if image else None
+        return clean_line(str((report or {}).get("Id") or ""))
+
+    def foreign(self) -> tuple[Deployment, ...]:
+        from engine.runtimes import docker_claims, docker_foreign
+
+        return docker_foreign.foreign(self._docker, docker_claims.adopted(docker_claims.claims(self._docker)))
+
+    def claim(self, id: str, launch: Launch, *, this_run_only: bool) -> None:  # noqa: A002 (what it is called everywhere)
+        from engine.runtimes import docker_claims
+
+        docker_claims.claim(self._docker, id, launch, this_run_only=this_run_only)
+
+    def unclaim(self, name: str) -> None:
+        from engine.runtimes import docker_claims
+
+        docker_claims.drop(self._docker, name)
+
+    def keep_record(self, name: str, facts: Mapping[str, str]) -> Mapping[str, str]:
+        from engine.runtimes import docker_records
+
+        return docker_records.keep(self._docker, name, facts)
+
+    def record(self, name: str) -> Mapping[str, str] | None:
+        from engine.runtimes import docker_records
+
+        return docker_records.read(self._docker, name)
+
+    def drop_record(self, name: str) -> None:
+        from engine.runtimes import docker_records
+
+        docker_records.drop(self._docker, name)
+
     def gpus(self, name: str) -> tuple[str, ...] | None:
         from engine.runtimes.docker_exec import output_of
 
@@ -107,7 +149,13 @@ class DockerRuntime:
 
     def start(self, name: str) -> None:
         """An engine without root, or in a container itself, may not raise every limit: it is started without those."""
-        container = self._find(name)
+        held = self._held(name)
+        if held.spent:
+            raise Refused(
+                f"{name} was loaded into a running server, which has ended since; it cannot be started again so.",
+                f"Remove it and start it from its profile (`tritontui rm {name}`, `tritontui up {name}`).",
+            )
+        container = held.deployment
         launch = self._unstarted.pop(name, None)
         try:
             with self._docker.session(f"start {name}", changes=True) as api:
@@ -127,14 +175,25 @@ class DockerRuntime:
             api.stop(container.id, timeout=math.ceil(timeout_s))
 
     def remove(self, name: str) -> None:
-        container = self._find(name)
+        from engine.runtimes import docker_claims
+
+        try:
+            held = self._held(name)
+        except NotFound:
+            docker_claims.drop(self._docker, name)
+            raise
+        container = held.deployment
         if container.lifecycle is Lifecycle.RUNNING:
             raise Refused(f"{name} is running.", f"Stop it first (`tritontui down {name}`).")
-        with self._docker.session(f"remove {name}", changes=True) as api:
-            api.remove_container(container.id, v=True)
+        if not held.spent:
+            with self._docker.session(f"remove {name}", changes=True) as api:
+                # What somebody else's container keeps in volumes without a name is not ours to throw away.
+                api.remove_container(container.id, v=not container.adopted)
+        if held.claim:
+            docker_claims.drop(self._docker, name)
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> "LogSource":
-        opened = self._find(name)
+        opened = self._watched(name)
         parameters: dict[str, Any] = {
             "stdout": 1,
             "stderr": 1,
@@ -148,7 +207,7 @@ class DockerRuntime:
 
         def still_running() -> bool:
             try:
-                now = self._find(name)
+                now = self._watched(name)
             except NotFound:
                 return False
             same = (now.id, now.started_at) == (opened.id, opened.started_at)
@@ -186,30 +245,29 @@ class DockerRuntime:
             raise
 
     def _find(self, name: str) -> Deployment:
-        """Raises `NotFound` for what does not exist or is not ours."""
-        report = self._docker.inspect(CONTAINER_PREFIX + name)
-        found = self._read(report) if report is not None else None
-        if found is None or found.name != name:
+        """Raises `NotFound` for what does not exist or is not ours, and `Refused` for a name out of `foreign`."""
+        return self._held(name).deployment
+
+    def _held(self, name: str) -> "Held":
+        from engine.runtimes import docker_claims
+
+        if name.startswith(FOREIGN):
+            raise Refused(
+                f"{clean_line(name)} was started by hand: it is watched, and never changed.",
+                f"Adopt it first (`tritontui adopt {clean_line(name)}`).",
+            )
+        held = docker_claims.locate(self._docker, name)
+        if held is None:
             raise NotFound(f"Docker has no deployment named {name}.", "`tritontui ls` shows those there are.")
-        return found
+        return held
 
-    def _read(self, report: dict[str, Any]) -> Deployment | None:
-        try:
-            return docker_container.deployment(report, local=self._docker.is_local)
-        except (TypeError, AttributeError, ValueError) as error:
-            raise OperationFailed(f"Docker describes a container in an unknown way: {word(error)}.") from error
+    def _watched(self, name: str) -> Deployment:
+        """As `_find`, and those of `foreign`."""
+        from engine.runtimes import docker_claims, docker_foreign
 
-    def _refuse_taken(self, launch: Launch) -> None:
-        report = self._docker.inspect(launch.container_name)
-        if report is None:
-            return
-        if self._read(report) is not None:
-            raise Refused(f"The deployment {launch.name} exists already.", "Stop and remove it first.")
-        taken = launch.container_name
-        raise Refused(
-            f"A container named {taken} exists that tritontui did not make; it is left alone.",
-            f"Rename it (`docker rename {taken} OTHER`), remove it, or give the profile another name.",
-        )
+        if not name.startswith(FOREIGN):
+            return self._find(name)
+        return docker_foreign.find(self._docker, name, docker_claims.adopted(docker_claims.claims(self._docker)))
 
 
 def _no_more_events(why: str) -> RuntimeUnreachable:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
+from engine.drift import launch_facts
 from engine.plan import CONTAINER_PREFIX, Launch
 from engine.runtimes.gpu_uuids import uuids
 from engine.text import clean_line
@@ -20,7 +21,10 @@ LABEL_SERVICE = "tritontui.service"
 LABEL_PROFILE = "tritontui.profile"
 LABEL_CREATED = "tritontui.created"
 LABEL_GPUS = "tritontui.gpus"
+LABEL_LAUNCH = "tritontui.launch"
 
+FOREIGN = "docker/"
+"""Before the name of a container that somebody started by hand: no profile can have a name with a slash"""
 _LIFECYCLES = {
     "created": Lifecycle.CREATED,
     "running": Lifecycle.RUNNING,
@@ -40,6 +44,7 @@ def labels(launch: Launch) -> dict[str, str]:
         LABEL_PROFILE: launch.profile_digest,
         LABEL_CREATED: f"{time.time():.3f}",
         LABEL_GPUS: ",".join(uuids(launch.gpus)) if isinstance(launch.gpus, tuple) else "",
+        LABEL_LAUNCH: launch_facts(launch),
     }
 
 
@@ -54,17 +59,21 @@ def owned_name(container_name: str, container_labels: Mapping[str, str] | None) 
 
 def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
     """From an `inspect`; None when the container is not ours. `local`: its process ids are this machine's."""
+    found: Mapping[str, str] = (report.get("Config") or {}).get("Labels") or {}
+    name = owned_name(report.get("Name", ""), found)
+    return None if name is None else described(report, name, found, local=local)
+
+
+def described(report: Mapping[str, Any], name: str, found: Mapping[str, str], *, local: bool) -> Deployment:
+    """As `found`, which are labels as `labels` makes them, says what the container is."""
     config: Mapping[str, Any] = report.get("Config") or {}
     state: Mapping[str, Any] = report.get("State") or {}
-    found: Mapping[str, str] = config.get("Labels") or {}
-    name = owned_name(report.get("Name", ""), found)
-    if name is None:
-        return None
+    host: Mapping[str, Any] = report.get("HostConfig") or {}
     lifecycle = _LIFECYCLES.get(state.get("Status", ""), Lifecycle.EXITED)
     ended = lifecycle is Lifecycle.EXITED
     error = word(state.get("Error") or "")
     if state.get("Paused"):
-        error = f"It is paused: `docker unpause {CONTAINER_PREFIX}{name}` lets it go on."
+        error = f"It is paused: `docker unpause {name_of(report)}` lets it go on."
     try:
         service = Service.from_json(found.get(LABEL_SERVICE, ""))
     except (ValueError, TypeError, KeyError):
@@ -88,7 +97,15 @@ def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
         pid=(state.get("Pid") or None) if local else None,
         profile_digest=found.get(LABEL_PROFILE, ""),
         gpus=uuids(found.get(LABEL_GPUS, "").split(",")),
+        image_id=clean_line(str(report.get("Image") or "")),
+        launch_facts=found.get(LABEL_LAUNCH, ""),
+        restarts_itself=(host.get("RestartPolicy") or {}).get("Name") not in (None, "", "no"),
+        removed_when_stopped=bool(host.get("AutoRemove")),
     )
+
+
+def name_of(report: Mapping[str, Any]) -> str:
+    return clean_line(str(report.get("Name", ""))).removeprefix("/")
 
 
 def epoch(stamp: str | None) -> float | None:

@@ -23,14 +23,15 @@ from pathlib import Path
 
 from engine.by_hand import VISIBLE_GPUS, visible_gpus
 from engine.deployment import Deployment, Lifecycle
-from engine.errors import EngineError, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.plan import Launch
-from engine.runtimes import shim
+from engine.runtimes import process_records, shim
 from engine.runtimes.gpu_uuids import uuids
+from engine.runtimes.process_claims import CLAIM, Homes, taken, unreadable
 from engine.runtimes.process_files import write_files
 from engine.runtimes.process_identity import is_alive, wait_for_end
 from engine.runtimes.process_log import FileLog
-from engine.runtimes.process_state import FILES, RUNTIME, Facts, Record, is_deployment
+from engine.runtimes.process_state import FILES, RUNTIME, Facts, is_deployment
 from engine.runtimes.process_truth import Truth, ask
 from engine.secrets import resolve_secrets
 from engine.settings import Settings
@@ -43,7 +44,6 @@ _INHERITED = re.compile(
     r"|(https?|no|all)_proxy|REQUESTS_CA_BUNDLE|HF_HOME|HF_HUB_CACHE|HF_ENDPOINT|HF_HUB_OFFLINE",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ANSWER_S = 15.0
 """How long a shim may take to start its program, and to end after it has killed it"""
 _WATCH_S = 0.5
@@ -56,9 +56,11 @@ class ProcessRuntime:
     name = RUNTIME
 
     def __init__(self, settings: Settings, *, log_file_bytes: int = LOG_FILE_BYTES) -> None:
+        self._state_dir = settings.state_dir
         self._root = settings.state_dir / "deployments"
         self._log_file_bytes = log_file_bytes
         self._truth = Truth()
+        self._homes = Homes(self._root, self._truth)
 
     def check(self) -> str:
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
@@ -66,25 +68,15 @@ class ProcessRuntime:
         return f"Linux {platform.release()}"
 
     def deployments(self) -> tuple[Deployment, ...]:
-        try:
-            names = sorted(entry.name for entry in os.scandir(self._root) if _NAME.fullmatch(entry.name))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise RuntimeUnreachable(
-                f"The state folder {self._root} cannot be read: {error.strerror}.", "Correct its owner or permissions."
-            ) from error
-        found = []
-        for name in names:
-            with contextlib.suppress(NotFound):  # removed meanwhile
-                found.append(self._look(name)[1])
-        return tuple(found)
+        return tuple(sorted((held.deployment for held in self._homes.all()), key=lambda found: found.name))
 
     def create(self, launch: Launch) -> None:
-        folder = self._folder(launch.name)
+        folder = self._homes.own(launch.name)
         facts = Facts.of(launch, uuid.uuid4().hex, time.time())
         with self._writing():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._homes.home(launch.name) != folder:
+                raise taken(launch.name)
             # Complete before it gets its name, so that nobody ever sees half of it; the name decides who was first.
             new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
             try:
@@ -96,9 +88,7 @@ class ProcessRuntime:
             except (OSError, Refused) as error:
                 shutil.rmtree(new, ignore_errors=True)
                 if isinstance(error, OSError) and folder.exists():
-                    raise Refused(
-                        f"A local deployment named {launch.name} exists already.", f"Remove {launch.name} first."
-                    ) from error
+                    raise taken(launch.name) from error
                 raise
 
     def missing(self, launch: Launch) -> str:
@@ -111,8 +101,34 @@ class ProcessRuntime:
         del image
         return {}
 
+    def image_id(self, image: str) -> str:
+        del image
+        return ""
+
+    def foreign(self) -> tuple[Deployment, ...]:
+        return ()
+
+    def claim(self, id: str, launch: Launch, *, this_run_only: bool) -> None:  # noqa: A002 (what it is called everywhere)
+        if not this_run_only:
+            raise Refused("A local program cannot be adopted.", "Only containers can.")
+        with self._writing():
+            self._homes.claim(id, launch)
+
+    def unclaim(self, name: str) -> None:
+        with self._writing():
+            self._homes.unclaim(name)
+
+    def keep_record(self, name: str, facts: Mapping[str, str]) -> Mapping[str, str]:
+        return process_records.keep(self._state_dir, name, facts)
+
+    def record(self, name: str) -> Mapping[str, str] | None:
+        return process_records.read(self._state_dir, name)
+
+    def drop_record(self, name: str) -> None:
+        process_records.drop(self._state_dir, name)
+
     def gpus(self, name: str) -> tuple[str, ...] | None:
-        run = self._look(name)[0].run
+        run = self._homes.find(name).record.run
         if run is None or run.server is None:
             return None
         try:
@@ -130,8 +146,14 @@ class ProcessRuntime:
     def start(self, name: str) -> None:
         """Running already is no error. Raises `Refused` for a secret that cannot be resolved."""
         with self._locked(name) as folder:
-            record, deployment = self._look(name)
-            if deployment.lifecycle is Lifecycle.RUNNING:
+            held = self._homes.find(name)
+            record = held.record
+            if held.spent:
+                raise Refused(
+                    f"{name} was loaded into a running server, which has ended since; it cannot be started again so.",
+                    f"Remove it and start it from its profile (`tritontui rm {name}`, `tritontui up {name}`).",
+                )
+            if held.deployment.lifecycle is Lifecycle.RUNNING:
                 if record.run is not None and is_alive(record.run.shim):
                     return
                 raise OperationFailed(f"Processes of {name}'s earlier run are still there.", f"Stop {name} first.")
@@ -144,8 +166,9 @@ class ProcessRuntime:
 
     def stop(self, name: str, timeout_s: float) -> None:
         with self._locked(name) as folder:
-            record, deployment = self._look(name)
-            if deployment.lifecycle is not Lifecycle.RUNNING:
+            held = self._homes.find(name)
+            record = held.record
+            if held.deployment.lifecycle is not Lifecycle.RUNNING:
                 return
             # Without room for the file the shim uses the launch's own timeout: a full disk prevents no stop.
             with contextlib.suppress(OSError):
@@ -162,17 +185,21 @@ class ProcessRuntime:
 
     def remove(self, name: str) -> None:
         with self._locked(name) as folder:
-            if self._look(name)[1].lifecycle is Lifecycle.RUNNING:
+            held = self._homes.find(name)
+            if held.deployment.lifecycle is Lifecycle.RUNNING:
                 raise Refused(f"{name} is running.", f"Stop {name} before removing it.")
             with self._writing():
-                self._bury(folder)
+                if held.spent:
+                    (folder / CLAIM).unlink(missing_ok=True)
+                else:
+                    self._bury(folder)
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> FileLog:
-        folder = self._look(name)[0].folder
+        folder = self._homes.find(name).record.folder
 
         def ended() -> bool:
             try:
-                return self._look(name)[1].lifecycle is Lifecycle.EXITED
+                return self._homes.find(name).deployment.lifecycle is Lifecycle.EXITED
             except NotFound:
                 return True
 
@@ -190,18 +217,6 @@ class ProcessRuntime:
         grave = Path(tempfile.mkdtemp(prefix=".removed-", dir=self._root))
         folder.rename(grave / folder.name)
         shutil.rmtree(grave)
-
-    def _folder(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise NotFound(f"No local deployment can be named {name!r}.")
-        return self._root / name
-
-    def _look(self, name: str) -> tuple[Record, Deployment]:
-        try:
-            record = Record.read(self._folder(name))
-            return record, self._truth.judge(record)
-        except OSError as error:
-            raise _unreadable(name, error) from error
 
     def _environment(self, facts: Facts) -> dict[str, str]:
         env = {key: value for key, value in os.environ.items() if _INHERITED.fullmatch(key)}
@@ -250,13 +265,13 @@ class ProcessRuntime:
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[Path]:
         """Holds the deployment against other consoles; the kernel lets go of it when this process ends."""
-        folder = self._folder(name)
+        folder = self._homes.home(name)
         deadline = time.monotonic() + _ANSWER_S
         while True:
             try:
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             except OSError as error:
-                raise _unreadable(name, error) from error
+                raise unreadable(name, error) from error
             try:
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -269,11 +284,3 @@ class ProcessRuntime:
             if time.monotonic() >= deadline:
                 raise Refused(f"Another tritontui is starting or stopping {name}.", "Try again when it is done.")
             time.sleep(_LOCK_POLL_S)
-
-
-def _unreadable(name: str, error: OSError) -> EngineError:
-    if isinstance(error, FileNotFoundError):
-        return NotFound(f"There is no local deployment named {name}.")
-    return RuntimeUnreachable(
-        f"The state of {name} cannot be read: {error.strerror}.", "Correct its owner or permissions."
-    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
+from engine.drift import launch_facts
 from engine.plan import Launch
 from engine.runtimes.gpu_uuids import uuids
 from engine.runtimes.process_identity import as_identity
@@ -35,6 +36,8 @@ class Facts:
     gpus: int | tuple[str, ...]
     stop_timeout_s: float
     profile_digest: str
+    launch_facts: str = ""
+    """As `engine.drift.launch_facts`; empty for what older versions made"""
 
     @classmethod
     def of(cls, launch: Launch, launch_id: str, created_at: float) -> "Facts":
@@ -49,6 +52,7 @@ class Facts:
             gpus=launch.gpus,
             stop_timeout_s=launch.stop_timeout_s,
             profile_digest=launch.profile_digest,
+            launch_facts=launch_facts(launch),
         )
 
     def to_data(self) -> dict[str, object]:
@@ -67,6 +71,7 @@ class Facts:
                 "secrets": dict(data["secrets"]),
                 "gpus": tuple(map(str, gpus)) if isinstance(gpus, list) else int(gpus),
                 "created_at": float(data["created_at"]),
+                "launch_facts": str(data.get("launch_facts", "")),
                 "stop_timeout_s": float(data["stop_timeout_s"]),
             }
         )
@@ -158,6 +163,7 @@ class Record:
             pid=pid,
             profile_digest=self.facts.profile_digest if self.facts else "",
             gpus=self.gpus,
+            launch_facts=self.facts.launch_facts if self.facts else "",
         )
         if self.run is None:
             return deployment

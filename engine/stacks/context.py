@@ -47,6 +47,8 @@ class PlanContext:
     settings: "Settings"
     machine: Machine = field(default_factory=Machine)
     warnings: list[str] = field(default_factory=list)
+    needs_bytes: Mapping[str, int] = field(default_factory=dict)
+    """As in `Plan`, once the fit is made"""
 
     @property
     def on_docker(self) -> bool:
@@ -120,10 +122,16 @@ class PlanContext:
             if isinstance(port, str):
                 port = self._free_port(standard[purpose], used)
                 used.add(port)
-            elif port in self.machine.claimed_ports or not is_free(self.profile.bind, port):
+            elif not self._is_free(port):
                 self.warnings.append(f"Port {port} ({purpose}) is in use on {self.profile.bind} right now.")
             bindings.append(
-                PortBinding(purpose, self.profile.bind, port, standard[purpose] if self.on_docker else port)
+                PortBinding(
+                    purpose,
+                    self.profile.bind,
+                    port,
+                    standard[purpose] if self.on_docker else port,
+                    automatic=isinstance(wanted[purpose], str),
+                )
             )
         taken = [binding.host_port for binding in bindings]
         if len(set(taken)) != len(taken):
@@ -157,12 +165,17 @@ class PlanContext:
 
     def _free_port(self, preferred: int, used: set[int]) -> int:
         for port in range(preferred, preferred + MAX_AUTO_PORT_TRIES):
-            if port not in used | self.machine.claimed_ports and is_free(self.profile.bind, port):
+            if port not in used and self._is_free(port):
                 return port
         raise InvalidProfile(
             f"No port from {preferred} to {preferred + MAX_AUTO_PORT_TRIES - 1} is free on {self.profile.bind}.",
             "State a free one under `expose`.",
         )
+
+    def _is_free(self, port: int) -> bool:
+        if port in self.machine.claimed_ports:
+            return False
+        return port in self.machine.freed_ports or is_free(self.profile.bind, port)
 
     def launch(
         self,
@@ -204,6 +217,8 @@ class PlanContext:
             # A Docker that runs without the right to raise limits, as in a container, refuses to start what wants them.
             ulimits=dict(ulimits or {}) if docker and self.placement.gpus else {},
             profile_digest=_digest(self.digest, files),
+            source_digest=self.digest,
+            gpus_wanted=",".join(map(str, profile.gpus)) if isinstance(profile.gpus, list) else str(profile.gpus),
         )
 
     def plan(self, launch: Launch, fit: "Fit | None" = None, versions: Mapping[str, str] | None = None) -> Plan:
@@ -222,7 +237,16 @@ class PlanContext:
             self.placement.placed,
             fit,
             versions or {},
+            self._digest_of_all(launch),
+            self.needs_bytes,
+            self.profile.model,
         )
+
+    def _digest_of_all(self, launch: Launch) -> str:
+        from engine.drift import launch_facts
+
+        placed = sorted(gpu.uuid for gpu in self.placement.placed)
+        return hashlib.sha256("\n".join((launch_facts(launch), *placed)).encode()).hexdigest()[:16]
 
     def image(self) -> str:
         if not self.profile.image:

@@ -1,16 +1,22 @@
 """The fit of a plan: what is asked of `engine.fit` for a profile, on the GPUs that it is placed on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.fit.assess import assess
+from engine.fit.options import read_options
 from engine.fit.question import EngineKind, FitQuestion, GpuMemory
 from engine.fit.reserve import with_reserve
 from engine.fit.result import Fit
+from engine.plan import PlacedGpu
 from engine.stacks.context import PlanContext
 from engine.stacks.huggingface import Located, hub_cache
+
+_LOADED = ("weights", "activations and graphs", "LoRA adapters")
+"""Rows of the fit that no engine starts without"""
 
 
 def fitted(
@@ -49,8 +55,25 @@ def fitted(
         context.reserve,
         context.profile.env,
     )
-    fit = assess(question)
-    if not context.reserve:
-        return dict(options), fit
-    chosen = with_reserve(engine, options, context.reserve, fit)
-    return chosen, assess(replace(question, options=chosen))
+    fit, chosen = assess(question), dict(options)
+    if context.reserve:
+        chosen = with_reserve(engine, options, context.reserve, fit)
+        fit = assess(replace(question, options=chosen))
+    context.needs_bytes = _needed(question.engine, chosen, version, fit, placed)
+    return chosen, fit
+
+
+def _needed(
+    engine: EngineKind, options: Mapping[str, Any], version: str | None, fit: Fit, placed: tuple[PlacedGpu, ...]
+) -> dict[str, int]:
+    """UUID -> bytes that must be free before the start, where that is known.
+
+    vLLM refuses to start when less than its share of the *total* is free (`request_memory` in its v1/worker/utils.py).
+    Others need room for the weights and for computing, at the least that these may take.
+    """
+    read = read_options(engine, options, version)
+    gpus = [gpu for gpu in placed if gpu.memory_total][: read.ranks_here or None]
+    if engine == "vllm" and read.kv_bytes is None:
+        return {gpu.uuid: math.ceil((gpu.memory_total or 0) * read.share) for gpu in gpus}
+    least = sum(row.low for row in fit.rows if row.title in _LOADED)
+    return {gpu.uuid: least for gpu in gpus} if least else {}

@@ -22,6 +22,8 @@ class Credit:
     """Their names: the GPUs and ports that they hold are free"""
     memory: Mapping[str, int] = field(default_factory=dict)
     """UUID -> bytes that their processes hold"""
+    keep_ports: bool = False
+    """What sleeps goes on listening"""
 
 
 NO_CREDIT = Credit()
@@ -41,6 +43,9 @@ class Machine:
     """The variables that an image sets; nothing when it is not on this machine"""
     claimed_ports: frozenset[int] = frozenset()
     """Where nobody listens yet, and somebody soon will"""
+    credit: Credit = NO_CREDIT
+    freed_ports: frozenset[int] = frozenset()
+    """Where what is credited listens, which is gone when the plan is carried out"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ def place(profile: "Profile", machine: Machine) -> Placement:
         return Placement(
             ALL if wanted == "all" else tuple(map(str, wanted)) if isinstance(wanted, list) else int(wanted)
         )
-    others = {uuid: tuple(name for name in names if name != profile.name) for uuid, names in machine.holders.items()}
+    gone = {profile.name, *machine.credit.deployments}
+    others = {uuid: tuple(name for name in names if name not in gone) for uuid, names in machine.holders.items()}
     if isinstance(wanted, list):
         chosen = [_named(str(one), machine.gpus) for one in wanted]
         if len({gpu.uuid for gpu in chosen}) < len(chosen):
@@ -78,7 +84,7 @@ def place(profile: "Profile", machine: Machine) -> Placement:
                 f"{profile.name} wants {wanted} GPUs, and this machine has {len(machine.gpus)}.",
                 "Lower `gpus`, and the tensor parallel size with it.",
             )
-        by_ease = sorted(machine.gpus, key=lambda gpu: _ease(gpu, others, machine.kept))
+        by_ease = sorted(machine.gpus, key=lambda gpu: _ease(gpu, profile.name, others, machine))
         chosen = sorted(by_ease[: int(wanted)], key=lambda gpu: gpu.index)
     placed = tuple(
         PlacedGpu(
@@ -86,8 +92,7 @@ def place(profile: "Profile", machine: Machine) -> Placement:
             gpu.uuid,
             gpu.name,
             gpu.memory_total,
-            # What it uses itself is free again when it is started anew, and nobody says how much that is.
-            None if profile.name in machine.holders.get(gpu.uuid, ()) else gpu.memory_used,
+            _stays_used(gpu, profile.name, machine),
             used_by=others.get(gpu.uuid, ()),
         )
         for gpu in chosen
@@ -96,9 +101,27 @@ def place(profile: "Profile", machine: Machine) -> Placement:
     return Placement(tuple(gpu.uuid for gpu in placed), placed, obstacles)
 
 
-def _ease(gpu: Gpu, others: Mapping[str, tuple[str, ...]], kept: tuple[str, ...]) -> tuple[bool, bool, bool, int, int]:
-    """Least first: free, readable (a lost GPU is not), had before, emptiest."""
-    return bool(others.get(gpu.uuid)), gpu.memory_total is None, gpu.uuid not in kept, gpu.memory_used or 0, gpu.index
+def _stays_used(gpu: Gpu, own: str, machine: Machine) -> int | None:
+    """Bytes in use when it is started; None when nobody says how many of those in use now are its own, or credited."""
+    holders, credit = machine.holders.get(gpu.uuid, ()), machine.credit
+    freed = credit.memory.get(gpu.uuid, 0 if credit.deployments.isdisjoint(holders) else None)
+    if own in holders or freed is None or gpu.memory_used is None:
+        return None
+    return max(0, gpu.memory_used - freed)
+
+
+def _ease(
+    gpu: Gpu, own: str, others: Mapping[str, tuple[str, ...]], machine: Machine
+) -> tuple[bool, bool, bool, bool, int, int]:
+    """Least first: free, readable (a lost GPU is not), had before, of what it takes the place of, emptiest."""
+    return (
+        bool(others.get(gpu.uuid)),
+        gpu.memory_total is None,
+        gpu.uuid not in machine.kept,
+        machine.credit.deployments.isdisjoint(machine.holders.get(gpu.uuid, ())),
+        _stays_used(gpu, own, machine) or 0,
+        gpu.index,
+    )
 
 
 def _named(name: str, gpus: tuple[Gpu, ...]) -> Gpu:

@@ -159,8 +159,12 @@ def _environment(context: PlanContext, stated: Mapping[str, Any]) -> dict[str, s
             f"`env` holds {API_KEY} itself, which would be stored with the deployment.",
             f"Write `secrets: {{{API_KEY}: env}}` instead.",
         )
-    sleeps = stated.get("enable_sleep_mode") is True
-    if not sleeps and given.get(DEVELOPER_MODE, "0") == "0":
+    sleeps, mode = stated.get("enable_sleep_mode") is True, given.get(DEVELOPER_MODE)
+    if sleeps and mode == "0":
+        context.warnings.append(
+            f"`{DEVELOPER_MODE}: 0` closes the endpoints that put it to sleep: `enable_sleep_mode` has no use."
+        )
+    if mode == "0" or not (sleeps or mode):
         return {}
     why = "`enable_sleep_mode`" if sleeps else f"`{DEVELOPER_MODE}`"
     if context.is_open:

@@ -2,10 +2,13 @@
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +34,15 @@ def build(folder: Path) -> Path:
 def sample(library: Path, controls: Sequence[str]) -> list[dict[str, Any]]:
     """What `GpuSampler` reads, in a process of its own, after each of the control files in turn."""
     control = library.with_name("control")
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "FAKENVML": str(control)}
     command = [sys.executable, "-m", "tests.fakenvml.sampling", str(control)]
     done = subprocess.run(
-        command, input=json.dumps(controls), env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60
+        command,
+        input=json.dumps(controls),
+        env=_environment(library),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     readings: list[dict[str, Any]] = json.loads(done.stdout)
@@ -45,13 +53,92 @@ def act(library: Path, control: str, folder: Path, *steps: tuple[str, str, dict[
     """What the engine, on a machine whose GPUs `control` describes, makes of each (action, name, options)."""
     control_file = library.with_name("control")
     control_file.write_text(control)
-    environment = {
-        **os.environ,
-        "LD_LIBRARY_PATH": str(library.parent),
-        "FAKENVML": str(control_file),
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = {**_environment(library), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.fakenvml.acting", json.dumps(steps)]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def uses(library: Path, *lines: str) -> list[dict[str, Any]]:
+    """What `GpuProcesses` tells of the machine that `lines` describe, without any deployment."""
+    present(library.with_name("control"), *lines)
+    code = """
+import dataclasses, json, sys
+from engine.observe.gpu_processes import GpuProcesses
+sys.stdout.write(json.dumps([dataclasses.asdict(use) for use in GpuProcesses({})()]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=_environment(library),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+class Wait:
+    """A wait for GPU memory in a process of its own, while the test changes what the driver says."""
+
+    def __init__(self, library: Path, process: subprocess.Popen[str]) -> None:
+        self._control = library.with_name("control")
+        self._process = process
+        self._said: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def state(self, *lines: str) -> None:
+        """What the driver says from now on."""
+        present(self._control, *lines)
+
+    def until(self, text: str) -> None:
+        """Until its detail has this text. The test fails when it ends before."""
+        while True:
+            said = self._said.get(timeout=30)
+            assert "detail" in said, said
+            if text in said["detail"]:
+                return
+
+    def cancel(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def end(self) -> dict[str, Any]:
+        """What came of it: `done`, or `error` and `message`; and its `seconds`."""
+        while True:
+            said = self._said.get(timeout=30)
+            if "detail" not in said:
+                return said
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self._said.put(json.loads(line))
+
+
+def present(control: Path, *lines: str) -> None:
+    """Replaces the control file, so that none is read in part."""
+    new = control.with_suffix(".new")
+    new.write_text("\n".join(lines) + "\n")
+    new.replace(control)
+
+
+@contextmanager
+def wait(library: Path, *lines: str, **arguments: Any) -> Iterator[Wait]:
+    """Begins to wait on a machine of which `lines` tell; `arguments` are those of memory.py."""
+    present(library.with_name("control"), *lines)
+    command = [sys.executable, "-m", "tests.fakenvml.memory", json.dumps(arguments)]
+    with subprocess.Popen(
+        command, env=_environment(library), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Wait(library, process)
+        finally:
+            process.kill()
+
+
+def _environment(library: Path) -> dict[str, str]:
+    return {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "FAKENVML": str(library.with_name("control"))}

@@ -1,6 +1,6 @@
 """Run in a process of its own: acts on the first argument's list of (action, name, options) as a script would.
 
-`plan` gives the plan; the rest is carried out. Prints, for each, what came of it.
+`plan` gives the plan; the rest is carried out, with options as a request has them. Prints, for each, what came of it.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import EngineError
 from engine.facade import Engine
-from engine.request import Action
+from engine.request import Action, Request
 from engine.settings import Settings
 
 engine = Engine(Settings.load())
@@ -20,7 +20,7 @@ def act(action: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
     try:
         if action == "plan":
             return asdict(engine.plan(name, **options))
-        return asdict(engine.perform(Action(action), name, **options))
+        return asdict(engine.perform(Request(Action(action), name, **options)))
     except EngineError as error:
         return {"error": type(error).__name__, "message": str(error)}
 

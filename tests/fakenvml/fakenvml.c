@@ -4,8 +4,13 @@
  *   count, driver, init          number of GPUs, version, and the code that nvmlInit and every call return
  *   N.name, N.uuid, N.util, N.used, N.total, N.temperature, N.power, N.limit     values of GPU N (bytes, mW)
  *   N.WHAT.code                  the code that the call returns for GPU N (WHAT as above, or `handle`)
+ *   N.process=PID,BYTES          a process that computes on GPU N, one line each; `?` for bytes that are not told
+ *   N.graphics=PID,BYTES         the same, for one that draws
  *   no_memory_v2=1              an older driver, without the second version of that call
+ *   no_processes_v3=1            the same, without the third version of those two
  *   delay_ms                     how long reading the utilization takes
+ *
+ * The file states the present. Memory over time is a test that replaces it (by renaming, so that none is read in part).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +19,15 @@
 
 #define SUCCESS 0
 #define UNINITIALIZED 1
+#define INSUFFICIENT_SIZE 7
+#define FUNCTION_NOT_FOUND 13
 
 typedef struct { unsigned long long total, free, used; } memory_v1;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } rates;
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process;
 
-static int initialised = 0;
+static int initialised = 0; /* how many times, as the real one counts */
 
 static int lookup(const char *key, char *value, size_t size) {
     const char *path = getenv("FAKENVML");
@@ -70,13 +78,13 @@ static void text(void *device, const char *what, const char *otherwise, char *bu
 int nvmlInitWithFlags(unsigned flags) {
     int broken = (int)number("init", SUCCESS);
     (void)flags;
-    if (!broken) initialised = 1;
+    if (!broken) __atomic_add_fetch(&initialised, 1, __ATOMIC_SEQ_CST);
     return broken;
 }
 
 int nvmlShutdown(void) {
     if (!initialised) return UNINITIALIZED;
-    initialised = 0;
+    __atomic_sub_fetch(&initialised, 1, __ATOMIC_SEQ_CST);
     return SUCCESS;
 }
 
@@ -129,7 +137,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, memory_v2 *out) {
     out->used = (unsigned long long)of_gpu((long)device - 1, "used", 40LL << 30);
     out->reserved = 512ULL << 20;
     out->free = out->total - out->used - out->reserved;
-    return number("no_memory_v2", 0) ? 13 : code(device, "memory");
+    return number("no_memory_v2", 0) ? FUNCTION_NOT_FOUND : code(device, "memory");
 }
 
 int nvmlDeviceGetMemoryInfo(void *device, memory_v1 *out) {
@@ -153,4 +161,43 @@ int nvmlDeviceGetPowerUsage(void *device, unsigned *out) {
 int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) {
     *out = (unsigned)of_gpu((long)device - 1, "limit", 700000);
     return code(device, "limit");
+}
+
+static int processes(void *device, const char *what, unsigned *count, process *out) {
+    const char *path = getenv("FAKENVML");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    char key[64], line[512];
+    unsigned found = 0, room = out ? *count : 0;
+    int broken = code(device, what);
+    snprintf(key, sizeof key, "%ld.%s=", (long)device - 1, what);
+    while (file && fgets(line, sizeof line, file)) {
+        if (strncmp(line, key, strlen(key)) != 0) continue;
+        if (found < room) {
+            const char *bytes = strchr(line, ',');
+            memset(&out[found], 0, sizeof *out);
+            out[found].pid = (unsigned)atol(line + strlen(key));
+            out[found].used = bytes && bytes[1] != '?' ? strtoull(bytes + 1, NULL, 10) : ~0ULL;
+        }
+        found++;
+    }
+    if (file) fclose(file);
+    *count = found;
+    if (broken) return broken;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, process *out) {
+    return processes(device, "process", count, out);
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process *out) {
+    return number("no_processes_v3", 0) ? FUNCTION_NOT_FOUND : processes(device, "process", count, out);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v2(void *device, unsigned *count, process *out) {
+    return processes(device, "graphics", count, out);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned *count, process *out) {
+    return number("no_processes_v3", 0) ? FUNCTION_NOT_FOUND : processes(device, "graphics", count, out);
 }

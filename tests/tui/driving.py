@@ -29,7 +29,7 @@ def rows(pilot: Pilot[None]) -> list[str]:
     """Names in the list, from above."""
     area = pilot.app.screen.query_one("#model-list").region
     lines = [line[area.x : area.right] for line in screen_text(pilot).splitlines()[area.y : area.bottom]]
-    return [found[1] for line in lines if (found := re.match(r"[▌ ][●■▲ ] ([a-z0-9][\w.-]*) ", line))]
+    return [found[1] for line in lines if (found := re.match(r"[▌ ][●■▲◐◑○◇? ] ([a-z0-9][\w./-]*) ", line))]
 
 
 def selected(pilot: Pilot[None]) -> str:

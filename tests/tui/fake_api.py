@@ -9,9 +9,10 @@ from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
-from engine.plan import GeneratedFile, Launch, PlacedGpu, Plan, PortBinding
-from engine.request import Action
+from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
+from engine.request import Action, Request, Way
 from engine.snapshot import (
+    AuditEntry,
     Freshness,
     Gpu,
     GpuReading,
@@ -151,9 +152,17 @@ class FakeApi:
 
     def __init__(self, first: Snapshot) -> None:
         self.latest = first
-        self.submitted: list[tuple[Action, str, str | None]] = []
+        self.requests: list[Request] = []
+        self.submit_error: EngineError | None = None
+        self.cancelled: list[str] = []
+        self.cancel_error: EngineError | None = None
+        self.swaps_planned: list[tuple[str, tuple[str, ...], bool]] = []
+        self.swap_error: EngineError | None = None
+        self.change_swap: Callable[[SwapPlan], SwapPlan] = lambda plan: plan
+        self.adoption_error: EngineError | None = None
+        self.entries: list[AuditEntry] = []
+        self.history_error: EngineError | None = None
         self.asked: list[PromptRequest] = []
-        self.forced: list[str] = []
         self.plan_error: EngineError | None = None
         self.planned: list[str] = []
         self.change_plan: Callable[[Plan], Plan] = lambda plan: plan
@@ -204,9 +213,58 @@ class FakeApi:
         plan = Plan(launch, "profiles/x.yaml", f"Summary of {name}", runtimes=("docker", "process"))
         return self.change_plan(plan)
 
-    def submit(self, action: Action, name: str, *, runtime: str | None = None, force: bool = False) -> None:
-        self.submitted.append((action, name, runtime))
-        self.forced += [name] if force else []
+    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
+        self.swaps_planned.append((name, outgoing, full))
+        if self.swap_error and not outgoing:
+            raise self.swap_error
+        gone = tuple(
+            Outgoing(
+                one,
+                "docker",
+                "0123456789abcdef",
+                running=True,
+                gpus=("GPU-0", "GPU-1"),
+                frees_bytes={"GPU-0": 66 * GIB, "GPU-1": 66 * GIB},
+                why="GPU 0, 1 and port 8000",
+                drained_by="vllm:num_requests_running",
+            )
+            for one in outgoing or ("llama3-70b",)
+        )
+        reason = "They are two containers, and neither serves the other's model."
+        faster = ("Neither runs in a Triton server with explicit model control.", "llama3-70b has no sleep mode.")
+        return self.change_swap(SwapPlan(self.plan(name), gone, Way.FULL, reason, faster))
+
+    def plan_adoption(self, name: str) -> Adoption:
+        if self.adoption_error:
+            raise self.adoption_error
+        adopted = name.rpartition("/")[2]
+        path = f"/home/ann/.config/tritontui/profiles/{adopted}.yaml"
+        text = SOURCE.format(name=adopted)
+        notes = ("Its restart policy is `always`: Docker brings it back when it starts.",)
+        return Adoption(adopted, adopted, "fedcba9876543210", path, text, self.plan(adopted).launch, notes)
+
+    def submit(self, request: Request) -> None:
+        if self.submit_error:
+            raise self.submit_error
+        self.requests.append(request)
+
+    @property
+    def submitted(self) -> list[tuple[Action, str, str | None]]:
+        return [(request.action, request.name, request.runtime) for request in self.requests]
+
+    @property
+    def forced(self) -> list[str]:
+        return [request.name for request in self.requests if request.force]
+
+    def cancel(self, operation: str) -> None:
+        if self.cancel_error:
+            raise self.cancel_error
+        self.cancelled.append(operation)
+
+    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
+        if self.history_error:
+            raise self.history_error
+        return self.entries[:limit]
 
     def profile_source(self, name: str) -> ProfileSource:
         if self.source_error:

@@ -1,5 +1,5 @@
 """Fixtures that several files of unit tests share."""
 
-from tests.unit.operations_bench import bench, ready
+from tests.unit.operations_bench import bench, ready, server
 
 __all__ = ["bench", "ready"]

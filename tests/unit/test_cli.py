@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from engine.api import LogLine
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
-from engine.plan import Launch, Plan
-from engine.request import Action
+from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
+from engine.request import Request, Way
 from engine.settings import Settings
 from engine.snapshot import (
+    AuditEntry,
     Freshness,
     Gpu,
     GpuReading,
     HostLoad,
+    LeaseStatus,
     MetricsReading,
     Model,
     OperationStatus,
@@ -52,6 +55,45 @@ SNAPSHOT = Snapshot(
     runtimes=(RuntimeStatus("docker", reachable=False, detail="Docker does not answer.", since=990.0),),
 )
 LINES = tuple(LogLine(seq, "", text) for seq, text in enumerate(("loading", "error: no memory", "bye")))
+CREATE = Step(StepKind.CREATE, "create", Outcome.RUNNING, began_at=10.0, subject="demo")
+STARTING = OperationStatus(
+    "1a2b3c4d5e6f",
+    "start",
+    "demo",
+    (CREATE, Step(StepKind.WAIT, "wait until ready", subject="demo")),
+    10.0,
+    Outcome.RUNNING,
+    "me@box",
+)
+STARTED = replace(
+    STARTING,
+    steps=(
+        replace(CREATE, outcome=Outcome.DONE, ended_at=12.0),
+        Step(StepKind.WAIT, "wait until ready", Outcome.DONE, "ready", 12.0, 193.0, "demo"),
+    ),
+    outcome=Outcome.DONE,
+    ended_at=193.0,
+    message="demo serves.",
+    exit_code=0,
+)
+LAUNCH = Launch("new", "triton", "docker", ("tritonserver",), SERVICE)
+SWAP_PLAN = SwapPlan(
+    Plan(LAUNCH, "new.yaml", "A new one", ("Its image is old.",), needs_bytes={"GPU-1": 40 << 30}),
+    (Outgoing("demo", "docker", "id1", True, ("GPU-1",), {"GPU-1": 70 << 30}, "GPU 0", "nv_inference_pending"),),
+    Way.FULL,
+    "They run in different containers.",
+    ("Neither allows vLLM's sleep mode.",),
+    digest="d1",
+)
+ADOPTION = Adoption(
+    "hand",
+    "by_hand",
+    "c0ffee",
+    "/home/me/profiles/hand.yaml",
+    "name: hand\nstack: triton\n",
+    LAUNCH,
+    ("It was started with --rm: stopping it removes it.",),
+)
 TIMING = Timing(first_token_s=0.043, last_token_s=0.143, total_s=0.15, tokens_out=11, token_source="server")
 
 
@@ -64,6 +106,13 @@ class FakeEngine:
         self.settings: Settings | None = None
         self.closed = False
         self.log_closed = False
+        self.snapshot = SNAPSHOT
+        self.requests: list[Request] = []
+        self.states: tuple[OperationStatus, ...] = (STARTING, STARTING, STARTED)
+        """What an operation goes through that is begun or followed; the last is how it ended"""
+        self.known: tuple[OperationStatus, ...] = ()
+        self.audit: tuple[AuditEntry, ...] = ()
+        self.held: LeaseStatus | None = None
 
     def __call__(self, settings: Settings) -> "FakeEngine":
         self.settings = settings
@@ -76,7 +125,7 @@ class FakeEngine:
 
     def survey(self) -> Snapshot:
         self._ask("survey")
-        return SNAPSHOT
+        return self.snapshot
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
         self._ask("plan", name, runtime)
@@ -91,26 +140,40 @@ class FakeEngine:
         )
         return Plan(launch, "demo.yaml", "A demo", ("The port 8000 is taken; 8010 is used.",), ("process", "docker"))
 
-    def perform(
-        self,
-        action: Action,
-        name: str,
-        *,
-        runtime: str | None = None,
-        wait: bool = True,
-        timeout_s: float | None = None,
-        force: bool = False,
-        progress: Callable[[OperationStatus], None] | None = None,
-    ) -> OperationStatus:
-        first = Step(StepKind.CREATE, "create", Outcome.RUNNING)
-        status = OperationStatus(
-            "1", action.value, name, (first, Step(StepKind.WAIT, "wait")), 10.0, Outcome.RUNNING, "me@box, 1"
-        )
-        if progress:
-            progress(status)
-            progress(status)
-        self._ask(action, name, runtime, wait, timeout_s, force)
-        return OperationStatus("1", action.value, name, (), 10.0, Outcome.DONE, "me@box, 1", 12.5, "All done.")
+    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
+        self._ask("plan_swap", name, outgoing, full)
+        return replace(SWAP_PLAN, way=Way.FULL if full else Way.LOAD)
+
+    def plan_adoption(self, name: str) -> Adoption:
+        self._ask("plan_adoption", name)
+        return ADOPTION
+
+    def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
+        self.requests.append(request)
+        return self._carried_out(progress, request)
+
+    def follow(self, operation: str, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
+        return self._carried_out(progress, "follow", operation)
+
+    def _carried_out(self, progress: Callable[[OperationStatus], None] | None, *what: Any) -> OperationStatus:
+        for status in self.states:
+            if progress:
+                progress(status)
+        self._ask(*what)
+        return self.states[-1]
+
+    def cancel(self, operation: str) -> None:
+        self._ask("cancel", operation)
+
+    def operations(self) -> tuple[OperationStatus, ...]:
+        return self.known
+
+    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
+        self._ask("history", limit)
+        return self.audit[:limit]
+
+    def lease(self) -> LeaseStatus | None:
+        return self.held
 
     def read_log(
         self, name: str, *, tail: int | None, follow: bool, since: float | None = None
@@ -195,29 +258,6 @@ def test_plan_prints_what_would_be_done_and_does_nothing(engine: FakeEngine, cap
     assert engine.asked == [("plan", "demo", "process")]
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        (["up", "demo"], (Action.START, "demo", None, False, None, False)),
-        (["up", "demo", "--wait", "--timeout", "2m"], (Action.START, "demo", None, True, 120.0, False)),
-        (["up", "demo", "--runtime", "docker"], (Action.START, "demo", "docker", False, None, False)),
-        (["down", "demo"], (Action.STOP, "demo", None, True, None, False)),
-        (["restart", "demo", "--wait"], (Action.RESTART, "demo", None, True, None, False)),
-        (["up", "demo", "--force"], (Action.START, "demo", None, False, None, True)),
-        (["restart", "demo", "--force"], (Action.RESTART, "demo", None, False, None, True)),
-        (["rm", "demo"], (Action.REMOVE, "demo", None, True, None, False)),
-    ],
-)
-def test_changes_ask_for_one_operation_and_talk_on_standard_error(
-    argv: list[str], expected: tuple[Any, ...], engine: FakeEngine, capsys: Capture
-) -> None:
-    assert main(argv, engine) == 0
-    out, err = capsys.readouterr()
-    assert engine.asked == [expected]
-    assert out == ""
-    assert err.splitlines() == ["demo: 1/2 create", "All done."]
-
-
 def test_logs_filter_and_pass_on_the_bounds(engine: FakeEngine, capsys: Capture) -> None:
     assert main(["logs", "demo", "--tail", "5", "--since", "1970-01-01T00:00:10Z", "--grep", "err|bye"], engine) == 0
     assert capsys.readouterr().out.splitlines() == ["error: no memory", "bye"]
@@ -262,25 +302,27 @@ def test_ask_streams_the_answer_and_tells_timings_apart(engine: FakeEngine, caps
 
 PLAN_KEYS = {
     *("launch", "source", "summary", "warnings", "runtimes", "command_line"),
-    *("obstacles", "placement", "fit", "versions"),
+    *("obstacles", "placement", "fit", "versions", "digest", "needs_bytes", "model"),
 }
+SWAP_PLAN_KEYS = {"incoming", "outgoing", "way", "reason", "other_ways", "warnings", "digest", "obstacles"}
 
 
 @pytest.mark.parametrize(
     ("argv", "keys"),
     [
         (["ls"], {"models", "problems"}),
-        (["status"], {"at", "hostname", "models", "operations", "problems", "runtimes"}),
+        (["status"], {"at", "hostname", "models", "operations", "problems", "runtimes", "lease", "read_only"}),
         (["plan", "demo"], PLAN_KEYS),
-        (
-            ["up", "demo"],
-            {"id", "kind", "target", "steps", "began_at", "ended_at", "outcome", "owner", "message"},
-        ),
+        (["plan", "new", "--swap"], SWAP_PLAN_KEYS),
+        (["up", "demo"], {field.name for field in fields(OperationStatus)}),
+        (["recover"], {"interrupted"}),
+        (["adopt", "docker/by_hand", "--dry-run"], {field.name for field in fields(Adoption)}),
+        (["history"], {"entries"}),
         (["metrics", "demo"], {"name", "at", "freshness", "url", "message", "series"}),
         (["gpus"], {"at", "freshness", "gpus", "message", "driver", "host"}),
         (
             ["ask", "demo", "hi"],
-            {"request", "outcome", "text", "model", "transport", "finish_reason", "error", "timing", "gaps_s"},
+            {field.name for field in fields(PromptResult)},
         ),
         (["logs", "demo", "--tail", "1", "--grep", "bye"], {"seq", "time", "text"}),
     ],
@@ -323,11 +365,13 @@ def test_an_unexpected_error_is_one_line_unless_debugged(capsys: Capture) -> Non
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_ctrl_c_exits_130_without_a_traceback(capsys: Capture) -> None:
-    assert main(["up", "demo", "--wait"], FakeEngine(KeyboardInterrupt())) == 130
-    err = capsys.readouterr().err
-    assert "goes on" in err
-    assert "Traceback" not in err
+@pytest.mark.parametrize(
+    ("argv", "read_only"), [(["ls"], False), (["--read-only", "ls"], True), (["ls", "--read-only"], True)]
+)
+def test_read_only_may_stand_on_either_side(argv: list[str], read_only: bool, engine: FakeEngine) -> None:
+    assert main(argv, engine) == 0
+    assert engine.settings
+    assert bool(engine.settings.read_only) is read_only
 
 
 @pytest.mark.parametrize("argv", [["--profiles", "{a}", "ls"], ["ls", "--profiles", "{a}"]])
@@ -356,6 +400,10 @@ def test_profiles_on_both_sides_keep_their_order(engine: FakeEngine, tmp_path: P
         ["logs", "demo", "--tail", "0"],
         ["logs", "demo", "--since", "yesterday"],
         ["up", "demo", "--timeout", "soon"],
+        ["swap"],
+        ["swap", "demo", "--drain", "long"],
+        ["recover", "--finish", "--roll-back"],
+        ["history", "--limit", "0"],
         ["ask", "demo", "hi", "--transport", "pigeon"],
     ],
 )

@@ -1,9 +1,11 @@
 """GPUs through the real ctypes path, against a library compiled for the purpose, or a true driver where one is."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.observe.gpus import NO_DRIVER, NO_GPU, GpuSampler, aged
@@ -102,6 +104,29 @@ def test_names_are_cleaned_and_undecodable_ones_are_refused(library: Path) -> No
     assert second["name"] == ""
     assert "its name" in second["error"]
     assert second["utilization"] == 50
+
+
+@needs_compiler
+def test_who_has_the_memory_of_each_gpu(library: Path) -> None:
+    me = os.getpid()
+    first, second = fakenvml.uses(
+        library,
+        "count=3",
+        f"0.process={me},{30 << 30}",
+        "0.process=999999999,?",
+        f"0.graphics={me},{30 << 30}",
+        f"0.graphics=999999998,{1 << 20}",
+        f"1.process.code={NOT_SUPPORTED}",
+        f"1.memory.code={NOT_SUPPORTED}",
+        f"2.handle.code={LOST}",
+    )
+    assert (first["index"], first["uuid"], first["used"]) == (0, "GPU-00000000-0000-0000-0000-000000000000", 40 << 30)
+    told = {process["pid"]: (process["used"], process["name"]) for process in first["processes"]}
+    assert told == {me: (30 << 30, psutil.Process().name()), 999999999: (None, ""), 999999998: (1 << 20, "")}
+    assert (second["index"], second["used"], second["processes"]) == (1, None, None)
+    assert fakenvml.uses(library, f"init={DRIVER_NOT_LOADED}") == []
+    older = fakenvml.uses(library, "no_processes_v3=1", f"0.process={me},1", f"0.graphics.code={NOT_SUPPORTED}")
+    assert [process["used"] for process in older[0]["processes"]] == [1]
 
 
 def test_without_a_driver_the_host_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from engine.machine import DeadlineSampler, Surroundings
 from engine.observe.gpus import GpuSampler
 from engine.plan import Launch
 from engine.snapshot import Freshness, GpuReading
+from engine.stacks.placement import NO_CREDIT, Credit
 from tests.unit.test_placement import GPUS, UUIDS, profile
 
 SERVICE = Service(Protocol.TRITON, "http://127.0.0.1:1", "http://127.0.0.1:1/v2/health/ready")
@@ -49,9 +50,9 @@ def deployment(name: str, runtime: str, *gpus: str, lifecycle: Lifecycle = Lifec
     return Deployment(name, runtime, "triton", "id", "what", lifecycle, SERVICE, 1.0, gpus=gpus)
 
 
-def around(docker: Somewhere, process: Somewhere, chosen: str = "docker") -> Surroundings:
+def around(docker: Somewhere, process: Somewhere, chosen: str = "docker", credit: Credit = NO_CREDIT) -> Surroundings:
     runtimes: Any = {"docker": docker, "process": process}
-    return Surroundings(runtimes, chosen)
+    return Surroundings(runtimes, chosen, credit)
 
 
 def reading(freshness: Freshness = Freshness.FRESH, **more: Any) -> GpuReading:
@@ -183,3 +184,18 @@ def test_ports_of_local_servers_that_still_load_are_theirs() -> None:
     assert other.claimed_ports == {1}
     own = surroundings.machine(profile(0, name="loading"), reading(), Unasked())
     assert not own.claimed_ports
+
+
+def test_what_goes_leaves_its_ports() -> None:
+    ended = replace(deployment("ended", "docker", lifecycle=Lifecycle.EXITED), service=replace(SERVICE, grpc="[::1]:2"))
+    docker, process = Somewhere("docker", ended), Somewhere("process", deployment("old", "process", UUIDS[0]))
+    credit = Credit(frozenset({"old", "ended"}), {UUIDS[0]: GPUS[0].memory_used or 0})
+    for gpus in (0, 1):
+        machine = around(docker, process, credit=credit).machine(profile(gpus), reading(), Unasked())
+        assert not machine.claimed_ports
+        assert machine.freed_ports == {1}
+    assert machine.credit is credit
+    listening = around(docker, process, credit=replace(credit, keep_ports=True)).machine(
+        profile(1), reading(), Unasked()
+    )
+    assert (listening.claimed_ports == {1}, listening.freed_ports) == (True, frozenset())

@@ -6,17 +6,16 @@ from dataclasses import replace
 import pytest
 
 from engine.deployment import Lifecycle
-from engine.errors import OperationFailed, Refused
-from engine.operations.lock import placing
+from engine.errors import OperationFailed
 from engine.request import Action
 from engine.snapshot import Outcome, StepKind
-from tests.unit.operations_bench import Bench, in_background, until
+from tests.unit.operations_bench import Bench, Failed
 
 
 def test_obstacles_are_refused_all_at_once_and_can_be_overridden(bench: Bench, ready: threading.Event) -> None:
     ready.set()
     bench.obstacles = ("GPU 0 is used by a", "It does not fit.")
-    with pytest.raises(Refused, match=r"GPU 0 is used by a\. It does not fit\. `tritontui up m --force`"):
+    with pytest.raises(Failed, match=r"GPU 0 is used by a\. It does not fit\. `--force`"):
         bench.run(Action.START)
     assert not bench.docker.held
     bench.run(Action.START, force=True)
@@ -30,10 +29,10 @@ def test_a_restart_that_would_be_refused_interrupts_nothing(bench: Bench, ready:
     bench.run(Action.START)
     first = bench.docker.held["m"]
     bench.obstacles = ("GPU 0 is used by a.",)
-    with pytest.raises(Refused):
+    with pytest.raises(Failed):
         bench.run(Action.RESTART)
     bench.obstacles, bench.digest, bench.docker.misses = (), "2", "The image is not here."
-    with pytest.raises(Refused, match="The image is not here"):
+    with pytest.raises(Failed, match="The image is not here"):
         bench.run(Action.RESTART)
     assert bench.docker.held["m"] == first
     bench.docker.misses = ""
@@ -43,7 +42,7 @@ def test_a_restart_that_would_be_refused_interrupts_nothing(bench: Bench, ready:
 
 def test_what_is_missing_is_refused_before_anything_is_made(bench: Bench) -> None:
     bench.docker.misses = "The image x is not on this machine. Fetch it with `docker pull x`."
-    with pytest.raises(Refused, match="docker pull x"):
+    with pytest.raises(Failed, match="docker pull x"):
         bench.run(Action.START, force=True)
     assert not bench.docker.held
 
@@ -70,7 +69,7 @@ def test_what_got_other_gpus_is_stopped_again(bench: Bench, monkeypatch: pytest.
             raise OperationFailed("m does not end.")
 
         monkeypatch.setattr(bench.docker, "stop", stop)
-    with pytest.raises(OperationFailed, match="placed on GPU-a, and it got GPU-b") as failure:
+    with pytest.raises(Failed, match="placed on GPU-a, and it got GPU-b") as failure:
         bench.run(Action.START)
     assert ("could not be stopped again: m does not end." in str(failure.value)) is not stop_works
     assert bench.docker.held["m"].lifecycle is (Lifecycle.EXITED if stop_works else Lifecycle.RUNNING)
@@ -90,19 +89,6 @@ def test_a_kept_container_on_other_gpus_than_planned_is_made_anew(bench: Bench, 
     bench.gpus = bench.docker.seen = ("GPU-b",)
     bench.run(Action.START)
     assert (bench.docker.held["m"].id != first, bench.docker.held["m"].gpus) == (True, ("GPU-b",))
-
-
-def test_gpus_are_chosen_by_one_start_at_a_time(bench: Bench, ready: threading.Event) -> None:
-    ready.set()
-    bench.gpus = bench.docker.seen = ("GPU-a",)
-    with placing(bench.settings.state_dir / "locks"):
-        thread, errors = in_background(bench, Action.START)
-        until(lambda: bench.planned == 1)
-        bench.gpus = bench.docker.seen = ("GPU-b",)
-        assert not bench.docker.held
-    thread.join(10)
-    assert not errors
-    assert bench.docker.held["m"].gpus == ("GPU-b",), "planned again once it was its turn"
 
 
 def test_without_gpus_there_is_no_step_for_them(bench: Bench, ready: threading.Event) -> None:

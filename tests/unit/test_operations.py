@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from engine.deployment import Lifecycle
-from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
-from engine.operations.lock import exclusive
-from engine.operations.record import Abandoned
+from engine.errors import Exit, RuntimeUnreachable
+from engine.lease import LEASE, Holder
+from engine.operation_json import to_json
+from engine.operations.conductor import Conductor
 from engine.plan import PortBinding
-from engine.request import Action
+from engine.request import Action, Origin, Request
 from engine.snapshot import OperationStatus, Outcome
-from engine.store import Journal
-from tests.unit.operations_bench import Bench, in_background, until
+from engine.store import Entry, Journal
+from tests.unit.operations_bench import Bench, Failed, in_background, until
 
 
 def test_a_start_is_done_when_the_server_is_ready(bench: Bench, ready: threading.Event) -> None:
@@ -50,29 +51,45 @@ def test_a_start_that_was_stopped_is_cancelled_not_failed(bench: Bench) -> None:
     until(lambda: bench.docker.held.get("m") is not None and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
     bench.run(Action.STOP)
     thread.join(10)
-    assert isinstance(errors[0], Abandoned)
+    assert "was stopped while it was starting" in str(errors[0])
     outcomes = {status.kind: status.outcome for status in bench.journal.recent()}
-    assert outcomes == {"start": Outcome.CANCELLED, "stop": Outcome.DONE}
+    assert outcomes == {"start": Outcome.ROLLED_BACK, "stop": Outcome.DONE}
 
 
-def test_closing_the_console_leaves_the_start_to_itself(bench: Bench) -> None:
+def test_a_start_that_is_cancelled_leaves_nothing_behind(bench: Bench, ready: threading.Event) -> None:
     thread, errors = in_background(bench, Action.START)
-    until(lambda: bench.docker.held.get("m") is not None and bench.docker.held["m"].lifecycle is Lifecycle.RUNNING)
-    bench.conductor.closing.set()
+    until(lambda: bench.runs("m"))
+    bench.cancelled.set()
     thread.join(10)
-    assert isinstance(errors[0], Abandoned)
-    assert bench.docker.held["m"].lifecycle is Lifecycle.RUNNING
+    assert errors[0].status.outcome is Outcome.ROLLED_BACK
+    assert not bench.docker.held
+    assert not bench.docker.records, "its lease was taken again, and given back"
+
+
+def test_a_cancelled_start_of_what_was_kept_keeps_it_stopped(bench: Bench, ready: threading.Event) -> None:
+    bench.service = replace(bench.service, http="http://127.0.0.1:9")
+    ready.set()
+    bench.run(Action.START)
+    bench.run(Action.STOP)
+    first = bench.docker.held["m"]
+    ready.clear()
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.runs("m"))
+    bench.cancelled.set()
+    thread.join(10)
+    assert "m is stopped again" in str(errors[0])
+    assert (bench.docker.held["m"].id, bench.runs("m")) == (first.id, False)
 
 
 def test_not_ready_in_time_is_a_failure_that_leaves_it_running(bench: Bench) -> None:
-    with pytest.raises(OperationFailed, match="answers 400"):
+    with pytest.raises(Failed, match="answers 400"):
         bench.run(Action.START, timeout_s=0.2)
     assert bench.docker.held["m"].lifecycle is Lifecycle.RUNNING
 
 
 def test_what_could_not_be_started_leaves_nothing_behind(bench: Bench) -> None:
     bench.docker.start_error = "port is already allocated."
-    with pytest.raises(OperationFailed, match="already allocated"):
+    with pytest.raises(Failed, match="already allocated"):
         bench.run(Action.START)
     assert not bench.docker.held
 
@@ -83,9 +100,9 @@ def test_what_could_not_be_started_nor_removed_is_said_to_remain(bench: Bench, m
 
     bench.docker.start_error = "port is already allocated."
     monkeypatch.setattr(bench.docker, "remove", remove)
-    with pytest.raises(OperationFailed, match=r"already allocated\. What was created is still there: docker does not"):
+    with pytest.raises(Failed, match=r"already allocated\. It could not be rolled back: docker does not answer. m does not run"):
         bench.run(Action.START)
-    assert "still there" in bench.journal.recent()[0].message
+    assert "could not be rolled back" in bench.journal.recent()[0].message
 
 
 def test_a_taken_port_is_refused_before_anything_is_done(bench: Bench) -> None:
@@ -93,7 +110,7 @@ def test_a_taken_port_is_refused_before_anything_is_done(bench: Bench) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         bench.ports = (PortBinding("http", "127.0.0.1", taken.getsockname()[1], 8000),)
-        with pytest.raises(Refused, match="in use"):
+        with pytest.raises(Failed, match="in use"):
             bench.run(Action.START)
     assert not bench.docker.held
 
@@ -115,7 +132,7 @@ def test_a_kept_deployment_is_started_again_unless_its_profile_changed(bench: Be
 def test_one_name_runs_in_one_place(bench: Bench, ready: threading.Event) -> None:
     ready.set()
     bench.run(Action.START)
-    with pytest.raises(Refused, match="runs on docker already"):
+    with pytest.raises(Failed, match="runs on docker already"):
         bench.run(Action.START, runtime="process")
     bench.run(Action.STOP)
     bench.run(Action.START, runtime="process")
@@ -129,17 +146,22 @@ def test_another_runtime_that_is_silent_does_not_hinder_a_start(bench: Bench, re
     bench.run(Action.START, runtime="process")
     assert bench.process.held["m"].lifecycle is Lifecycle.RUNNING
     bench.run(Action.STOP)
-    with pytest.raises(RuntimeUnreachable):
+    with pytest.raises(Failed):
         bench.run(Action.START, runtime="docker")
 
 
 def test_two_changes_at_once_are_refused(bench: Bench) -> None:
-    with exclusive(bench.settings.state_dir / "locks", "m"), pytest.raises(Refused, match="being changed"):
+    holder = Holder.this_process("swap a → b", "1", Origin("alice", "box", 1, "10.0.0.7"))
+    bench.docker.records[LEASE] = holder.to_facts()
+    with pytest.raises(Failed, match=r"alice.*swap a → b") as failure:
         bench.run(Action.START)
+    assert failure.value.status.exit_code == Exit.REFUSED
+    assert bench.audited[-1].event == "refused"
+    assert bench.docker.records[LEASE] == holder.to_facts()
 
 
 def test_remove_stops_first_and_what_is_not_there_is_not_found(bench: Bench, ready: threading.Event) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(Failed):
         bench.run(Action.REMOVE)
     ready.set()
     bench.run(Action.START)
@@ -151,34 +173,42 @@ def test_a_stop_that_did_not_stop_it_is_a_failure(bench: Bench, ready: threading
     ready.set()
     bench.run(Action.START)
     bench.docker.stop_works = False
-    with pytest.raises(OperationFailed, match="still runs"):
+    with pytest.raises(Failed, match="still runs"):
         bench.run(Action.STOP)
 
 
-def test_a_journal_that_cannot_be_written_stops_nothing(bench: Bench, ready: threading.Event, tmp_path: Path) -> None:
+def test_what_cannot_be_recorded_is_not_started_and_is_stopped_all_the_same(
+    bench: Bench, ready: threading.Event, tmp_path: Path
+) -> None:
     ready.set()
+    bench.run(Action.START)
     blocked = tmp_path / "file"
     blocked.write_text("")
-    bench.conductor._journal = Journal(blocked / "history.sqlite")
-    assert bench.run(Action.START).outcome is Outcome.DONE
-    assert "cannot be written" in bench.conductor._journal.problem
+    whole, bench.tools = bench.tools, replace(bench.tools, journal=Journal(blocked / "history.sqlite"))
+    bench.conductor = Conductor(bench.tools, bench.audited.append)
+    assert bench.run(Action.STOP).outcome is Outcome.DONE
+    with pytest.raises(Failed, match="cannot be written") as failure:
+        bench.run(Action.START)
+    assert failure.value.status.exit_code == Exit.REFUSED
+    assert not bench.runs("m")
+    assert whole.journal.recent()[0].kind == "start"
 
 
 def test_an_operation_whose_process_is_gone_is_interrupted(bench: Bench) -> None:
     status = OperationStatus("1", "start", "m", (), time.time(), Outcome.RUNNING, "me")
-    bench.journal.write(status)
+    bench.journal.write(Entry(status, Request(Action.START, "m"), ""))
     assert bench.journal.recent()[0].outcome is Outcome.RUNNING
-    with bench.journal._connect() as database:
-        database.execute("UPDATE operations SET pid_began = 1")
+    with closing(sqlite3.connect(bench.settings.state_dir / "history.sqlite")) as database, database:
+        database.execute("UPDATE journal SET pid_began = 1")
     assert bench.journal.recent()[0].outcome is Outcome.INTERRUPTED
 
 
 def test_a_name_that_is_none_reaches_no_file(bench: Bench, tmp_path: Path) -> None:
     for name in ("../outside", "a\udcff", "\x1b]52;c;aGk=\x07", "a" * 300, ""):
-        with pytest.raises(NotFound, match="can be no deployment's name"):
-            bench.conductor.run(Action.START, name)
-    assert not list(tmp_path.rglob("*.lock"))
-    assert not bench.journal.recent()
+        with pytest.raises(Failed, match="can be no deployment's name"):
+            bench.run(Action.START, name)
+    assert not list(tmp_path.rglob("locks"))
+    assert not bench.docker.records
 
 
 def test_what_breaks_off_unforeseen_is_a_failure_with_no_step_under_way(bench: Bench) -> None:
@@ -193,12 +223,13 @@ def test_what_breaks_off_unforeseen_is_a_failure_with_no_step_under_way(bench: B
 def test_a_journal_that_was_locked_or_damaged_is_told_until_it_is_well(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     journal = Journal(path)
-    journal.write(OperationStatus("1", "start", "m", (), time.time(), Outcome.DONE, "me"))
+    status = OperationStatus("1", "start", "m", (), time.time(), Outcome.DONE, "me")
+    journal.write(Entry(status, Request(Action.START, "m"), ""))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("UPDATE operations SET steps = 'nothing'")
+        other.execute("UPDATE journal SET status = 'nothing'")
         assert journal.recent_if_changed() is None
         assert "move it away" in journal.problem
-        other.execute("UPDATE operations SET steps = '[]'")
+        other.execute("UPDATE journal SET status = ?", (to_json(status),))
         assert len(journal.recent_if_changed() or ()) == 1
         assert not journal.problem
         assert journal.recent_if_changed() is None
@@ -207,9 +238,9 @@ def test_a_journal_that_was_locked_or_damaged_is_told_until_it_is_well(tmp_path:
 
 def test_a_runtime_that_is_silent_for_a_while_fails_no_start(bench: Bench, ready: threading.Event) -> None:
     thread, errors = in_background(bench, Action.START)
-    until(lambda: any("400" in status.steps[3].detail for status in bench.journal.recent()))
+    until(lambda: any("400" in status.steps[-2].detail for status in bench.journal.recent()))
     bench.docker.unreachable = True
-    until(lambda: bench.journal.recent()[0].steps[3].detail not in ("", "its health endpoint answers 400"))
+    until(lambda: bench.journal.recent()[0].steps[-2].detail not in ("", "its health endpoint answers 400"))
     bench.docker.unreachable = False
     ready.set()
     thread.join(10)

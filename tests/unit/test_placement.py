@@ -9,7 +9,7 @@ from engine.errors import InvalidProfile
 from engine.profile import Profile
 from engine.runtimes.gpu_uuids import listed, uuids
 from engine.snapshot import Gpu
-from engine.stacks.placement import Machine, place
+from engine.stacks.placement import Credit, Machine, place
 
 GIB = 1 << 30
 UUIDS = tuple(f"GPU-00000000-0000-0000-0000-{index:012d}" for index in range(4))
@@ -54,6 +54,24 @@ def test_what_others_hold_is_an_obstacle_and_its_own_is_not() -> None:
     assert placed.placed[0].memory_used is None, "how much of it is its own is not known"
     assert not place(profile("all", share_gpus=True), machine).obstacles
     assert not place(profile([0]), Machine(GPUS, {UUIDS[0]: ("m",)})).obstacles
+
+
+def test_what_goes_is_in_nobodys_way_and_its_memory_is_free() -> None:
+    holders = {UUIDS[1]: ("a",), UUIDS[2]: ("a", "b"), UUIDS[3]: ("a",)}
+    credit = Credit(frozenset({"a"}), {UUIDS[1]: GIB // 2, UUIDS[2]: 5 * GIB})
+    placed = place(profile("all"), Machine(GPUS, holders, credit=credit))
+    assert [gpu.memory_used for gpu in placed.placed] == [0, GIB // 2, 0, None]
+    assert [gpu.used_by for gpu in placed.placed] == [(), (), ("b",), ()]
+    assert placed.obstacles == ("GPU 2 is used by b: stop it, or set `share_gpus: true`.",)
+
+
+def test_one_takes_the_place_of_what_goes_unless_it_can_be_kept_elsewhere() -> None:
+    credit = Credit(frozenset({"a"}), {UUIDS[3]: GIB})
+    assert place(profile(1), Machine(GPUS, {UUIDS[3]: ("a",)}, credit=credit)).gpus == (UUIDS[3],)
+    kept = Machine(GPUS, {UUIDS[3]: ("a",)}, kept=(UUIDS[2],), credit=credit)
+    assert place(profile(1), kept).gpus == (UUIDS[2],)
+    unknown = Machine(GPUS, credit=Credit(frozenset({"a"}), {UUIDS[3]: 3 * GIB}))
+    assert place(profile([3]), unknown).placed[0].memory_used == 0, "its processes are seen, though its GPUs are not"
 
 
 @pytest.mark.parametrize("named", [[1, "2"], [UUIDS[1], UUIDS[2]], ["GPU-00000000-0000-0000-0000-000000000001", 2]])

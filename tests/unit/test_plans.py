@@ -157,14 +157,24 @@ def test_an_open_address_is_warned_of(tmp_path: Path) -> None:
     assert made.launch.service.http.startswith("http://127.0.0.1:")
 
 
-def test_a_port_that_somebody_will_take_is_not_given_away(tmp_path: Path) -> None:
+def test_a_port_that_somebody_will_take_is_not_given_away_and_one_that_is_freed_is_free(tmp_path: Path) -> None:
     (tmp_path / "repo").mkdir()
     path = tmp_path / "p.yaml"
-    path.write_text("name: t\nstack: triton\nimage: example/triton:1\nrepository: repo\nexpose: {http: auto}\n")
-    entry = read_profile(path)
-    assert isinstance(entry, CatalogEntry), entry
     settings = Settings(tmp_path, tmp_path, tmp_path, (), tmp_path)
-    claimed = frozenset(range(8000, 8010))
-    context = PlanContext(entry.profile, path, entry.digest, "docker", settings, Machine(claimed_ports=claimed))
-    (port,) = STACKS["triton"](context).launch.ports
-    assert port.host_port >= 8010
+
+    def made(port: int | str, machine: Machine) -> Plan:
+        path.write_text(
+            f"name: t\nstack: triton\nimage: example/triton:1\nrepository: repo\nexpose: {{http: {port}}}\n"
+        )
+        entry = read_profile(path)
+        assert isinstance(entry, CatalogEntry), entry
+        context = PlanContext(entry.profile, path, entry.digest, "docker", settings, machine)
+        return STACKS["triton"](context)
+
+    claimed, freed = frozenset(range(8000, 8010)), frozenset({8003})
+    for machine in (Machine(claimed_ports=claimed), Machine(claimed_ports=claimed, freed_ports=freed)):
+        assert made("auto", machine).launch.ports[0].host_port >= 8010
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        assert "is in use" in " ".join(made(taken, Machine()).warnings)
+        assert "is in use" not in " ".join(made(taken, Machine(freed_ports=frozenset({taken}))).warnings)

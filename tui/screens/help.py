@@ -10,14 +10,19 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from engine.deployment import State
 from tui.actions import ACTIONS
 from tui.keys import key_names
 from tui.panes import PANES
 from tui.screens.confirm import Confirm
+from tui.screens.dialog import Dialog
+from tui.screens.history import History
+from tui.screens.recover import Recover
+from tui.screens.swap import ConfirmSwap
 from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.page import Page
-from tui.widgets.state import LOOKS
+from tui.widgets.state import DRIFT, FOREIGN, LOOKS
 
 
 class Help(ModalScreen[None]):
@@ -54,7 +59,9 @@ class Help(ModalScreen[None]):
                     table.add_row(Text(key_names(binding.key), style="bold"), binding.tooltip)
         self._heading(table, "States")
         for state, look in LOOKS.items():
-            table.add_row(Text(f"{look.symbol} {look.word}"), MEANINGS[state.value])
+            table.add_row(Text(f"{look.symbol} {look.word}"), MEANINGS[state])
+        table.add_row(Text(f"{FOREIGN.symbol} {FOREIGN.word}"), "started by hand: watched only, until it is adopted")
+        table.add_row(Text(DRIFT), "beside a state: it differs from what its profile or image says now")
         return table
 
     def _areas(self) -> Iterator[tuple[str, Iterable[BindingType]]]:
@@ -63,7 +70,8 @@ class Help(ModalScreen[None]):
         for key in sorted(PANES, key=lambda key: key != self._pane):
             pane = PANES[key].load()
             yield PANES[key].title, [binding for part in (pane, *pane.PARTS) for binding in part.BINDINGS]
-        yield "Questions", Confirm.BINDINGS
+        yield "Questions", [*Dialog.BINDINGS, *Confirm.BINDINGS, *ConfirmSwap.BINDINGS, *Recover.BINDINGS]
+        yield "History", History.BINDINGS
 
     def _heading(self, table: Table, title: str, *, first: bool = False) -> None:
         if not first:
@@ -72,11 +80,12 @@ class Help(ModalScreen[None]):
 
 
 MEANINGS = {
-    "absent": "never started, or removed",
-    "stopped": "ended on purpose; kept with its log",
-    "starting": "runs, and is not ready yet",
-    "ready": "its health endpoint answers",
-    "stopping": "was asked to end",
-    "failed": "ended by itself, or could not start",
-    "unreachable": "runs, was ready, and does not answer now",
+    State.ABSENT: "never started, or removed",
+    State.STOPPED: "ended on purpose; kept with its log",
+    State.STARTING: "runs, and is not ready yet",
+    State.READY: "its health endpoint answers",
+    State.ASLEEP: "runs and holds little GPU memory; answers when it is woken",
+    State.STOPPING: "was asked to end",
+    State.FAILED: "ended by itself, or could not start",
+    State.UNREACHABLE: "runs, was ready, and does not answer now",
 }

@@ -11,8 +11,9 @@ from textual.widgets import Static
 
 from engine.api import EngineApi
 from engine.deployment import State
-from engine.snapshot import Model, Outcome, Snapshot
+from engine.snapshot import Model, Snapshot
 from tui import format as write
+from tui import operations
 from tui.actions import ACTIONS, ConsoleAction
 from tui.panes import OF_PROBLEM, PANES
 from tui.widgets.gpu_panel import GpuPanel
@@ -20,16 +21,16 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.pane import Pane
-from tui.widgets.state import LOOKS
+from tui.widgets.state import DRIFT, LOOKS
 from tui.widgets.tab_bar import TabBar
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
-    from tui.screens.confirm import Confirmed
+    from engine.request import Request
+    from tui.screens.operation_desk import OperationDesk
     from tui.screens.profile_desk import ProfileDesk
 
 NOTICE_S = 3.0
-FAILURE_NOTICE_S = 8.0
 SETTLING_S = 0.3
 MOVES = ("next_area", "previous_area", "leave")
 HOST_ROWS = 4
@@ -47,6 +48,7 @@ class MainScreen(Screen[None]):
         super().__init__()
         self._api: EngineApi | None = None
         self._desk: ProfileDesk | None = None
+        self._operations: OperationDesk | None = None
         self.snapshot: Snapshot | None = None
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
@@ -56,8 +58,6 @@ class MainScreen(Screen[None]):
         self._settling = False
         """A pane was just opened: keys typed ahead for it may still come to the list, where they mean something else"""
         self._heights: dict[str, int] = {}
-        self._told: set[str] | None = None
-        """Operations whose end has been told; None until the first snapshot, whose ends are old news"""
         self._top = TopLine(id="top")
         self._models = ModelArea(id="models")
         self._models.border_title = "Models"
@@ -74,7 +74,7 @@ class MainScreen(Screen[None]):
         yield self._tabs
         yield self._notice
         yield self._detail
-        yield KeyBar(id="keys")
+        yield KeyBar(self._greyed, id="keys")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
@@ -83,11 +83,13 @@ class MainScreen(Screen[None]):
         if self.snapshot:
             self.take(self.snapshot)
 
-    async def connect(self, api: EngineApi) -> None:
-        """The engine is there: from now on there is something to show."""
+    async def connect(self, api: EngineApi, template: "Request") -> None:
+        """The engine is there: from now on there is something to show. `template`: who asks for changes, and how."""
+        from tui.screens.operation_desk import OperationDesk
         from tui.screens.profile_desk import ProfileDesk
 
         self._api = api
+        self._operations = OperationDesk(self, api, template)
         self._desk = ProfileDesk(self, api)
         await self._show_pane(self._pane_key)
 
@@ -96,18 +98,23 @@ class MainScreen(Screen[None]):
         if not self._stands:
             self.snapshot = snapshot
             return
-        before = self.selected
+        before = self._offered()
         self.snapshot = snapshot
         self._top.show(snapshot)
         self._models.show(snapshot)
         self._gpus.show(snapshot.gpus)
         self._fit_overview(snapshot)
-        self._tell_ended(snapshot)
+        if self._operations:
+            self._operations.take(snapshot)
         if self._desk:
             self._desk.take(snapshot)
         self._refresh_pane()
-        if before != self.selected:
+        if before != self._offered():
             self.refresh_bindings()
+
+    def _offered(self) -> object:
+        """What the keys that can be used depend on."""
+        return self.selected, [action.why_not(self.selected, self.snapshot) for action in ACTIONS]
 
     @property
     def selected(self) -> Model | None:
@@ -147,20 +154,6 @@ class MainScreen(Screen[None]):
                 else:
                     area.styles.clear_rule("height")
                     area.refresh(layout=True)
-
-    def _tell_ended(self, snapshot: Snapshot) -> None:
-        if snapshot.loading:
-            return
-        ended = {status.id: status for status in snapshot.operations if status.outcome is not Outcome.RUNNING}
-        if self._told is not None:
-            for id_ in ended.keys() - self._told:
-                status = ended[id_]
-                title = f"{status.kind} {status.target}: {status.outcome.value}"
-                if status.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
-                    self.notify(status.message, title=title, severity="error", timeout=FAILURE_NOTICE_S, markup=False)
-                else:
-                    self.notify(status.message, title=title, timeout=NOTICE_S, markup=False)
-        self._told = (self._told or set()) | ended.keys()
 
     # -- panes --------------------------------------------------------------------------------------------------------
 
@@ -251,7 +244,12 @@ class MainScreen(Screen[None]):
         """Why it cannot be done with what is selected; empty when it can."""
         if action.on_problem and self._list.selected_problem:
             return ""
-        return action.refusal(self.selected)
+        return action.why_not(self.selected, self.snapshot)
+
+    def _greyed(self, action_id: str) -> bool:
+        """It could be done, were the console not read-only: its key is shown, and that it has no effect."""
+        action = next((known for known in ACTIONS if known.id == action_id), None)
+        return bool(action and action.forbidden(self.snapshot) and not action.refusal(self.selected, self.snapshot))
 
     def on_key(self, event: events.Key) -> None:
         """A key for something that cannot be done now is answered with the reason."""
@@ -282,6 +280,9 @@ class MainScreen(Screen[None]):
     def action_start(self) -> None:
         self._ask("start")
 
+    def action_swap(self) -> None:
+        self._ask("swap")
+
     def action_stop(self) -> None:
         self._ask("stop")
 
@@ -290,6 +291,9 @@ class MainScreen(Screen[None]):
 
     def action_remove(self) -> None:
         self._ask("remove")
+
+    def action_adopt(self) -> None:
+        self._ask("adopt")
 
     def action_edit(self) -> None:
         subject = self.selected or self._list.selected_problem
@@ -302,18 +306,33 @@ class MainScreen(Screen[None]):
 
     def _ask(self, action_id: str) -> None:
         action = next(action for action in ACTIONS if action.id == action_id)
-        model = self.selected
-        refusal = action.refusal(model)
-        if refusal or not model or not action.change or not self._api:
+        model, snapshot = self.selected, self.snapshot
+        refusal = action.why_not(model, snapshot)
+        if refusal or not model or not snapshot or not action.change or not self._operations:
             self.notify(refusal or "The console is still being made ready.", severity="warning", markup=False)
             return
-        from tui.screens.confirm import Confirm
+        self._operations.ask(action.change, model, snapshot)
 
-        self.app.push_screen(Confirm(self._api, action.change, model), self._carry_out)
+    def operation_begun(self) -> None:
+        """From here: its steps are shown, unless the operator is at something else."""
+        if self.focused is self._list:
+            self.call_later(self._show_pane, "launch")
 
-    def _carry_out(self, confirmed: "Confirmed | None") -> None:
-        if confirmed and self._api:
-            self._api.submit(confirmed.action, confirmed.name, runtime=confirmed.runtime, force=confirmed.force)
+    def action_cancel_operation(self) -> None:
+        status = operations.to_cancel(self.snapshot, self.selected) if self.snapshot else None
+        if status and self._operations:
+            self._operations.cancel(status)
+
+    def action_recover(self) -> None:
+        status = operations.to_settle(self.snapshot, self.selected) if self.snapshot else None
+        if status and self._operations:
+            self._operations.recover(status)
+
+    def action_history(self) -> None:
+        if self._api:
+            from tui.screens.history import History
+
+            self.app.push_screen(History(self._api, self.selected.name if self.selected else ""))
 
     async def action_pane(self, key: str) -> None:
         self._settling = True
@@ -380,7 +399,14 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
         look = LOOKS[model.state]
         verb = "has" if model.state is State.FAILED else "is"
         return f"{look.symbol} {model.name} {verb} {look.word}: {model.detail}."
-    return f"▲ {snapshot.trouble}" if snapshot.trouble else ""
+    if interrupted := operations.unsettled(snapshot):
+        return f"▲ {interrupted[0].title} was interrupted: press u to finish it or to roll it back."
+    if snapshot.trouble:
+        return f"▲ {snapshot.trouble}"
+    if model and model.drift:
+        told = model.drift[0] if len(model.drift) == 1 else f"{len(model.drift)} differences, see 4 Launch"
+        return f"{DRIFT} {model.name} is not what it would be started as now: {told}."
+    return ""
 
 
 def _write(widget: Static, text: str) -> None:

@@ -1,6 +1,7 @@
 """The last line: what the keys do here and now. Textual's footer makes a widget for each key, each time that the cursor
 moves, and cuts off what has no room; this draws one line, from which what matters least is left out."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -11,7 +12,7 @@ from textual.widget import Widget
 
 from tui.keys import key_name
 
-ALWAYS = ("end_search", "clear_filter", "cancel", "leave", "help", "quit")
+ALWAYS = ("end_search", "clear_filter", "cancel", "cancel_operation", "recover", "leave", "help", "quit")
 """Actions that are shown, at the end, whatever else has no room"""
 LATE = ("filter",)
 """What the list can do after what can be done with the model under its cursor"""
@@ -21,6 +22,7 @@ class Hint(NamedTuple):
     key: str
     label: str
     action: str
+    greyed: bool = False
 
     @property
     def width(self) -> int:
@@ -28,16 +30,19 @@ class Hint(NamedTuple):
 
 
 class KeyBar(Widget):
-    COMPONENT_CLASSES = {"keys--key"}
+    COMPONENT_CLASSES = {"keys--key", "keys--greyed"}
     DEFAULT_CSS = """
     KeyBar {
         dock: bottom; height: 1; background: $panel; color: $foreground;
         & > .keys--key { color: $footer-key-foreground; text-style: bold; }
+        & > .keys--greyed { color: $foreground-muted; text-style: dim; }
     }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, greyed: Callable[[str], bool] = lambda _: False, *, id: str | None = None) -> None:
+        """`greyed`: whether an action that cannot be done now is shown all the same."""
         super().__init__(id=id)
+        self._greyed = greyed
         self._hints: list[Hint] = []
 
     def on_mount(self) -> None:
@@ -52,8 +57,11 @@ class KeyBar(Widget):
         hints: dict[str, Hint] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.show and active.enabled and binding.action not in hints:
-                hints[binding.action] = Hint(binding.key, binding.description, binding.action)
+            if not binding.show or binding.action in hints:
+                continue
+            if active.enabled or self._greyed(binding.action):
+                greyed = not active.enabled
+                hints[binding.action] = Hint(binding.key, binding.description, binding.action, greyed)
         found = sorted(hints.values(), key=lambda hint: hint.action in LATE)
         if found != self._hints:
             self._hints = found
@@ -74,9 +82,11 @@ class KeyBar(Widget):
     def render_line(self, y: int) -> Strip:
         base = self.rich_style
         key_style = base + self.get_component_rich_style("keys--key", partial=True)
+        grey = base + self.get_component_rich_style("keys--greyed", partial=True)
         segments = []
         for hint in self._fitting():
-            segments += [Segment(f" {key_name(hint.key)} ", key_style), Segment(f"{hint.label} ", base)]
+            key, label = (grey, grey) if hint.greyed else (key_style, base)
+            segments += [Segment(f" {key_name(hint.key)} ", key), Segment(f"{hint.label} ", label)]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def on_click(self, event: events.Click) -> None:

@@ -1,39 +1,52 @@
 """The pane `Launch`: the operations on the selected model, step by step, and the facts of its deployment."""
 
-import textwrap
+from collections.abc import Iterable
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, Step
+from engine.api import EngineApi
+from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, StepKind
 from tui import format as write
+from tui import operation_words as words
+from tui import operations
+from tui.widgets.ink import ink
+from tui.widgets.launch_text import Inks, OperationText, hung
+from tui.widgets.log_tail import LogTail
 from tui.widgets.page import Page
 from tui.widgets.pane import Pane
+from tui.widgets.state import DRIFT
 
-SYMBOLS = {
-    None: " ",
-    Outcome.RUNNING: "◐",
-    Outcome.DONE: "✓",
-    Outcome.FAILED: "▲",
-    Outcome.CANCELLED: "–",
-    Outcome.INTERRUPTED: "?",
-}
 EARLIER = 5
-STEP_INDENT = 31
 FACT_INDENT = 11
+LEAST_TAIL, MOST_TAIL = 2, 8
+"""Lines of the log of what is being started"""
+STARTING = (StepKind.START, StepKind.LOAD, StepKind.WAKE, StepKind.GPUS, StepKind.WAIT, StepKind.PROMPT)
 
 
 class LaunchPane(Pane):
     PARTS = (Page,)
+    COMPONENT_CLASSES = {f"launch--{name}" for name in Inks.__slots__}
+    DEFAULT_CSS = """
+    LaunchPane > .launch--success { color: $text-success; }
+    LaunchPane > .launch--warning { color: $text-warning; }
+    LaunchPane > .launch--error { color: $text-error; }
+    LaunchPane > .launch--muted { color: $foreground-muted; }
+    """
 
-    _text: str = ""
-    _model: Model | None = None
-    _snapshot: Snapshot | None = None
+    def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
+        super().__init__(api, id=id)
+        self._model: Model | None = None
+        self._snapshot: Snapshot | None = None
+        self._texts: dict[str, Text] = {}
+        self._tail = LogTail(api, id="launch-log")
 
     def compose(self) -> ComposeResult:
         with Page():
-            yield Static(id="launch-text", markup=False)
+            yield Static(id="launch-operation", markup=False)
+            yield self._tail
+            yield Static(id="launch-facts", markup=False)
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._draw)
@@ -41,70 +54,94 @@ class LaunchPane(Pane):
     def on_resize(self) -> None:
         self._draw()  # lines are wrapped to the pane's width
 
+    def on_hide(self) -> None:
+        self._tail.follow("", 0)
+
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
+        if self._model and model and model.name != self._model.name and self.is_mounted:
+            self.query_one(Page).scroll_home(animate=False)
         self._model, self._snapshot = model, snapshot
         self._draw()
 
     def _draw(self) -> None:
         if not self.display or not self.size or not self._snapshot:
             return
-        text = self._describe(self._model, self._snapshot)
-        if text.plain != self._text:
-            self._text = text.plain
-            self.query_one("#launch-text", Static).update(text)
+        inks = Inks(*(ink(self, f"launch--{name}") for name in Inks.__slots__))
+        found = operations.about(self._snapshot, self._model) if self._model else []
+        status = found[0] if found else None
+        starting = _starting(status) if status else ""
+        text = self._operation(status, inks, LEAST_TAIL + 1 if starting else 0)
+        self._write("launch-operation", text)
+        self._tail.follow(starting, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
+        self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=status is not None))
 
-    def _describe(self, model: Model | None, snapshot: Snapshot) -> Text:
-        if model is None:
+    def _write(self, part: str, text: Text) -> None:
+        before = self._texts.get(part)
+        if before is None or text.plain != before.plain or text.spans != before.spans:
+            self._texts[part] = text
+            shown = self.query_one(f"#{part}", Static)
+            shown.update(text)
+            shown.display = bool(text.plain)
+
+    @property
+    def _width(self) -> int:
+        return self.size.width - 3  # the page's padding and its scrollbar
+
+    def _operation(self, status: OperationStatus | None, inks: Inks, taken: int) -> Text:
+        """`taken`: lines of the pane that something else needs."""
+        if self._model is None:
             return Text("No model is selected.")
-        text = Text()
-        operations = [status for status in snapshot.operations if status.target == model.name]
-        if operations:
-            self._add_operation(text, operations[0])
-        elif not model.deployment:
-            text.append(f"{model.name} has not been started. Press enter in the list to start it.\n")
+        if status is None:
+            return Text(self._nothing(self._model))
+        written = OperationText(status, inks, self._width)
+        whole = written.whole()
+        room = self.size.height - taken
+        return written.folded() if status.outcome is Outcome.RUNNING and _height(whole) > room else whole
+
+    def _nothing(self, model: Model) -> str:
+        if model.foreign:
+            return f"{model.name} was started by hand, and is only watched. In the list, a adopts it."
         if model.deployment:
-            self._add_facts(text, model)
-        for status in operations[1 : 1 + EARLIER]:
-            symbol = SYMBOLS[status.outcome]
-            text.append(
-                f"{symbol} {write.clock(status.began_at)}  {status.kind} {status.outcome.value}: {status.message}\n"
-            )
-        return text
+            return ""
+        usual = f" Its start {words.usual(model.estimate)}." if model.estimate else ""
+        return f"{model.name} has not been started. Press enter in the list to start it, or s to swap to it.{usual}"
 
-    def _add_operation(self, text: Text, status: OperationStatus) -> None:
-        took = write.duration((status.ended_at or write.now()) - status.began_at)
-        text.append(f"{SYMBOLS[status.outcome]} {status.kind} {status.target}: {status.outcome.value}", style="bold")
-        text.append(f"  began {write.clock(status.began_at)}, {took}, by {status.owner}\n", style="dim")
-        for step in status.steps:
-            self._add_step(text, step)
-        if status.message:
-            text.append(f"{status.message}\n")
-        text.append("\n")
+    def _facts(self, earlier: Iterable[OperationStatus], inks: Inks, *, apart: bool) -> Text:
+        model = self._model
+        text = Text()
+        if not model:
+            return text
+        for title, value in self._known(model):
+            text.append(f"\n{title:<{FACT_INDENT}}", style=inks.muted)
+            text.append(hung(value, self._width - FACT_INDENT, FACT_INDENT))
+        for number, status in enumerate(earlier):
+            told = f"{words.SYMBOLS[status.outcome]} {write.clock(status.began_at)}  {status.title}"
+            text.append("\n\n" if number == 0 and text else "\n")
+            text.append(hung(f"{told}, {words.ending(status)}: {status.message}", self._width - 2, 2))
+        return text if apart else text[1:]
 
-    def _add_step(self, text: Text, step: Step) -> None:
-        text.append(f"  {SYMBOLS[step.outcome]} {step.title:<18}", style="" if step.outcome else "dim")
-        took = write.duration((step.ended_at or write.now()) - step.began_at) if step.began_at else ""
-        text.append(f"{took:>7}  ")
-        text.append(f"{self._hung(step.detail, STEP_INDENT)}\n", style="dim")
-
-    def _add_facts(self, text: Text, model: Model) -> None:
+    def _known(self, model: Model) -> Iterable[tuple[str, str]]:
         deployment = model.deployment
-        if not deployment:
-            return
-        service = deployment.service
-        process = f", pid {deployment.pid}" if deployment.pid else ""
-        facts = {
-            "state": f"{model.state.value}{f': {model.detail}' if model.detail else ''}",
-            "runtime": f"{deployment.runtime}, id {deployment.id[:12]}{process}",
-            "runs": deployment.what,
-            "answers at": "  ".join(address for address in (service.http, service.grpc, service.metrics) if address),
-        }
-        for title, value in facts.items():
-            text.append(f"{title:<11}", style="dim")
-            text.append(f"{self._hung(value, FACT_INDENT)}\n")
-        text.append("\n")
+        if deployment:
+            service = deployment.service
+            process = f", pid {deployment.pid}" if deployment.pid else ""
+            yield "state", f"{model.state.value}{f': {model.detail}' if model.detail else ''}"
+            yield "runtime", f"{deployment.runtime}, id {deployment.id[:12]}{process}"
+            yield "runs", deployment.what
+            yield "answers at", "  ".join(url for url in (service.http, service.grpc, service.metrics) if url)
+            if model.estimate:
+                yield "next start", words.usual(model.estimate)
+        for line in model.drift:
+            yield f"{DRIFT} differs", line
 
-    def _hung(self, text: str, indent: int) -> str:
-        """Wrapped, with the lines below the first as far in as it begins."""
-        lines = textwrap.wrap(text, max(20, self.size.width - indent - 4), break_on_hyphens=False)
-        return f"\n{' ' * indent}".join(lines)
+
+def _height(text: Text) -> int:
+    return text.plain.count("\n") + 1
+
+
+def _starting(status: OperationStatus) -> str:
+    """The deployment that is being started at the moment, if one is."""
+    if status.outcome is not Outcome.RUNNING:
+        return ""
+    begun = [step for step in status.steps if step.outcome is not None]
+    return (begun[-1].subject or status.target) if begun and begun[-1].kind in STARTING else ""

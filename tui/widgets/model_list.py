@@ -13,7 +13,7 @@ from engine.deployment import State
 from engine.snapshot import Model, ProfileProblem, Snapshot
 from tui.widgets.glyphs import cut
 from tui.widgets.ink import ink
-from tui.widgets.model_rows import Row, matches, row_cells, row_endpoint, row_file, row_key
+from tui.widgets.model_rows import WORD_CELLS, Row, in_order, matches, row_cells, row_endpoint, row_file, row_key
 
 MIN_NAME = 14
 
@@ -44,6 +44,7 @@ class ModelList(ScrollView, can_focus=True):
         "models--muted",
         "models--cursor",
         "models--problem",
+        "models--foreign",
     }
     DEFAULT_CSS = """
     ModelList {
@@ -54,6 +55,8 @@ class ModelList(ScrollView, can_focus=True):
         & > .models--stopped { color: $foreground-muted; }
         & > .models--starting { color: $text-warning; }
         & > .models--ready { color: $text-success; }
+        & > .models--asleep { color: $foreground-muted; }
+        & > .models--foreign { color: $foreground; }
         & > .models--stopping { color: $text-warning; }
         & > .models--failed { color: $text-error; }
         & > .models--unreachable { color: $text-error; }
@@ -73,6 +76,8 @@ class ModelList(ScrollView, can_focus=True):
         self._wanted: str | None = None
         """Key of the row that was gone to; the cursor returns to it when the filter leaves it again"""
         self._wanted_file = ""
+        self._settled = False
+        """The operator has moved, or the list was complete once: until then its first row is the one to be on"""
         self._longest = 0
         self._shown: list[tuple[str, ...]] = []
 
@@ -99,7 +104,10 @@ class ModelList(ScrollView, can_focus=True):
         return len(self._visible), len(self._rows)
 
     def show(self, snapshot: Snapshot) -> None:
-        self._rows = (*snapshot.models, *snapshot.problems)
+        self._rows = in_order(snapshot)
+        if not self._settled:
+            self._wanted, self._cursor = None, 0
+            self._settled = not snapshot.loading
         self._loading = snapshot.loading and not snapshot.models
         self._longest = max((cell_len(row_cells(row)[2]) for row in self._rows), default=0)
         self._sift()
@@ -194,9 +202,9 @@ class ModelList(ScrollView, can_focus=True):
             (("▌" if on_cursor else " "), state_style if self.has_focus else muted),
             (f"{symbol} ", state_style),
             (cut(name, name_width) + " ", base),
-            (cut(word, 12), state_style),
+            (cut(word, WORD_CELLS), state_style),
         ]
-        used = 1 + 2 + name_width + 1 + 12
+        used = 1 + 2 + name_width + 1 + WORD_CELLS
         rest = width - used
         if endpoint and rest < 8 + len(endpoint):
             endpoint = f":{endpoint.rpartition(':')[2]}"
@@ -231,6 +239,7 @@ class ModelList(ScrollView, can_focus=True):
         if index == self._cursor:
             return
         old, self._cursor = self._cursor, index
+        self._settled = True
         self.settle()
         self.scroll_to_region(Region(0, index, 1, 1), animate=False, force=True)
         self._refresh_row(old)

@@ -1,17 +1,32 @@
-"""The rows of the list of models: what each says, and which of them a filter leaves."""
+"""The rows of the list of models: in which order, what each says, and which of them a filter leaves."""
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len
 
 from engine.deployment import State
-from engine.snapshot import Model, ProfileProblem
+from engine.snapshot import Model, ProfileProblem, Snapshot
 from tui import format as write
-from tui.widgets.state import LOOKS
+from tui.widgets.state import DRIFT, FOREIGN, LOOKS
 
-TICKING = (State.STARTING, State.READY, State.STOPPING, State.UNREACHABLE)
+TICKING = (State.STARTING, State.READY, State.ASLEEP, State.STOPPING, State.UNREACHABLE)
+WORD_CELLS = 12
 Row = Model | ProfileProblem
 
 
+def in_order(snapshot: Snapshot) -> tuple[Row, ...]:
+    """What was started, what was started by hand, what could be started, and what is no profile: each by its name."""
+    return (*sorted(snapshot.models, key=_place), *snapshot.problems)
+
+
+def _place(model: Model) -> tuple[int, str]:
+    group = 1 if model.foreign else 2 if model.state is State.ABSENT else 0
+    return group, model.name
+
+
 def row_key(row: Row) -> str:
-    """A model's name, or the path of a file that is no profile: never the same, for a path has a slash."""
-    return row.name if isinstance(row, Model) else row.path
+    """A model's name, or the path of a file that is no profile; never the same, for a name has no space."""
+    return row.name if isinstance(row, Model) else f"file {row.path}"
 
 
 def row_file(row: Row) -> str:
@@ -26,14 +41,24 @@ def row_cells(row: Row) -> tuple[str, str, str, str, str]:
     look = LOOKS[row.state]
     if row.stale_since is not None:
         return row.state.value, "?", row.name, f"{look.word}?", "not known"
-    right = ""
-    if row.state in TICKING and row.since is not None:
-        right = write.duration(write.now() - row.since)
-    elif row.state is State.FAILED:
+    if row.foreign:
+        right = _clock(row) if row.state is State.READY else look.word
+        return "foreign", FOREIGN.symbol, row.name, FOREIGN.word, right
+    right = _clock(row)
+    if row.state is State.FAILED:
         right = row.detail
     elif row.state is State.ABSENT:
         right = row.summary or row.stack
-    return row.state.value, look.symbol, row.name, look.word, right
+    return row.state.value, look.symbol, row.name, _marked(look.word, row), right
+
+
+def _clock(row: Model) -> str:
+    return write.duration(write.now() - row.since) if row.state in TICKING and row.since is not None else ""
+
+
+def _marked(word: str, row: Model) -> str:
+    marked = f"{word} {DRIFT}"
+    return marked if row.drift and cell_len(marked) < WORD_CELLS else word
 
 
 def row_endpoint(row: Row) -> str:
@@ -41,12 +66,11 @@ def row_endpoint(row: Row) -> str:
     return row.endpoint.removeprefix("http://") if isinstance(row, Model) and row.state in TICKING else ""
 
 
-def matches(row: Row, words: list[str]) -> bool:
+def matches(row: Row, words: Iterable[str]) -> bool:
     """Every word (in lower case) stands somewhere in its name, summary, stack, runtime or state."""
-    if not words:
-        return True
     if isinstance(row, Model):
         said = [row.name, row.summary, row.stack, row.runtime, row.state.value]
+        said += [FOREIGN.word] * row.foreign + ["drifted"] * bool(row.drift)
     else:
         said = [row.path.rsplit("/", 1)[-1], "invalid", row.message]
     text = "\n".join(said).lower()

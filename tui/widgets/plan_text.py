@@ -57,8 +57,12 @@ class PlanText(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
 
+    @property
+    def inks(self) -> Inks:
+        return Inks(*(ink(self, f"plan--{name}") for name in Inks.__slots__))
+
     def show(self, plan: Plan, parts: Sequence[Part]) -> None:
-        inks = Inks(*(ink(self, f"plan--{name}") for name in Inks.__slots__))
+        inks = self.inks
         pieces = [piece for part in parts for piece in part(plan, inks)]
         if pieces and isinstance(pieces[0], Text) and pieces[0].plain.startswith("\n"):
             pieces[0] = pieces[0][1:]  # nothing is above it
@@ -66,28 +70,26 @@ class PlanText(Static):
         self.update(Group(*pieces))
 
 
-def judgement(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
-    """Why a start would be refused, and whether it fits, which may be the reason: then it is said once."""
+def judgement(plan: Plan, inks: Inks, what: str = "A start") -> Iterable[RenderableType]:
+    """Why it would be refused, and whether it fits, which may be the reason: then it is said once."""
     summary = plan.fit.summary if plan.fit else None
     if plan.obstacles:
-        yield Text("A start would be refused:", style=inks.bad)
-        yield _points("▲", [obstacle for obstacle in plan.obstacles if obstacle != summary], inks.bad)
+        yield Text(f"{what} would be refused:", style=inks.bad)
+        yield points("▲", [obstacle for obstacle in plan.obstacles if obstacle != summary], inks.bad)
     if plan.fit:
         symbol, name = LOOKS[plan.fit.verdict]
         style, word = getattr(inks, name), plan.fit.verdict.value
-        yield _points(
-            symbol, [Text.assemble((word, style), ": ", plan.fit.summary.removeprefix(f"It {word}: "))], style
-        )
+        yield points(symbol, [Text.assemble((word, style), ": ", plan.fit.summary.removeprefix(f"It {word}: "))], style)
 
 
 def warnings(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
     if plan.warnings:
-        yield _points("!", plan.warnings, inks.warning)
+        yield points("!", plan.warnings, inks.warning)
 
 
 def advice(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
     if plan.fit and plan.fit.advice:
-        yield _points("→", plan.fit.advice, inks.muted)
+        yield points("→", plan.fit.advice, inks.muted)
 
 
 def memory(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
@@ -156,7 +158,7 @@ def _heading(title: str, inks: Inks) -> Text:
     return Text.assemble("\n", (title, inks.muted + Style(underline=True)))
 
 
-def _points(symbol: str, sentences: Iterable[str | Text], style: Style) -> Table:
+def points(symbol: str, sentences: Iterable[str | Text], style: Style) -> Table:
     """Each with a symbol before it, and its further lines below its first word."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(style=style, no_wrap=True)

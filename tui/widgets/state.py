@@ -18,7 +18,12 @@ LOOKS: dict[State, Look] = {
     State.STOPPED: Look("■", "stopped", "foreground-muted"),
     State.STARTING: Look("◐", "starting", "text-warning"),
     State.READY: Look("●", "ready", "text-success"),
+    State.ASLEEP: Look("○", "asleep", "foreground-muted"),
     State.STOPPING: Look("◑", "stopping", "text-warning"),
     State.FAILED: Look("▲", "failed", "text-error"),
     State.UNREACHABLE: Look("?", "unreachable", "text-error"),
 }
+FOREIGN = Look("◇", "foreign", "foreground")
+"""Started by hand: that comes before how it does"""
+DRIFT = "≠"
+"""Beside the word of what is not what its profile or image says now"""

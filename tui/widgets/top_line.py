@@ -1,14 +1,18 @@
 """The top line: which machine this is, and which operation is under way, whoever began it."""
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
-from engine.snapshot import OperationStatus, Outcome, Snapshot
+from engine.snapshot import LeaseStatus, OperationStatus, Snapshot
 from tui import format as write
+from tui import operation_words as words
+from tui import operations
 
 JUST_ENDED_S = 8.0
+READ_ONLY = " · read-only"
 
 
 class TopLine(Widget):
@@ -48,8 +52,21 @@ class TopLine(Widget):
         snapshot = self._snapshot
         if not snapshot:
             return Text("tritontui")
-        right = self._operation(snapshot)
+        left = self._machine(snapshot)
+        width = max(10, self.size.width)
+        least = cell_len(snapshot.hostname) + (len(READ_ONLY) if snapshot.read_only else 0)
+        right = self._fitting(self._operation(snapshot), width - least - 2)
+        if right:
+            left.truncate(max(0, width - right.cell_len - 2), overflow="ellipsis")
+            left.append(" " * max(2, width - left.cell_len - right.cell_len))
+            left.append_text(right)
+        left.truncate(width, overflow="ellipsis")
+        return left
+
+    def _machine(self, snapshot: Snapshot) -> Text:
         left = Text(snapshot.hostname, style="bold")
+        if snapshot.read_only:
+            left.append(READ_ONLY, style=self._colour("warning"))
         for runtime in snapshot.runtimes:
             if runtime.name == "process" and runtime.reachable:
                 continue
@@ -64,36 +81,57 @@ class TopLine(Widget):
             left.append(f" · {len(gpus)} × {names.pop()}" if len(names) == 1 else f" · {len(gpus)} GPUs")
         elif snapshot.gpus:
             left.append(" · no GPU")
-        width = max(10, self.size.width)
-        if right:
-            left.truncate(max(0, width - right.cell_len - 2), overflow="ellipsis")
-            left.append(" " * max(2, width - left.cell_len - right.cell_len))
-            left.append_text(right)
-        left.truncate(width, overflow="ellipsis")
         return left
 
-    def _operation(self, snapshot: Snapshot) -> Text:
-        running = [status for status in snapshot.operations if status.outcome is Outcome.RUNNING]
-        if running:
-            return self._under_way(running[0], len(running) - 1)
-        if snapshot.operations:
-            last = snapshot.operations[0]
-            if last.ended_at and write.now() - last.ended_at < JUST_ENDED_S:
-                failed = last.outcome is Outcome.FAILED
-                symbol = "▲" if failed else "✓" if last.outcome is Outcome.DONE else "–"
-                colour = "error" if failed else "success"
-                return Text(f"{symbol} {last.kind} {last.target} {last.outcome.value}", style=self._colour(colour))
+    def _fitting(self, told: list[Text], room: int) -> Text:
+        """The first, and so the most complete, for which there is room; of the last as much as there is room for."""
+        for text in told:
+            if text.cell_len <= room:
+                return text
+        if told:
+            told[-1].truncate(max(0, room), overflow="ellipsis")
+            return told[-1]
         return Text()
 
-    def _under_way(self, status: OperationStatus, more: int) -> Text:
-        done = sum(step.outcome is Outcome.DONE for step in status.steps)
-        step = status.current
-        title = f"  {done + 1}/{len(status.steps)} {step.title}" if step else ""
-        elapsed = write.duration(write.now() - status.began_at)
-        text = Text(f"◐ {status.kind} {status.target}{title}  {elapsed}", style=self._colour("warning"))
-        if more:
-            text.append(f"  and {more} more")
-        return text
+    def _operation(self, snapshot: Snapshot) -> list[Text]:
+        """What is being done, or needs somebody: told at length, and ever shorter."""
+        running = operations.under_way(snapshot)
+        if running:
+            return self._under_way(running[0], len(running) - 1)
+        if lease := operations.of_others(snapshot):
+            return self._others(lease)
+        if interrupted := operations.unsettled(snapshot):
+            title = f"▲ {interrupted[0].title}"
+            told = (f"{title} was interrupted: press u", f"{title}: press u", "▲ interrupted: press u")
+            return [Text(text, style=self._colour("error")) for text in told]
+        last = next(iter(snapshot.operations), None)
+        if last and last.ended_at and write.now() - last.ended_at < JUST_ENDED_S:
+            ended = f"{words.SYMBOLS[last.outcome]} {last.title} {words.ending(last)}"
+            return [Text(ended, style=self._colour(words.COLOURS[last.outcome]))]
+        return []
+
+    def _under_way(self, status: OperationStatus, more: int) -> list[Text]:
+        others = f"  and {more} more" if more else ""
+        took, pace = words.took(status, write.now()), words.pace(status, write.now()).partition(":")[0]
+        title, place = f"◐ {status.title}", f"  {words.place(status)}" if words.place(status) else ""
+        short = place.split()[0] if status.current and not status.rolling_back else words.ending(status)
+        told = (
+            f"{title}{place}  {took}{', ' if pace else ''}{pace}{others}",
+            f"{title}{place}  {took}{others}",
+            f"{title}  {short}  {took}" if short else f"{title}  {took}",
+            f"{title}  {took}",
+            f"◐ {status.kind} {status.target}  {took}",
+        )
+        return [Text(text, style=self._colour("warning")) for text in told]
+
+    def _others(self, lease: LeaseStatus) -> list[Text]:
+        """Somebody else's, or what is left of it."""
+        if lease.alive is False:
+            told = (f"▲ {lease.what} by {lease.who}: its process is gone", f"▲ {lease.what}: its process is gone")
+            return [Text(text, style=self._colour("error")) for text in told]
+        since = write.duration(write.now() - lease.since)
+        told = (f"◐ {lease.what} by {lease.who}, {since}", f"◐ {lease.what}, {since}")
+        return [Text(text, style=self._colour("warning")) for text in told]
 
     def _colour(self, name: str) -> Style:
         return self.get_component_rich_style(f"top--{name}", partial=True)

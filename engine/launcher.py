@@ -1,0 +1,161 @@
+"""Begins operations, each in a process of its own that outlives this one, and follows and cancels those under way."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import IO
+
+from engine.errors import Exit, NotFound, OperationFailed, Refused
+from engine.operation_json import from_json
+from engine.request import Request
+from engine.settings import Settings, refuse_read_only
+from engine.snapshot import OperationStatus, Outcome
+from engine.store import Journal
+from engine.text import clean_line
+
+FOLLOW_EVERY_S = 0.2
+LAST_LINES = 3
+Listener = Callable[[OperationStatus], None]
+
+
+class Launcher:
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings = settings
+        self._journal = journal
+
+    def begin(self, request: Request, listener: Listener) -> str:
+        """Returns the operation's id. `listener` is told its status, the outcome always last, from another thread.
+
+        Raises `Refused` when nothing may be changed, and `OperationFailed` when no process can be started.
+        """
+        refuse_read_only(self._settings, f"{request.action.value} {clean_line(request.name)}")
+        operation = uuid.uuid4().hex
+        order = {"operation": operation, "request": request.to_json(), "settings": self._settings.to_json()}
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 (the reader closes it)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            errors.close()
+            raise OperationFailed(f"No process could be started for the operation: {error}.") from error
+        threading.Thread(
+            target=self._read, args=(process, json.dumps(order), errors, request, operation, listener), daemon=True
+        ).start()
+        return operation
+
+    def perform(self, request: Request, listener: Listener) -> OperationStatus:
+        """Blocks until it has ended; `listener` is called in this thread. KeyboardInterrupt leaves it going on."""
+        statuses: queue.SimpleQueue[OperationStatus] = queue.SimpleQueue()
+        self.begin(request, statuses.put)
+        while True:
+            status = statuses.get()
+            listener(status)
+            if status.outcome is not Outcome.RUNNING:
+                return status
+
+    def follow(self, operation: str, listener: Listener) -> OperationStatus:
+        """Attaches to one under way, whoever began it, and blocks until it has ended. Raises `NotFound`."""
+        last: OperationStatus | None = None
+        while True:
+            entry = self._journal.entry(operation)
+            if not entry:
+                raise NotFound(f"The journal has no operation {clean_line(operation)}.", self._journal.problem)
+            if entry.status != last:
+                last = entry.status
+                listener(last)
+            if last.outcome is not Outcome.RUNNING:
+                return last
+            time.sleep(FOLLOW_EVERY_S)
+
+    def cancel(self, operation: str) -> None:
+        """Asks it to roll back. Raises `NotFound`, and `Refused` when it cannot be cancelled (any more)."""
+        refuse_read_only(self._settings, "cancelling")
+        entry = self._journal.entry(operation)
+        if not entry or entry.status.outcome is not Outcome.RUNNING:
+            raise NotFound(f"No operation {clean_line(operation)} of this user is under way.")
+        if entry.status.rolling_back:
+            raise Refused(f"{entry.status.title} is being rolled back already.", "Wait until that is done.")
+        try:
+            os.kill(entry.status.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            raise NotFound(f"{entry.status.title} has just ended.") from None
+        except PermissionError:
+            raise Refused(
+                f"{entry.status.title} is carried out by {entry.status.owner}.", "Only they or root can cancel it."
+            ) from None
+
+    def _read(
+        self,
+        process: subprocess.Popen[str],
+        order: str,
+        errors: IO[bytes],
+        request: Request,
+        operation: str,
+        listener: Listener,
+    ) -> None:
+        latest: OperationStatus | None = None
+        with errors:
+            for status in _statuses(process, order):
+                latest = status
+                listener(status)
+            process.wait()
+            if latest is None or latest.outcome is Outcome.RUNNING:
+                listener(self._left(latest, request, operation, process.returncode, errors))
+
+    def _left(
+        self,
+        latest: OperationStatus | None,
+        request: Request,
+        operation: str,
+        code: int,
+        errors: IO[bytes],
+    ) -> OperationStatus:
+        """Its process has ended without an outcome."""
+        entry = self._journal.entry(operation)
+        known = entry.status if entry else latest
+        if known and known.outcome not in (Outcome.RUNNING, Outcome.INTERRUPTED):
+            return known  # it told the journal only
+        errors.seek(0)
+        lines = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+        said = f" It said: {clean_line(' '.join(lines[-LAST_LINES:]))}" if lines else ""
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        message = f"The operation's process {how} and left no outcome.{said}"
+        if known is None:
+            now = time.time()
+            known = OperationStatus(
+                operation, request.action.value, request.name, (), now, Outcome.FAILED, str(request.origin)
+            )
+            return replace(known, ended_at=now, message=message, exit_code=Exit.FAILED)
+        message += " `tritontui recover` finishes it or rolls it back."
+        return replace(known, outcome=Outcome.INTERRUPTED, message=message, exit_code=Exit.FAILED)
+
+
+def _statuses(process: subprocess.Popen[str], order: str) -> Iterator[OperationStatus]:
+    assert process.stdin is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101
+    try:
+        with process.stdin as stdin:
+            stdin.write(f"{order}\n")
+    except OSError:
+        pass  # it has ended: what it left says why
+    with process.stdout as lines:
+        for line in lines:
+            yield from_json(line)
+
+

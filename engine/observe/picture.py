@@ -1,0 +1,112 @@
+"""Puts together, from all that is known at one moment, the snapshot that is shown."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from engine.catalog import Catalog
+from engine.deployment import Deployment, State, precedence
+from engine.observe.drift import Planned, image_drift
+from engine.observe.gpus import aged
+from engine.observe.runs import Runs
+from engine.observe.state import judge
+from engine.snapshot import GpuReading, LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
+from engine.text import clean_line
+
+ENDED_OPERATIONS = 20
+
+
+@dataclass
+class Known:
+    """The latest word of each source; None or nothing before its first."""
+
+    hostname: str
+    runs: Runs
+    planned: Planned
+    runtimes: tuple[str, ...] = ()
+    """Names, in the order that they are shown in"""
+    read_only: str = ""
+    catalog: Catalog | None = None
+    deployments: dict[str, tuple[Deployment, ...]] = field(default_factory=dict)
+    """By runtime"""
+    foreign: dict[str, tuple[Deployment, ...]] = field(default_factory=dict)
+    """By runtime"""
+    status: dict[str, RuntimeStatus] = field(default_factory=dict)
+    operations: tuple[OperationStatus, ...] = ()
+    """Newest first"""
+    images: dict[tuple[str, str], str] = field(default_factory=dict)
+    """As `engine.observe.drift.ImageIds`"""
+    gpus: GpuReading | None = None
+    lease: LeaseStatus | None = None
+
+    def newest(self) -> dict[str, Deployment]:
+        """Ours by name, one for each."""
+        every = sorted(_flat(self.deployments), key=precedence)
+        return {deployment.name: deployment for deployment in every}
+
+    def every(self) -> Iterator[Deployment]:
+        """Ours and foreign ones."""
+        yield from _flat(self.deployments)
+        yield from _flat(self.foreign)
+
+
+def picture(known: Known, *, loading: bool, trouble: str) -> Snapshot:
+    now = time.time()
+    catalog = known.catalog
+    entries = catalog.entries if catalog else {}
+    models = {name: _deployed(known, deployment, now) for name, deployment in known.newest().items()}
+    for name, entry in entries.items():
+        profile = entry.profile
+        model = models.get(name)
+        if model and model.deployment:
+            drift = (*image_drift(model.deployment, known.images), *known.planned.drift(model.deployment))
+            model = replace(model, summary=profile.summary, has_profile=True, drift=drift)
+        else:
+            model = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
+        path = clean_line(str(entry.path))
+        models[name] = replace(model, profile_path=path, estimate=known.planned.estimate(name))
+    for deployment in _flat(known.foreign):
+        models[deployment.name] = replace(_deployed(known, deployment, now), foreign=True)
+    order = [*entries, *sorted(models.keys() - entries.keys(), key=lambda name: (models[name].foreign, name))]
+    return Snapshot(
+        at=now,
+        hostname=known.hostname,
+        loading=loading,
+        models=tuple(models[name] for name in order),
+        problems=catalog.problems if catalog else (),
+        runtimes=tuple(known.status[name] for name in known.runtimes if name in known.status),
+        operations=known.operations[:ENDED_OPERATIONS],
+        lease=known.lease,
+        read_only=known.read_only,
+        gpus=aged(known.gpus, now) if known.gpus else None,
+        trouble=trouble,
+    )
+
+
+def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
+    run = known.runs.of(deployment)
+    operations = tuple(status for status in known.operations if deployment.name in status.subjects)
+    verdict = judge(
+        deployment,
+        run.probe if run else None,
+        operations,
+        now,
+        was_ready=run.was_ready if run else False,
+        asleep=run.asleep if run else False,
+    )
+    status = known.status.get(deployment.runtime)
+    return Model(
+        name=deployment.name,
+        state=verdict.state,
+        stack=deployment.stack,
+        runtime=deployment.runtime,
+        detail=verdict.detail,
+        since=verdict.since,
+        has_profile=False,
+        deployment=deployment,
+        stale_since=status.since if status and not status.reachable else None,
+    )
+
+
+def _flat(by_runtime: dict[str, tuple[Deployment, ...]]) -> Iterable[Deployment]:
+    return (deployment for deployments in by_runtime.values() for deployment in deployments)

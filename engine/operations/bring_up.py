@@ -1,0 +1,161 @@
+"""From a plan to a deployment that answers: create, start, check its GPUs, wait until it is ready, prompt it."""
+
+import contextlib
+from collections.abc import Collection
+
+from engine.deployment import Deployment, Lifecycle
+from engine.deployments import Place
+from engine.drift import differences, launch_facts
+from engine.errors import EngineError, NotFound, OperationFailed, Refused
+from engine.operations.gpus import check_gpus
+from engine.operations.job import Job, patiently
+from engine.operations.ready import ReadyWait
+from engine.operations.record import Side
+from engine.plan import Plan
+from engine.runtimes.base import Runtime
+from engine.snapshot import Step, StepKind
+from engine.stacks.context import is_free
+
+STOP_TIMEOUT_S = 45.0
+"""Longer than the 30 s that Triton gives its own shutdown"""
+
+Address = tuple[str, int]
+
+
+def steps(name: str, *, placed: bool = True, wait: bool = True) -> list[Step]:
+    found = [Step(StepKind.CREATE, "create", subject=name), Step(StepKind.START, "start", subject=name)]
+    if placed:
+        found.append(Step(StepKind.GPUS, "check GPUs", subject=name))
+    return found + (ready_steps(name) if wait else [])
+
+
+def ready_steps(name: str, *, undo: bool = False) -> list[Step]:
+    return [
+        Step(StepKind.WAIT, "wait until ready", subject=name, undo=undo),
+        Step(StepKind.PROMPT, "answer a prompt", subject=name, undo=undo),
+    ]
+
+
+class BringUp:
+    def __init__(self, job: Job, plan: Plan, found: Place | None) -> None:
+        """`found`: the deployment of that name that there is already, running or kept."""
+        self._job = job
+        self._plan = plan
+        self._found = found
+        self._name = plan.launch.name
+        self.runtime: Runtime = job.runtime(plan.launch.runtime)
+        self.kept = False
+        """Found by `check`: the one that is there is started again as it is"""
+
+    @property
+    def before(self) -> Side:
+        if not self._found:
+            return Side(self._name, self.runtime.name)
+        return side(*self._found)
+
+    def check(self, *, running: bool, force: bool, freed: Collection[Address] = ()) -> None:
+        """Raises `Refused` when it cannot be started. `freed`: ports that will be free by then."""
+        if running:
+            if self._found and self._found[0] is not self.runtime:
+                raise Refused(
+                    f"{self._name} runs on {self._found[0].name} already.",
+                    f"Stop it before it is started on {self.runtime.name}.",
+                )
+            return
+        if not force:
+            refuse_obstacles(self._plan)
+        self.kept = self._may_be_kept(freed)
+        if self.kept:
+            return
+        if missing := self.runtime.missing(self._plan.launch):
+            raise Refused(missing)
+        for port in self._plan.launch.ports:
+            if not _will_be_free(port.host_ip, port.host_port, freed):
+                raise Refused(
+                    f"Port {port.host_port} ({port.purpose}) of {self._name} is in use on {port.host_ip}.",
+                    "Stop what uses it, or give the profile another port under `expose`.",
+                )
+
+    def _may_be_kept(self, freed: Collection[Address]) -> bool:
+        """There is one that can be started again as it is."""
+        if not self._found or self._found[0] is not self.runtime:
+            return False
+        kept = self._found[1]
+        return (
+            (kept.lifecycle is Lifecycle.EXITED or (kept.lifecycle is Lifecycle.RUNNING and bool(freed)))
+            and is_as_planned(kept, self._plan, self.runtime)
+            and all(_will_be_free(host, port, freed) for host, port in kept.service.addresses())
+        )
+
+    def create_and_start(self) -> None:
+        """Raises what the runtime refuses with; what could not even be started is left for the caller to undo."""
+        job, plan, name = self._job, self._plan, self._name
+        job.lease.confirm()
+        with job.record.step(StepKind.CREATE, name) as waiting:
+            if self.kept:
+                waiting.detail("kept from its last run")
+            else:
+                patiently(waiting, self._create)
+                ports = (f"{port.purpose} {port.host_ip}:{port.host_port}" for port in plan.launch.ports)
+                waiting.detail(", ".join(ports))
+        with job.record.step(StepKind.START, name) as waiting:
+            patiently(waiting, lambda: self.runtime.start(name))
+        if plan.placement:
+            with job.record.step(StepKind.GPUS, name) as waiting:
+                waiting.detail(check_gpus(plan, self.runtime, STOP_TIMEOUT_S))
+
+    def _create(self) -> None:
+        """May be asked for again when the answer to the first time was lost."""
+        there = self._job.tools.deployments.on(self.runtime.name, self._name)
+        if there and there.lifecycle is Lifecycle.CREATED and (not self._found or there.id != self._found[1].id):
+            return
+        if self._found and self._found[0].name != self.runtime.name:
+            with contextlib.suppress(NotFound):  # removed the first time
+                self._found[0].remove(self._name)
+        elif there:
+            self.runtime.remove(self._name)
+        self.runtime.create(self._plan.launch)
+
+    def wait(self, timeout_s: float | None, *, always_prompt: bool = False) -> None:
+        deployment = self.deployed()
+        limit_s = timeout_s or deployment.service.ready_timeout_s
+        ReadyWait(self._job, self.runtime, deployment).run(limit_s, always_prompt=always_prompt)
+
+    def deployed(self) -> Deployment:
+        """Raises `OperationFailed` when it is gone."""
+        found = self._job.tools.deployments.on(self.runtime.name, self._name)
+        if not found:
+            raise OperationFailed(f"{self._name} is gone from {self.runtime.name} right after its start.")
+        return found
+
+
+def _will_be_free(host: str, port: int, freed: Collection[Address]) -> bool:
+    return any(port == one for _, one in freed) or is_free(host, port)
+
+
+def side(runtime: Runtime, deployment: Deployment) -> Side:
+    running = deployment.lifecycle is Lifecycle.RUNNING
+    return Side(deployment.name, runtime.name, deployment.id, running)
+
+
+def refuse_obstacles(plan: Plan) -> None:
+    if plan.obstacles:
+        sentences = (obstacle.rstrip(".") + "." for obstacle in plan.obstacles)
+        raise Refused(" ".join(sentences), "`--force` starts it all the same.")
+
+
+def is_as_planned(kept: Deployment, plan: Plan, runtime: Runtime) -> bool:
+    """Whether what is kept is what the plan would make; a container keeps the GPUs that it was made with."""
+    if plan.placement and set(kept.gpus) != {gpu.uuid for gpu in plan.placement}:
+        return False
+    if kept.launch_facts:
+        if differences(kept.launch_facts, launch_facts(plan.launch)):
+            return False
+    elif kept.profile_digest != plan.launch.profile_digest:
+        return False
+    if not kept.image_id or not plan.launch.image:
+        return True
+    try:
+        return runtime.image_id(plan.launch.image) in ("", kept.image_id)
+    except EngineError:
+        return True  # what there is can be started without its image's name

@@ -1,0 +1,115 @@
+"""What every operation works with."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from engine.deployments import Deployments
+from engine.errors import Refused, RuntimeUnreachable
+from engine.operations.record import Record
+from engine.operations.waiting import Waiting
+from engine.plan import Adoption, Plan, SwapPlan
+from engine.request import Request, Way
+from engine.runtimes.base import Runtime
+from engine.settings import Settings
+from engine.snapshot import Estimate, OperationStatus
+from engine.stacks.placement import Credit
+from engine.store import Journal
+
+PATIENCE_S = 120.0
+"""How long a container engine that does not answer is waited for once something has been changed: as long as its
+restart may take. Left half done is worse than late."""
+PATIENCE_EVERY_S = 1.0
+
+AGAIN_S = 60.0
+"""How long another operation's end is waited for when the lease, once given back, is needed again"""
+
+Answer = TypeVar("Answer")
+
+
+class Planner(Protocol):
+    def __call__(self, name: str, runtime: str | None, credit: Credit) -> Plan: ...
+
+
+class SwapPlans(Protocol):
+    def __call__(self, name: str, outgoing: tuple[str, ...], runtime: str | None, *, full: bool) -> SwapPlan: ...
+
+
+class History(Protocol):
+    """Past launches."""
+
+    def expect(self, plan: Plan, way: Way = Way.FULL) -> Estimate | None:
+        """How long starting it takes, until a prompt is answered."""
+        ...
+
+    def launched(self, plan: Plan, status: OperationStatus, *, ready: bool, way: Way = Way.FULL) -> None:
+        """Keeps how long the steps of a start took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    settings: Settings
+    deployments: Deployments
+    journal: Journal
+    plan: Planner
+    plan_swap: SwapPlans
+    plan_adoption: Callable[[str], Adoption]
+    wait_for_memory: Callable[[Plan, Waiting, Way], str]
+    history: History
+
+
+class Held(Protocol):
+    """The machine's lease, while it is this operation's."""
+
+    def confirm(self) -> None:
+        """Before each change. Raises `OperationFailed` when somebody else has it by now."""
+        ...
+
+    def give_back(self) -> None: ...
+
+    def take(self) -> None:
+        """Raises `Refused` while somebody else has it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    tools: Tools
+    request: Request
+    record: Record
+    lease: Held
+
+    def runtime(self, name: str) -> Runtime:
+        return self.tools.deployments.runtimes[name]
+
+
+def patiently(waiting: Waiting, call: Callable[[], Answer]) -> Answer:
+    """What `call` answers; while the runtime is unreachable it is asked again, at most `PATIENCE_S`.
+
+    `call` may thus be carried out more than once. Raises what it raises, and `Cancelled`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except RuntimeUnreachable as error:
+            waiting.detail(f"waiting for it: {error.what}")
+            if not waiting.until(deadline, PATIENCE_EVERY_S):
+                raise
+
+
+def take_again(lease: Held) -> None:
+    """After it was given back. Raises `Refused` when somebody else has it and does not come to an end."""
+    deadline = time.monotonic() + AGAIN_S
+    while True:
+        try:
+            lease.take()
+        except Refused:
+            lease.give_back()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PATIENCE_EVERY_S)
+        else:
+            return

@@ -1,0 +1,127 @@
+"""What a lease's record says of its holder, and what to tell who meets it."""
+
+import math
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from engine.errors import Refused
+from engine.lease import Holder
+from engine.runtimes.shim import identify, stat_fields
+from engine.snapshot import LeaseStatus
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LAST_PID = 1 << 22
+_LAST_TIME = 1e11
+
+
+def alive(holder: Holder) -> bool | None:
+    """Whether the process lives; None when that cannot be told from here.
+
+    Unlike `Holder.alive` it takes nobody for dead who is merely out of sight: on another machine (a tunnel to its
+    Docker, a home folder on the network), or another user's where /proc is mounted with hidepid.
+    """
+    lives = holder.alive
+    if lives is not False:
+        return lives
+    here = identify(os.getpid())
+    if here is None or not holder.boot:
+        return None
+    if holder.boot != here[2]:
+        return False if holder.host == socket.gethostname() else None
+    return None if _hidden(holder.pid) else False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record that is not ours."""
+
+    runtime: str
+    record: str
+    level: int
+    token: str
+    holder: Holder | None
+    """None: its facts are not what we write"""
+    alive: bool | None
+
+    @classmethod
+    def read(cls, runtime: str, record: str, level: int, facts: Mapping[str, str]) -> "Found":
+        try:
+            holder = Holder.from_facts(facts)
+        except (ValueError, KeyError):
+            return cls(runtime, record, level, "", None, None)
+        sane = _TOKEN.fullmatch(holder.token) and 0 < holder.pid <= _LAST_PID and 0 <= holder.since <= _LAST_TIME
+        if not sane:
+            return cls(runtime, record, level, "", None, None)
+        return cls(runtime, record, level, holder.token, holder, alive(holder))
+
+    def status(self) -> LeaseStatus:
+        if self.holder is None:
+            return LeaseStatus("an operation whose record cannot be read", "somebody unknown", 0.0, None)
+        return LeaseStatus(self.holder.what, self.who, self.holder.since, self.alive, self.holder.operation)
+
+    @property
+    def who(self) -> str:
+        if self.holder is None:
+            return "somebody unknown"
+        address = self.holder.address
+        return f"{self.holder.user}@{self.holder.host}{f' from {address}' if address else ''}"
+
+    def __str__(self) -> str:
+        if self.holder is None:
+            return f"the record {self.record} of {self.runtime} does not say who"
+        began = time.strftime("%H:%M", time.localtime(self.holder.since))
+        return f"{self.who}, {self.holder.what}, since {began} ({lasting(time.time() - self.holder.since)})"
+
+    def refusal(self) -> Refused:
+        if self.alive is None:
+            return Refused(
+                f"This machine's lease is held, and it cannot be told from here whether its holder lives: {self}.",
+                f"When you are sure that nobody changes this machine any more, give it up with {self._by_hand}.",
+            )
+        if not self.alive:
+            return Refused(
+                f"The lease of a process that is gone could not be taken over: {self}.",
+                f"Try again; if that does not help, give it up with {self._by_hand}.",
+            )
+        if self.level:
+            return Refused(f"A dead process's lease is being taken over by {self}.", "Try again when that is done.")
+        user = self.holder.user if self.holder else ""
+        return Refused(
+            f"This machine is being changed: {self}.",
+            f"Wait until that is done, or cancel it (`tritontui cancel`, as {user}).",
+        )
+
+    @property
+    def _by_hand(self) -> str:
+        if self.runtime == "docker":
+            return f"`docker volume rm {self.record}`"
+        return f"`rm records/{self.record}.json` in tritontui's state folder"
+
+
+def lasting(seconds: float) -> str:
+    """A duration in one or two units, e.g. `12 m`, `2 h 5 m`."""
+    whole = max(0, math.floor(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours = whole // 60 % 60, whole // 3600 % 24
+    if whole < 3600:
+        return f"{minutes} m"
+    return f"{hours} h {minutes} m" if whole < 86400 else f"{whole // 86400} d {hours} h"
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is a process of that id which this user's /proc does not show."""
+    if stat_fields(pid):
+        return False
+    try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # What has only now been given this id is another.
+    return not stat_fields(pid)

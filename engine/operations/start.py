@@ -1,0 +1,138 @@
+"""Start, stop, restart and remove: operations on one deployment."""
+
+from dataclasses import replace
+
+from engine.deployment import Lifecycle
+from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
+from engine.operations import bring_up, take_down
+from engine.operations.bring_up import BringUp, refuse_obstacles, side
+from engine.operations.job import Job, take_again
+from engine.operations.record import Context, Ended, Side
+from engine.operations.undo import rolled_back, undo
+from engine.operations.waiting import Cancelled
+from engine.snapshot import Step, StepKind
+from engine.stacks.placement import NO_CREDIT
+
+
+def start_steps(job: Job) -> list[Step]:
+    name = job.request.name
+    return [Step(StepKind.CHECK, "check", subject=name), *bring_up.steps(name, wait=job.request.wait)]
+
+
+def start(job: Job, *, force: bool = False, interrupted: Side | None = None) -> str:
+    """What to tell the operator. The lease is given back as soon as only watching is left.
+
+    `interrupted`: it ran until this operation stopped it, and is to run again whatever happens.
+    """
+    record, request = job.record, job.request
+    with record.step(StepKind.CHECK) as waiting:
+        plan = job.tools.plan(request.name, request.runtime, NO_CREDIT)
+        found = job.tools.deployments.beside(request.name, plan.launch.runtime)
+        one = BringUp(job, plan, found)
+        running = found is not None and found[1].lifecycle is Lifecycle.RUNNING
+        one.check(running=running, force=force or request.force)
+        if not running:
+            record.require_journal()
+        if not plan.placement:
+            record.leave_out(StepKind.GPUS)
+        context = Context(outgoing=(interrupted,)) if interrupted else Context(incoming=one.before)
+        record.change(plan_digest=plan.digest, estimate=job.tools.history.expect(plan))
+        record.keep(context)
+        waiting.detail(f"{plan.launch.stack} on {one.runtime.name}")
+    if running:
+        record.set_steps(bring_up.ready_steps(request.name) if request.wait else [])
+    else:
+        _begin(job, one, context)
+    if not request.wait:
+        return f"{request.name} was started; it is not known yet whether it becomes ready."
+    job.lease.give_back()
+    try:
+        one.wait(request.timeout_s)
+    except Cancelled as cancelled:
+        if running or interrupted:
+            left = f"{request.name} was left running, and may still become ready."
+            raise OperationFailed(str(cancelled), left) from cancelled
+        take_again(job.lease)
+        raise rolled_back(str(cancelled), undo(job, context, str(cancelled))) from cancelled
+    except Ended:
+        raise
+    except EngineError as error:
+        if not running:
+            job.tools.history.launched(plan, record.status, ready=False)
+        raise OperationFailed(str(error), _remains(one)) from error
+    if not running:
+        job.tools.history.launched(plan, record.status, ready=True)
+    return f"{request.name} is ready at {one.deployed().service.http}."
+
+
+def _begin(job: Job, one: BringUp, context: Context) -> None:
+    """What could not even be started is taken away again, so that the next try begins afresh."""
+    try:
+        one.create_and_start()
+    except RuntimeUnreachable:
+        raise
+    except EngineError as error:
+        if any(step.kind is StepKind.GPUS and step.outcome for step in job.record.status.steps):
+            raise  # it was stopped again, and its log may say why it got others
+        raise rolled_back(str(error), undo(job, context, str(error))) from error
+
+
+def _remains(one: BringUp) -> str:
+    try:
+        now = one.deployed()
+    except EngineError as error:
+        return str(error)
+    if now.lifecycle is Lifecycle.RUNNING:
+        return "It was left running: see its log, or stop it."
+    return "It is kept, with its log."
+
+
+def stop_steps(job: Job) -> list[Step]:
+    return [take_down.stop_step(job.request.name)]
+
+
+def stop(job: Job) -> str:
+    before = _present(job)
+    job.record.keep(Context(outgoing=(before,)))
+    ran = take_down.stop(job, before)
+    return f"{before.name} is stopped." if ran else f"{before.name} was not running."
+
+
+def remove_steps(job: Job) -> list[Step]:
+    return [*stop_steps(job), Step(StepKind.REMOVE, "remove", subject=job.request.name)]
+
+
+def remove(job: Job) -> str:
+    before = _present(job)
+    job.record.keep(Context(outgoing=(before,)))
+    take_down.stop(job, before)
+    take_down.remove(job, before)
+    return f"{before.name} and its log are removed."
+
+
+def restart_steps(job: Job) -> list[Step]:
+    return [*stop_steps(job), *start_steps(job)]
+
+
+def restart(job: Job) -> str:
+    """What cannot be started again is not interrupted; what was interrupted is started again."""
+    before = _present(job)
+    request = replace(job.request, runtime=before.runtime)
+    plan = job.tools.plan(before.name, before.runtime, NO_CREDIT)
+    job.record.require_journal()
+    if not request.force:
+        refuse_obstacles(plan)
+    found = job.tools.deployments.require(before.name)
+    one = BringUp(job, plan, found)
+    one.check(running=False, force=True, freed=tuple(found[1].service.addresses()))
+    context = Context(outgoing=(before,))
+    job.record.keep(context)
+    try:
+        take_down.stop(job, before)
+    except Cancelled as cancelled:
+        raise rolled_back(str(cancelled), undo(job, context, str(cancelled))) from cancelled
+    return start(replace(job, request=request), force=True, interrupted=before)
+
+
+def _present(job: Job) -> Side:
+    return side(*job.tools.deployments.require(job.request.name))

@@ -1,0 +1,67 @@
+"""Swap: one model goes out of service, another comes in, and whatever happens one of them serves."""
+
+from engine.deployment import Lifecycle
+from engine.errors import EngineError, OperationFailed, Refused
+from engine.operations import swap_ways, take_down
+from engine.operations.bring_up import BringUp, refuse_obstacles
+from engine.operations.job import Job
+from engine.operations.record import Context, Side
+from engine.operations.undo import rolled_back, undo
+from engine.plan import SwapPlan
+from engine.snapshot import Step, StepKind
+
+
+def check_steps(job: Job) -> list[Step]:
+    return [Step(StepKind.CHECK, "check", subject=job.request.name)]
+
+
+def swap(job: Job) -> str:
+    """What to tell the operator. Raises `RolledBack` when the outgoing serves again."""
+    record, request = job.record, job.request
+    with record.step(StepKind.CHECK) as waiting:
+        plan = job.tools.plan_swap(request.name, request.outgoing, request.runtime, full=request.full)
+        record.has_planned(plan)
+        record.require_journal()
+        if not request.force:
+            refuse_obstacles(plan.incoming)
+        one = _checked(job, plan)
+        record.change(estimate=job.tools.history.expect(plan.incoming, plan.way))
+        record.set_steps(swap_ways.steps(plan))
+        sides = tuple(Side(out.name, out.runtime, out.id, out.running) for out in plan.outgoing)
+        context = Context(one.before, sides, plan.way)
+        record.keep(context)
+        waiting.detail(plan.reason)
+    try:
+        swap_ways.carry_out(job, plan, context, one)
+    except BaseException as error:
+        # What nobody foresaw, too, must not end with nobody serving.
+        cause = str(error) if isinstance(error, EngineError) else f"It broke off: {type(error).__name__}: {error}."
+        job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way)
+        raise rolled_back(cause, undo(job, context, cause)) from error
+    job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way)
+    try:
+        for side in context.outgoing:
+            take_down.let_go(job, side, plan.way)
+    except EngineError as error:
+        raise OperationFailed(f"{request.name} serves. What it replaced could not be let go: {error}") from error
+    names = " and ".join(side.name for side in context.outgoing)
+    gone = f"{'is' if len(sides) == 1 else 'are'} {take_down.gone_word(plan.way, removed=request.remove_outgoing)}"
+    return f"{request.name} serves at {one.deployed().service.http}; {names} {gone}."
+
+
+def _checked(job: Job, plan: SwapPlan) -> BringUp:
+    """Everything that can be known to go wrong is refused while the outgoing still serves."""
+    launch = plan.incoming.launch
+    found = job.tools.deployments.beside(launch.name, launch.runtime)
+    if found and found[1].lifecycle is Lifecycle.RUNNING and plan.way is not Way.SLEEP:
+        raise Refused(f"{launch.name} runs already.", "To start it anew, restart it.")
+    one = BringUp(job, plan.incoming, found)
+    if plan.way is Way.LOAD or (found and found[1].lifecycle is Lifecycle.RUNNING):
+        return one  # nothing is made
+    freed = []
+    for out in plan.outgoing:
+        there = job.tools.deployments.on(out.runtime, out.name)
+        if there and there.lifecycle is Lifecycle.RUNNING:
+            freed += list(there.service.addresses())
+    one.check(running=False, force=job.request.force, freed=freed)
+    return one

@@ -1,0 +1,113 @@
+"""What each way of a swap does between its check and letting the outgoing go."""
+
+import time
+
+from engine.deployment import Deployment
+from engine.errors import OperationFailed
+from engine.operations import bring_up, fast, take_down
+from engine.operations.bring_up import BringUp
+from engine.operations.job import Job, patiently
+from engine.operations.record import Context, Side
+from engine.plan import SwapPlan
+from engine.request import Way
+from engine.snapshot import Step, StepKind
+
+SLEEP_S = 300.0
+"""Weights of hundreds of GiB go to the machine's memory, or come back"""
+UNLOAD_S = 300.0
+
+
+def steps(plan: SwapPlan) -> list[Step]:
+    """What comes after the check."""
+    name, running = plan.incoming.launch.name, [one.name for one in plan.outgoing if one.running]
+    placed = bool(plan.incoming.placement)
+    memory = [Step(StepKind.MEMORY, "wait for GPU memory", subject=name)] if placed else []
+    found = [Step(StepKind.DRAIN, "drain", subject=outgoing) for outgoing in running]
+    match plan.way:
+        case Way.FULL:
+            found += [take_down.stop_step(outgoing) for outgoing in running] + memory
+            found += bring_up.steps(name, placed=placed)
+        case Way.SLEEP:
+            found += [Step(StepKind.SLEEP, "put to sleep", subject=outgoing) for outgoing in running] + memory
+            # Which of these it takes is known once it has been looked for.
+            found += [Step(StepKind.WAKE, "wake", subject=name), *bring_up.steps(name, placed=placed)]
+        case Way.LOAD:
+            unload = [Step(StepKind.UNLOAD, "unload", subject=outgoing) for outgoing in running]
+            load = [Step(StepKind.LOAD, "load", subject=name)]
+            found += [*unload, *memory, *load] if placed else [*load, *unload]
+            found += [Step(StepKind.ADOPT, "hand the server over", subject=name), *bring_up.ready_steps(name)]
+    return found + [Step(StepKind.LET_GO, "let go", subject=one.name) for one in plan.outgoing]
+
+
+def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> None:
+    """Until the incoming one has answered. Raises what its steps raise."""
+    running = [side for side in context.outgoing if side.running]
+    for side in running:
+        take_down.drain_outgoing(job, side)
+    if plan.way is Way.LOAD:
+        _load(job, plan, running[0], one)
+    else:
+        for side in running:
+            if plan.way is Way.SLEEP:
+                _put_to_sleep(job, side)
+            else:
+                take_down.stop(job, side)
+        _wait_for_memory(job, plan)
+        if context.incoming and context.incoming.running:
+            _wake(job, context.incoming)
+        else:
+            job.record.leave_out(StepKind.WAKE)
+            one.create_and_start()
+    one.wait(job.request.timeout_s, always_prompt=True)
+
+
+def _wait_for_memory(job: Job, plan: SwapPlan) -> None:
+    if plan.incoming.placement:
+        with job.record.step(StepKind.MEMORY) as waiting:
+            waiting.detail(job.tools.wait_for_memory(plan.incoming, waiting, plan.way))
+
+
+def _put_to_sleep(job: Job, side: Side) -> None:
+    job.lease.confirm()
+    with job.record.step(StepKind.SLEEP, side.name) as waiting:
+        service = patiently(waiting, lambda: there(job, side)).service
+        waiting.detail(fast.put_to_sleep(service, waiting, time.monotonic() + SLEEP_S))
+
+
+def _wake(job: Job, side: Side) -> None:
+    for kind in (StepKind.CREATE, StepKind.START, StepKind.GPUS):
+        job.record.leave_out(kind)
+    job.lease.confirm()
+    with job.record.step(StepKind.WAKE, side.name) as waiting:
+        service = patiently(waiting, lambda: there(job, side)).service
+        waiting.detail(fast.wake(service, waiting, time.monotonic() + SLEEP_S))
+
+
+def _load(job: Job, plan: SwapPlan, outgoing: Side, one: BringUp) -> None:
+    launch, record = plan.incoming.launch, job.record
+    models = fast.InOneServer.of(there(job, outgoing), plan.incoming)
+    job.lease.confirm()
+    if plan.incoming.placement:
+        with record.step(StepKind.UNLOAD, outgoing.name) as waiting:
+            waiting.detail(models.unload(waiting, time.monotonic() + UNLOAD_S))
+        _wait_for_memory(job, plan)
+    with record.step(StepKind.LOAD, launch.name) as waiting:
+        limit_s = job.request.timeout_s or launch.service.ready_timeout_s
+        waiting.detail(models.load(waiting, time.monotonic() + limit_s))
+    if not plan.incoming.placement:
+        with record.step(StepKind.UNLOAD, outgoing.name) as waiting:
+            waiting.detail(models.unload(waiting, time.monotonic() + UNLOAD_S))
+    with record.step(StepKind.ADOPT, launch.name) as waiting:
+        if one.before.id:
+            # One kept stopped from an earlier, full swap has the name; what it was made from is in its profile.
+            patiently(waiting, lambda: one.runtime.remove(launch.name))
+        patiently(waiting, lambda: one.runtime.claim(outgoing.id, launch, this_run_only=True))
+        waiting.detail(f"the server that was {outgoing.name} is {launch.name} now, until it stops")
+
+
+def there(job: Job, side: Side) -> Deployment:
+    """Raises `OperationFailed` when it is gone."""
+    found = job.tools.deployments.on(side.runtime, side.name)
+    if not found:
+        raise OperationFailed(f"{side.name} is gone from {side.runtime}.")
+    return found

@@ -1,0 +1,97 @@
+"""Out of service: drain, stop and see that it has stopped, remove."""
+
+from engine.deployment import Deployment, Lifecycle
+from engine.errors import NotFound, OperationFailed
+from engine.operations.bring_up import STOP_TIMEOUT_S
+from engine.operations.drain import drain
+from engine.operations.job import Job, patiently
+from engine.operations.record import Side
+from engine.operations.waiting import Waiting
+from engine.request import Way
+from engine.snapshot import Step, StepKind
+
+
+def drain_outgoing(job: Job, side: Side) -> None:
+    with job.record.step(StepKind.DRAIN, side.name) as waiting:
+        deployment = job.tools.deployments.on(side.runtime, side.name)
+        if not deployment or deployment.lifecycle is not Lifecycle.RUNNING:
+            waiting.detail("it does not run")
+            return
+        waiting.detail(drain(deployment.service, waiting, job.request.drain_s))
+
+
+def stop(job: Job, side: Side) -> bool:
+    """Whether it ran. Raises `OperationFailed` when it still runs."""
+    job.lease.confirm()
+    with job.record.step(StepKind.STOP, side.name) as waiting:
+        return patiently(waiting, lambda: _stop(job, side, waiting))
+
+
+def _stop(job: Job, side: Side, waiting: Waiting) -> bool:
+    deployment = _now(job, side)
+    if not deployment:
+        waiting.detail("it is gone already")
+        return False
+    if deployment.lifecycle is not Lifecycle.RUNNING:
+        waiting.detail("it was not running")
+        return False
+    runtime = job.runtime(side.runtime)
+    runtime.stop(side.name, STOP_TIMEOUT_S)
+    ended = _now(job, side)
+    if ended and ended.lifecycle is Lifecycle.RUNNING:
+        raise OperationFailed(f"{side.name} was told to stop and still runs.", f"Look at it on {side.runtime}.")
+    if not ended:
+        waiting.detail("stopped, and removed by that: it was started with --rm")
+    else:
+        waiting.detail("" if ended.exit_code is None else f"exit code {ended.exit_code}")
+    return True
+
+
+def remove(job: Job, side: Side) -> None:
+    job.lease.confirm()
+    with job.record.step(StepKind.REMOVE, side.name) as waiting:
+
+        def once() -> None:
+            try:
+                job.runtime(side.runtime).remove(side.name)
+            except NotFound:
+                waiting.detail("it is gone already")
+
+        patiently(waiting, once)
+
+
+def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
+    with job.record.step(StepKind.LET_GO, side.name) as waiting:
+        if way is Way.LOAD:
+            waiting.detail("its models are unloaded; the server goes on")
+            return
+        if way is Way.SLEEP and side.running and not job.request.remove_outgoing:
+            waiting.detail("it sleeps, and can be woken")
+            return
+        there = patiently(waiting, lambda: _now(job, side))
+        if not there:
+            waiting.detail("gone: it was started with --rm" if side.running else "gone")
+        elif job.request.remove_outgoing:
+            job.lease.confirm()
+            if there.lifecycle is Lifecycle.RUNNING:
+                patiently(waiting, lambda: _stop(job, side, waiting))
+            patiently(waiting, lambda: job.runtime(side.runtime).remove(side.name))
+            waiting.detail("removed, with its log")
+        else:
+            back = "; its restart policy may bring it back when Docker starts" if there.restarts_itself else ""
+            waiting.detail(f"kept stopped{back}")
+
+
+def gone_word(way: Way, *, removed: bool) -> str:
+    """What the outgoing is at the end."""
+    if way is Way.LOAD:
+        return "unloaded"
+    return "removed" if removed else "asleep" if way is Way.SLEEP else "stopped"
+
+
+def stop_step(name: str, *, undo: bool = False) -> Step:
+    return Step(StepKind.STOP, "stop", subject=name, undo=undo)
+
+
+def _now(job: Job, side: Side) -> Deployment | None:
+    return job.tools.deployments.on(side.runtime, side.name)

@@ -1,0 +1,347 @@
+"""What the monitor shows, over runtimes in memory and real HTTP servers."""
+
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from engine.catalog import CatalogEntry, CatalogReader, read_profile
+from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.drift import launch_facts
+from engine.errors import EngineError, RuntimeUnreachable
+from engine.observe import monitor as monitor_module
+from engine.observe.gpus import GpuSampler
+from engine.observe.monitor import Monitor
+from engine.plan import Launch, Plan
+from engine.request import Action, Request
+from engine.settings import Settings
+from engine.snapshot import (
+    Estimate,
+    Freshness,
+    LeaseStatus,
+    Model,
+    OperationStatus,
+    Outcome,
+    Step,
+    StepKind,
+)
+from engine.store import Entry, Journal
+from tests.unit.operations_bench import until
+
+PROFILE = "name: m\nstack: triton\nimage: example/triton:1\nrepository: repo\nmodel: m\nengine: {log_verbose: 1}\n"
+LAUNCH = Launch(
+    *("m", "triton", "docker", ("tritonserver", "--log-verbose=1")),
+    Service(Protocol.TRITON, "http://127.0.0.1:1", "http://127.0.0.1:1/v2/health/ready"),
+    image="example/triton:1",
+)
+AWAKE = 'vllm:engine_sleep_state{{engine="0",sleep_state="awake"}} {}\nvllm:num_requests_running 3\n'
+
+
+class Docker:
+    """A runtime that only tells what there is."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        self.held: tuple[Deployment, ...] = ()
+        self.by_hand: tuple[Deployment, ...] = ()
+        self.images: Mapping[str, str] = {}
+        self.error: EngineError | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    def check(self) -> str:
+        return "Docker 1"
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        if self.error:
+            raise self.error
+        return self.held
+
+    def foreign(self) -> tuple[Deployment, ...]:
+        return self.by_hand
+
+    def image_id(self, image: str) -> str:
+        return self.images.get(image, "")
+
+    def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
+        self.changed = changed
+        closing.wait()
+
+
+class Server:
+    """Health and metrics; the metrics' text is the test's to say."""
+
+    def __init__(self) -> None:
+        self.metrics = "vllm:num_requests_running 3\n"
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(server.metrics.encode() if self.path == "/metrics" else b"")
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        url = f"http://127.0.0.1:{self.http.server_port}"
+        self.service = Service(Protocol.OPENAI, url, f"{url}/health", metrics=f"{url}/metrics")
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.http.shutdown()
+    one.http.server_close()
+
+
+@dataclass
+class Watching:
+    """A monitor with all that it can be given; each answer is the test's."""
+
+    docker: Docker
+    journal: Journal
+    monitor: Monitor
+    profile: Path
+    launch: Launch = LAUNCH
+    lease: LeaseStatus | None = None
+    launched: frozenset[str] = frozenset()
+    plan_error: EngineError | None = None
+
+    def plan(self, name: str, runtime: str | None) -> Plan:
+        if self.plan_error:
+            raise self.plan_error
+        return Plan(self.launch, str(self.profile))
+
+    def names(self) -> frozenset[str]:
+        return self.launched
+
+    def expect(self, plan: Plan) -> Estimate:
+        return Estimate(41.0, 38.0, 55.0, 4)
+
+    def model(self, name: str) -> Model:
+        found = self.monitor.latest.model(name)
+        assert found
+        return found
+
+    def see(self, condition: Callable[[Model], object], name: str = "m") -> None:
+        until(lambda: bool((model := self.monitor.latest.model(name)) and condition(model)), 20)
+
+    def changes(self) -> None:
+        """As the engine's events tell it."""
+        self.docker.changed()
+
+
+@pytest.fixture
+def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
+    for name in ("CATALOG_EVERY_S", "PLAN_EVERY_S", "IMAGES_EVERY_S", "LEASE_HELD_EVERY_S", "RUNTIME_EVERY_S"):
+        monkeypatch.setattr(monitor_module, name, 0.1)
+    settings = Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (), tmp_path)
+    profile = settings.config_dir / "profiles" / "m.yaml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(PROFILE)
+    docker, journal = Docker(), Journal(tmp_path / "state" / "history.sqlite")
+    made: list[Watching] = []
+    monitor = Monitor(
+        {"docker": docker},  # type: ignore[dict-item]
+        CatalogReader(settings),
+        journal,
+        GpuSampler(),
+        plan=lambda name, runtime: made[0].plan(name, runtime),
+        history=_Late(made),
+        lease=lambda: made[0].lease,
+        read_only="--read-only says so",
+    )
+    made.append(Watching(docker, journal, monitor, profile))
+    yield made[0]
+    monitor.close()
+
+
+class _Late:
+    """The history of a bench that is made after its monitor."""
+
+    def __init__(self, made: list[Watching]) -> None:
+        self._made = made
+
+    def names(self) -> frozenset[str]:
+        return self._made[0].names()
+
+    def expect(self, plan: Plan) -> Estimate:
+        return self._made[0].expect(plan)
+
+
+def running(service: Service, name: str = "m", **changes: object) -> Deployment:
+    now = time.time()
+    base = Deployment(name, "docker", "vllm", f"id-{name}", "example/triton:1", Lifecycle.RUNNING, service, now, now)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def operation(outcome: Outcome = Outcome.RUNNING, *steps: Step, **changes: object) -> OperationStatus:
+    now = time.time()
+    status = OperationStatus("1", "swap", "m", steps, now, outcome, "ann@box", outgoing=("old",))
+    return replace(status, **changes)  # type: ignore[arg-type]
+
+
+def written(status: OperationStatus) -> Entry:
+    return Entry(status, Request(Action.SWAP, "m"), "")
+
+
+def test_what_was_started_by_hand_is_watched(watching: Watching, server: Server) -> None:
+    watching.docker.by_hand = (
+        running(server.service, "docker/by-hand", foreign=True),
+        running(
+            Service(Protocol.OPENAI, "", ""), "docker/silent", foreign=True, error="Its port 8000 is not published."
+        ),
+    )
+    watching.docker.held = (running(server.service, "z", lifecycle=Lifecycle.EXITED),)
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.READY, "docker/by-hand")
+    model = watching.model("docker/by-hand")
+    assert (model.foreign, model.has_profile, model.runtime) == (True, False, "docker")
+    until(lambda: watching.monitor.metrics("docker/by-hand").freshness is Freshness.FRESH)
+    assert any(one.key == "running" and one.value == 3 for one in watching.monitor.metrics("docker/by-hand").series)
+    silent = watching.model("docker/silent")
+    assert (silent.state, silent.detail) == (State.UNREACHABLE, "Its port 8000 is not published.")
+    names = [model.name for model in watching.monitor.latest.models]
+    assert names[-3:] == ["z", "docker/by-hand", "docker/silent"]
+    # Adopted, it is there once, under its own name.
+    watching.docker.held += (replace(watching.docker.by_hand[0], name="by-hand", foreign=False, adopted=True),)
+    watching.docker.by_hand = watching.docker.by_hand[1:]
+    watching.changes()
+    watching.see(lambda model: not model.foreign and model.state is State.READY, "by-hand")
+    assert watching.monitor.latest.model("docker/by-hand") is None
+
+
+def test_a_vllm_that_sleeps_is_asleep_though_it_answers(watching: Watching, server: Server) -> None:
+    server.metrics = AWAKE.format("1.0")
+    watching.docker.held = (running(server.service),)
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.READY)
+    server.metrics = AWAKE.format("0.0")
+    watching.see(lambda model: model.state is State.ASLEEP)
+    server.metrics = AWAKE.format("1.0")
+    watching.see(lambda model: model.state is State.READY)
+
+
+def test_who_holds_the_machine_and_that_nothing_may_be_changed(watching: Watching) -> None:
+    watching.lease = LeaseStatus("swap a → b", "ann@box", time.time(), alive=True, operation="1")
+    watching.monitor.open()
+    until(lambda: not watching.monitor.latest.loading, 20)
+    assert watching.monitor.latest.lease == watching.lease
+    assert watching.monitor.latest.read_only == "--read-only says so"
+    watching.lease = None
+    until(lambda: watching.monitor.latest.lease is None)
+
+
+def test_drift_of_the_profile_and_of_the_image(watching: Watching, server: Server) -> None:
+    entry = read_profile(watching.profile)
+    assert isinstance(entry, CatalogEntry)
+    watching.launch = replace(LAUNCH, source_digest=entry.digest)
+    deployment = running(
+        server.service, image_id="sha256:" + "1" * 64, launch_facts=launch_facts(watching.launch), stack="triton"
+    )
+    watching.docker.images = {"example/triton:1": deployment.image_id}
+    watching.docker.held = (deployment,)
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.READY)
+    assert watching.model("m").drift == ()
+
+    watching.profile.write_text(PROFILE.replace("log_verbose: 1", "log_verbose: 2"))
+    watching.launch = replace(LAUNCH, command=("tritonserver", "--log-verbose=2"), source_digest="2")
+    watching.see(lambda model: model.drift == ("log-verbose: 1, the profile now says 2",))
+    watching.docker.images = {"example/triton:1": "sha256:" + "2" * 64}
+    watching.see(lambda model: len(model.drift) == 2 and model.drift[0].startswith("image example/triton:1 is another"))
+    # Kept stopped, the same.
+    watching.docker.held = (replace(deployment, lifecycle=Lifecycle.EXITED, exit_code=0),)
+    watching.changes()
+    watching.see(lambda model: model.state is State.STOPPED and len(model.drift) == 2)
+    # Nobody can say from what it differs when its profile is gone.
+    watching.profile.unlink()
+    watching.see(lambda model: not model.has_profile and model.drift == ())
+
+
+def test_how_long_its_next_start_may_take(watching: Watching) -> None:
+    watching.launched = frozenset({"m"})
+    watching.monitor.open()
+    watching.see(lambda model: model.estimate == Estimate(41.0, 38.0, 55.0, 4))
+    assert watching.model("m").state is State.ABSENT
+    assert [model.name for model in watching.monitor.latest.models if model.estimate] == ["m"]
+
+
+def test_steps_of_another_process_are_those_of_the_deployment_that_they_are_about(
+    watching: Watching, server: Server
+) -> None:
+    watching.docker.held = (running(server.service, "old"), running(server.service))
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.READY, "old")
+    stop = Step(StepKind.STOP, "stop old", Outcome.RUNNING, subject="old", began_at=time.time())
+    watching.journal.write(written(operation(Outcome.RUNNING, stop)))
+    watching.see(lambda model: model.state is State.STOPPING, "old")
+    assert watching.model("m").state is State.READY
+    wait = Step(StepKind.WAIT, "wait", Outcome.RUNNING, subject="m")
+    watching.journal.write(written(operation(Outcome.RUNNING, replace(stop, outcome=Outcome.DONE), wait)))
+    watching.see(lambda model: model.state is State.READY, "old")
+
+
+def test_the_end_of_an_operation_that_the_journal_does_not_have_stays(watching: Watching) -> None:
+    watching.monitor.open()
+    until(lambda: not watching.monitor.latest.loading, 20)
+    refused = operation(Outcome.FAILED, id="2", began_at=time.time() + 5, message="Refused.")
+    watching.monitor.operation_changed(refused)
+    interrupted = operation(Outcome.INTERRUPTED)
+    watching.journal.write(written(interrupted))
+    until(lambda: watching.monitor.latest.operations == (refused, interrupted))
+    # Settled by somebody else.
+    watching.journal.settle(interrupted, "rolled back")
+    until(lambda: watching.monitor.latest.operations[-1].settled_by == "rolled back")
+    assert watching.monitor.latest.operations[0] == refused
+
+
+def test_a_step_that_was_just_told_is_not_taken_back_by_an_older_journal(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    read = watching.journal.recent_if_changed
+
+    def slow() -> tuple[OperationStatus, ...] | None:
+        found = read()
+        if found and not reading.is_set():
+            reading.set()
+            go_on.wait(20)
+        return found
+
+    monkeypatch.setattr(watching.journal, "recent_if_changed", slow)
+    shown: list[int] = []
+    watching.monitor.subscribe(lambda snapshot: shown.extend(len(status.steps) for status in snapshot.operations))
+    older = operation(Outcome.RUNNING, Step(StepKind.CHECK, "check", Outcome.RUNNING))
+    watching.journal.write(written(older))
+    watching.monitor.open()
+    assert reading.wait(20)
+    newer = replace(older, steps=(*older.steps, Step(StepKind.STOP, "stop")))
+    watching.monitor.operation_changed(newer)
+    until(lambda: shown == [2])
+    watching.journal.write(written(newer))
+    go_on.set()
+    newest = replace(newer, steps=(*newer.steps, Step(StepKind.START, "start")))
+    until(lambda: not watching.monitor.latest.loading, 20)
+    watching.journal.write(written(newest))
+    until(lambda: 3 in shown)
+    assert shown == sorted(shown)
+
+
+def test_a_runtime_that_falls_silent_is_stale_with_what_it_had(watching: Watching, server: Server) -> None:
+    watching.docker.held = (running(server.service),)
+    watching.docker.by_hand = (running(server.service, "docker/by-hand", foreign=True),)
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.READY)
+    watching.docker.error = RuntimeUnreachable("Docker does not answer.")
+    watching.changes()
+    watching.see(lambda model: model.stale_since is not None)
+    assert watching.model("docker/by-hand").stale_since is not None
