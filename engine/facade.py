@@ -128,9 +128,7 @@ class Engine:
         monitor.close()
         return latest[-1]
 
-    def perform(
-        self, request: Request, progress: Callable[[OperationStatus], None] | None = None
-    ) -> OperationStatus:
+    def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
         """Blocks until the operation has ended; how, is in what it returns.
 
         KeyboardInterrupt leaves it going on in its own process. Raises `EngineError` when it could not even be begun.

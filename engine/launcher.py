@@ -157,5 +157,3 @@ def _statuses(process: subprocess.Popen[str], order: str) -> Iterator[OperationS
     with process.stdout as lines:
         for line in lines:
             yield from_json(line)
-
-

@@ -36,9 +36,7 @@ class Parts:
         self.audit = Audit(settings.audit_path)
         self.planning = Planning(settings, self.runtimes, self.catalog)
         self.processes = GpuProcesses(self.runtimes)
-        self.swaps = SwapPlanner(
-            self.planning.plan, self.runtimes, self.processes, choose_way, drained_by, fast.sleeps
-        )
+        self.swaps = SwapPlanner(self.planning.plan, self.runtimes, self.processes, choose_way, drained_by, fast.sleeps)
 
     def plan_adoption(self, name: str) -> Adoption:
         """Blocks. Raises `EngineError`."""

@@ -71,7 +71,7 @@ def _print_swap_plan(plan: SwapPlan) -> None:
             ("comes", f"{name} on {incoming.launch.runtime}"),
             ("way", _WAYS[plan.way]),
             ("because", plan.reason),
-            *(("not", sentence) for sentence in plan.other_ways),
+            *(("faster", sentence) for sentence in plan.other_ways),
         ]
     )
     print()

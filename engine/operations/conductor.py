@@ -128,5 +128,3 @@ class Conductor:
                 record.note(str(error))
             else:
                 record.status = replace(status, notes=(*status.notes, str(error)))
-
-

@@ -8,6 +8,7 @@ from engine.operations.job import Job
 from engine.operations.record import Context, Side
 from engine.operations.undo import rolled_back, undo
 from engine.plan import SwapPlan
+from engine.request import Way
 from engine.snapshot import Step, StepKind
 
 

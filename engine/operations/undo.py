@@ -1,17 +1,26 @@
 """Puts back what an operation has changed, from how it was before and how it is now. It may be done again and again."""
 
+import time
+
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError, OperationFailed
+from engine.operations import fast
 from engine.operations.bring_up import ready_steps
 from engine.operations.job import Job, patiently
 from engine.operations.kept_log import keep_log
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Context, RolledBack, Side
+from engine.operations.swap_ways import SLEEP_S
 from engine.operations.take_down import remove, stop, stop_step
+from engine.operations.undo_in_server import server, undo_in_server
 from engine.operations.waiting import Waiting
 from engine.request import Way
 from engine.snapshot import Step, StepKind
 from engine.stacks.placement import NO_CREDIT
+
+SLEEPER = "vllm"
+"""The stack that can sleep"""
+READY = len(ready_steps(""))
 
 
 def undo(job: Job, context: Context, cause: str) -> str:
@@ -19,22 +28,28 @@ def undo(job: Job, context: Context, cause: str) -> str:
     record = job.record
     record.set_steps([])
     record.change(message=cause)
-    back = tuple(side for side in context.outgoing if side.running)
     try:
-        now = {
-            side.name: patiently(Waiting(), lambda side=side: _now(job, side))  # type: ignore[misc]
-            for side in (*back, *((context.incoming,) if context.incoming else ()))
-        }
-        steps = _taking_back(context.incoming, now[context.incoming.name]) if context.incoming else []
-        for side in back:
-            steps += _bringing_back(side, now[side.name])
-        record.set_steps(steps)
-        told = []
-        if context.incoming and (incoming := now[context.incoming.name]):
-            told += _take_back(job, context.incoming, incoming, cause)
-        told += [_bring_back(job, side, now[side.name]) for side in back]
+        if context.way is Way.LOAD and (running := server(job, context)):
+            return undo_in_server(job, context, running)
+        return _undo(job, context, cause)
     except EngineError as error:
         raise OperationFailed(f"{cause} It could not be rolled back: {error}", _what_is(job, context)) from error
+
+
+def _undo(job: Job, context: Context, cause: str) -> str:
+    back = tuple(side for side in context.outgoing if side.running)
+    now = {
+        side.name: patiently(Waiting(), lambda side=side: _now(job, side))  # type: ignore[misc]
+        for side in (*back, *((context.incoming,) if context.incoming else ()))
+    }
+    steps = _taking_back(context.incoming, now[context.incoming.name]) if context.incoming else []
+    for side in back:
+        steps += _bringing_back(side, now[side.name])
+    job.record.set_steps(steps)
+    told = []
+    if context.incoming and (incoming := now[context.incoming.name]):
+        told += _take_back(job, context.incoming, incoming, cause)
+    told += [_bring_back(job, side, now[side.name]) for side in back]
     return " ".join(told) or "Nothing had been changed."
 
 
@@ -46,6 +61,9 @@ def _taking_back(before: Side, now: Deployment | None) -> list[Step]:
     steps = []
     if now and now.lifecycle is Lifecycle.RUNNING and (now.id != before.id or not before.running):
         steps.append(stop_step(before.name, undo=True))
+    elif now and now.lifecycle is Lifecycle.RUNNING and now.stack == SLEEPER and not fast.sleeps(now.service):
+        # It was woken: what ran before a swap as the incoming one slept.
+        steps.append(Step(StepKind.SLEEP, "put to sleep again", subject=before.name, undo=True))
     if now and now.id != before.id:
         steps.append(Step(StepKind.KEEP_LOG, "keep its log", subject=before.name, undo=True))
         steps.append(Step(StepKind.REMOVE, "remove", subject=before.name, undo=True))
@@ -58,6 +76,10 @@ def _take_back(job: Job, before: Side, now: Deployment, cause: str) -> list[str]
     name = before.name
     if StepKind.STOP in kinds:
         stop(job, before)
+    if StepKind.SLEEP in kinds:
+        with job.record.step(StepKind.SLEEP, name) as waiting:
+            waiting.detail(fast.put_to_sleep(now.service, waiting, time.monotonic() + SLEEP_S))
+        return [f"{name} sleeps again."]
     if StepKind.REMOVE not in kinds:
         return [f"{name} is stopped again."] if kinds else []
     kept = _keep_log(job, now, cause)
@@ -87,6 +109,8 @@ def _bringing_back(side: Side, now: Deployment | None) -> list[Step]:
         if now and now.gpus:
             steps.append(Step(StepKind.MEMORY, "wait for GPU memory", subject=side.name, undo=True))
         steps.append(Step(StepKind.START, "start again", subject=side.name, undo=True))
+    elif now.stack == SLEEPER and fast.sleeps(now.service):
+        steps.append(Step(StepKind.WAKE, "wake", subject=side.name, undo=True))
     return steps + ready_steps(side.name, undo=True)
 
 
@@ -104,11 +128,14 @@ def _bring_back(job: Job, side: Side, now: Deployment | None) -> str:
                 plan = job.tools.plan(name, side.runtime, NO_CREDIT)
                 patiently(waiting, lambda: runtime.create(plan.launch))
             patiently(waiting, lambda: runtime.start(name))
+    if now and StepKind.WAKE in kinds:
+        with job.record.step(StepKind.WAKE, name) as waiting:
+            waiting.detail(fast.wake(now.service, waiting, time.monotonic() + SLEEP_S))
     there = patiently(Waiting(), lambda: _now(job, side))
     if there is None:
         raise OperationFailed(f"{name} is gone from {side.runtime}.")
     ReadyWait(job, runtime, there).run(there.service.ready_timeout_s, always_prompt=True)
-    return f"{name} {'serves again' if StepKind.START in kinds else 'still serves'}, and answers."
+    return f"{name} {'still serves' if len(kinds) == READY else 'serves again'}, and answers."
 
 
 def _wait_for_memory(job: Job, side: Side) -> None:

@@ -1,6 +1,7 @@
 """Drift on a real Docker Engine: the profile is changed, or its image's name comes to mean another image."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from engine.settings import Settings
 from engine.store import Journal
 from tests.real.docker_support import Launches, deployment, free_port, wait_until
 
-SERVER = b"#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n"
+SERVER = f"#!{shutil.which('sh')}\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n".encode()
+"""Stands for Triton: it only runs, and ends when it is told to"""
 
 
 @dataclass
@@ -92,7 +94,7 @@ def watched(
         launches.clean(docker_engine)
         docker_engine.images.remove(f"{image}:1", force=True)
         if first.id in {one.id for one in docker_engine.images.list(all=True)}:
-            docker_engine.images.remove(first.id, force=True)
+            docker_engine.images.remove(str(first.id), force=True)
 
 
 @pytest.mark.docker

@@ -400,12 +400,12 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
         verb = "has" if model.state is State.FAILED else "is"
         return f"{look.symbol} {model.name} {verb} {look.word}: {model.detail}."
     if interrupted := operations.unsettled(snapshot):
-        return f"▲ {interrupted[0].title} was interrupted: press u to finish it or to roll it back."
+        return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."
     if snapshot.trouble:
         return f"▲ {snapshot.trouble}"
     if model and model.drift:
-        told = model.drift[0] if len(model.drift) == 1 else f"{len(model.drift)} differences, see 4 Launch"
-        return f"{DRIFT} {model.name} is not what it would be started as now: {told}."
+        told = f": {model.drift[0]}" if len(model.drift) == 1 else f" in {len(model.drift)} ways: see 4 Launch"
+        return f"{DRIFT} {model.name} differs from its profile or image{told}."
     return ""
 
 

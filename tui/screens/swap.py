@@ -45,11 +45,11 @@ class ConfirmSwap(Dialog[Request]):
 
     def compose_body(self) -> ComposeResult:
         yield Static("Planning …", id="swap-says", markup=False)
-        yield Choices([(model.name, LOOKS[model.state].word) for model in self._running], id="swap-outgoing")
+        yield Choices([(model.name, LOOKS[model.state].word) for model in self._candidates], id="swap-outgoing")
         yield PlanText(id="swap-plan")
 
     @property
-    def _running(self) -> list[Model]:
+    def _candidates(self) -> list[Model]:
         """What could go."""
         others = [model for model in self._snapshot.models if model.name != self._model.name]
         return [model for model in others if model.state in RUNNING and not model.foreign]
@@ -81,7 +81,7 @@ class ConfirmSwap(Dialog[Request]):
         says, outgoing = self.query_one("#swap-says", Static), self.query_one(Choices)
         planned = None if isinstance(result, EngineError) else result
         self._plan = planned[0] if planned else None
-        if isinstance(result, Refused) and self._running:
+        if isinstance(result, Refused) and self._candidates:
             outgoing.display = True  # what the refusal says to do is how a command would be told
             self.trouble(result.what)
         else:

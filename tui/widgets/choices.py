@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
@@ -43,14 +42,13 @@ class Choices(Widget, can_focus=True):
     def render(self) -> RenderResult:
         text = Text()
         longest = max((len(name) for name, _ in self._choices), default=0)
+        cursor = self.get_component_rich_style("choices--cursor", partial=True)
         for index, (name, note) in enumerate(self._choices):
-            style: Style | str = ""
-            if index == self._at and self.has_focus:
-                style = self.get_component_rich_style("choices--cursor", partial=True)
             box = "[x]" if name in self._chosen else "[ ]"
             here = "▌" if index == self._at else " "
             line = cut(f"{here}{box} {cut(name, longest)}  {note}", self.size.width)
-            text.append(("\n" if index else ""), style="").append(line, style=style)
+            text.append("\n" if index else "")
+            text.append(line, style=cursor if index == self._at and self.has_focus else "")
         return text
 
     def action_move(self, by: int) -> None:

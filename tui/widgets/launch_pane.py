@@ -96,7 +96,7 @@ class LaunchPane(Pane):
         written = OperationText(status, inks, self._width)
         whole = written.whole()
         room = self.size.height - taken
-        return written.folded() if status.outcome is Outcome.RUNNING and _height(whole) > room else whole
+        return written.folded(room) if status.outcome is Outcome.RUNNING and _height(whole) > room else whole
 
     def _nothing(self, model: Model) -> str:
         if model.foreign:

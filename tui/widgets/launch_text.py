@@ -1,6 +1,7 @@
 """An operation, written for a person: its steps, what they do, and how long they take."""
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -48,70 +49,90 @@ class OperationText:
         self._columns = self._fit_columns()
 
     def whole(self) -> Text:
-        """Every step, with all that there is to say."""
-        status = self._status
-        lines = [*self._head(), *self._steps(status.steps)]
-        lines += [self._wrapped(f"! {note}", self._inks.warning, 2) for note in status.notes]
-        if status.message and status.outcome is not Outcome.RUNNING:
-            lines.append(self._wrapped(status.message))
-        if status.log_path and status.log_path not in status.message:
-            lines.append(self._wrapped(f"The log of what failed is kept: {status.log_path}"))
-        if status.settled_by:
-            lines.append(self._wrapped(f"It was interrupted, and {status.settled_by}."))
-        elif status.unsettled:
-            lines.append(self._wrapped("▲ Its process is gone: u finishes it or rolls it back.", self._inks.error))
-        return Text("\n").join(lines)
+        """What came of it, and every step with all that there is to say."""
+        return Text("\n").join([*self._head(), *self._ending(), *self._steps(self._status.steps)])
 
-    def folded(self) -> Text:
-        """The step under way, and the others on a line together: for a pane that has no room for all."""
+    def folded(self, room: int) -> Text:
+        """The step under way, and of the others as much as there is room for, in lines."""
         steps = self._status.steps
-        if self._status.rolling_back:
-            shown = [step for step in steps if step.outcome is Outcome.FAILED and not step.undo]
-            steps_now = [step for step in steps if step.undo]
-        else:
-            shown, steps_now = [], list(steps)
-        done = [step.title for step in steps if step.outcome is Outcome.DONE]
-        coming = [step.title for step in steps_now if step.outcome is None]
-        now = [step for step in steps_now if step.outcome not in (None, Outcome.DONE)]
-        lines = self._head()
-        if done:
-            lines.append(self._line(f"  ✓ {', '.join(done)}"))
-        lines += self._steps([*shown, *now], one_line=True)
+        back = [step for step in steps if step.undo]
+        ahead = [step for step in steps if not step.undo]
+        failed = [step for step in ahead if back and step.outcome not in (None, Outcome.DONE)]
+        now = [step for step in back or ahead if step.outcome not in (None, Outcome.DONE)]
+        coming = [step.title for step in back or ahead if step.outcome is None]
+        title, about = self._head()
+        lines: list[tuple[int, Text]] = [(0, title), (1, about)]
+        lines += self._done(2, ahead)
+        lines += [(0, line) for line in self._steps(failed, one_line=True)]
+        if back:
+            lines.append((0, self._back(one_line=True)))
+            lines += self._done(3, back)
+        lines += [(0, self._step(step, one_line=True)) for step in now]
         if coming:
-            lines.append(self._line(f"  then {', '.join(coming)}", self._inks.muted))
-        return Text("\n").join(lines)
+            lines.append((4, self._line(f"    then {', '.join(coming)}", self._inks.muted)))
+        for rank in range(1, 5):
+            if len(lines) > room:
+                lines = [line for line in lines if line[0] != rank]
+        return Text("\n").join(text for _, text in lines)
 
-    def _head(self) -> list[Text]:
+    def _done(self, rank: int, steps: list[Step]) -> list[tuple[int, Text]]:
+        done = [step.title for step in steps if step.outcome is Outcome.DONE]
+        if not done:
+            return []
+        line = Text.assemble("  ", ("✓ ", self._inks.success), ", ".join(done))
+        line.truncate(self._width, overflow="ellipsis")
+        return [(rank, line)]
+
+    def _head(self) -> tuple[Text, Text]:
         status, now = self._status, write.now()
+        running = status.outcome is Outcome.RUNNING
         ending = words.ending(status)
         colour: Style = getattr(self._inks, words.COLOURS[status.outcome])
         title = Text.assemble((f"{words.SYMBOLS[status.outcome]} ", colour), (status.title, "bold"))
         if ending:
             title.append(": ").append(ending, style=colour)
-        pace = words.pace(status, now)
         took = words.took(status, now)
-        if status.outcome is Outcome.RUNNING:
+        pace = words.pace(status, now)
+        late = pace.startswith("late")
+        if running:
             title.append(f"  {took}{', ' if pace else ''}")
-            title.append(pace, style=self._inks.warning if pace.startswith("late") else self._inks.muted)
+            if title.cell_len + cell_len(pace) > self._width:
+                pace = pace.partition(":")[0]  # the line below says the rest
+            title.append(pace, style=self._inks.warning if late else self._inks.muted)
         title.truncate(self._width, overflow="ellipsis")
-        ended = "" if status.outcome is Outcome.RUNNING else f", took {took}"
-        usual = f"; {words.usual(status.estimate)}" if status.estimate and status.outcome is Outcome.RUNNING else ""
-        about = f"  began {write.clock(status.began_at)}{ended}, by {status.owner}"
-        return [title, self._line(about + usual, self._inks.muted)]
+        ended = f", took {took}" if status.ended_at else ""
+        usual = f"; {words.usual(status.estimate)}" if status.estimate and running and ":" not in pace else ""
+        about = f"  began {write.clock(status.began_at)}{ended}, by {status.owner}{usual}"
+        return title, self._line(about, self._inks.muted)
 
-    def _steps(self, steps: "tuple[Step, ...] | list[Step]", *, one_line: bool = False) -> list[Text]:
+    def _ending(self) -> list[Text]:
+        """How it ended, and what to know besides."""
+        status = self._status
+        lines = []
+        if status.message and status.outcome is not Outcome.RUNNING:
+            lines.append(self._wrapped(status.message, indent=2))
+        if status.log_path and status.log_path not in status.message:
+            lines.append(self._wrapped(f"The log of what failed is kept: {status.log_path}", indent=2))
+        if status.settled_by:
+            lines.append(self._wrapped(f"It was {status.settled_by}.", indent=2))
+        elif status.unsettled:
+            lines.append(self._wrapped("Press u to finish it or to roll it back.", self._inks.error, indent=2))
+        return lines + [self._wrapped(f"! {note}", self._inks.warning, indent=2) for note in status.notes]
+
+    def _steps(self, steps: Sequence[Step], *, one_line: bool = False) -> list[Text]:
         lines: list[Text] = []
-        back = False
-        for step in steps:
-            if step.undo and not back:
-                back = True
-                verb = "rolling back" if self._status.outcome is Outcome.RUNNING else "rolled back"
-                told = f"  {verb}: {words.cause(self._status)}"
-                lines.append(
-                    self._line(told, self._inks.warning) if one_line else self._wrapped(told, self._inks.warning, 4)
-                )
+        for index, step in enumerate(steps):
+            if step.undo and (index == 0 or not steps[index - 1].undo):
+                lines.append(self._back(one_line=one_line))
             lines.append(self._step(step, one_line=one_line))
         return lines
+
+    def _back(self, *, one_line: bool) -> Text:
+        verb = "rolling back" if self._status.outcome is Outcome.RUNNING else "rolled back"
+        told = f"{verb}: {words.cause(self._status)}"
+        if one_line:
+            return self._line(f"  {told}", self._inks.warning)
+        return self._wrapped(told, self._inks.warning, indent=2)
 
     def _step(self, step: Step, *, one_line: bool) -> Text:
         columns = self._columns
@@ -141,10 +162,8 @@ class OperationText:
         line.truncate(self._width, overflow="ellipsis")
         return line
 
-    def _wrapped(self, text: str, style: Style | str = "", indent: int = 0) -> Text:
-        begins = len(text) - len(text.lstrip())
-        lines = hung(text.lstrip(), self._width - max(begins, indent), indent)
-        return Text(" " * begins + lines, style=style)
+    def _wrapped(self, text: str, style: Style | str = "", *, indent: int) -> Text:
+        return Text(" " * indent + hung(text, self._width - indent, indent), style=style)
 
 
 def hung(text: str, width: int, indent: int) -> str:
