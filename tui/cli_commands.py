@@ -244,9 +244,9 @@ def _operation(operation: OperationStatus, now: float) -> str:
     if operation.unsettled:
         which = short_id(operation.id)
         return f"interrupted; `tritontui recover {which}` shows how to finish it or to roll it back"
-    ended = f"{duration(now - operation.ended_at)} ago" if operation.ended_at else ""
-    told = (operation.outcome.value, ended, operation.settled_by and f"({operation.settled_by})", operation.message)
-    return " ".join(part for part in told if part)
+    ended = f" {duration(now - operation.ended_at)} ago" if operation.ended_at else ""
+    settled = f" ({operation.settled_by})" if operation.settled_by else ""
+    return f"{operation.outcome.value}{ended}{settled}{f': {operation.message}' if operation.message else ''}"
 
 
 def _lease(lease: LeaseStatus, now: float) -> str:

@@ -62,7 +62,7 @@ def cancel(engine: Engine, args: Namespace) -> int:
     if not found.rolling_back:
         engine.cancel(found.id)
     ended = _followed(lambda progress: engine.follow(found.id, progress))
-    code = _tell(ended, args)
+    code = _tell(ended, args, wanted=Outcome.ROLLED_BACK)
     return Exit.DONE if ended.outcome is Outcome.ROLLED_BACK else code or Exit.FAILED
 
 
@@ -160,7 +160,7 @@ def _interrupted(status: OperationStatus | None) -> str:
     )
 
 
-def _tell(status: OperationStatus, args: Namespace) -> int:
+def _tell(status: OperationStatus, args: Namespace, wanted: Outcome = Outcome.DONE) -> int:
     """How it ended, or that it is under way. Returns the exit code."""
     if args.json:
         out.print_json(out.plain(status))
@@ -172,7 +172,7 @@ def _tell(status: OperationStatus, args: Namespace) -> int:
         )
         return Exit.DONE
     told = status.message or f"{status.title}: {status.outcome.value}."
-    out.talk(told if status.outcome is Outcome.DONE else f"tritontui: {told}")
+    out.talk(told if status.outcome is wanted else f"tritontui: {told}")
     if status.log_path and status.log_path not in told:
         out.talk(f"The log of what failed is kept: {status.log_path}")
     if status.unsettled and "tritontui recover" not in told:  # its last word may have said so

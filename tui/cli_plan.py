@@ -112,7 +112,7 @@ def _outgoing_line(one: Outgoing) -> str:
 
 def _swap_steps(plan: SwapPlan) -> list[tuple[str, str, str]]:
     """Numbered as they are when they are carried out, where the check comes before what it decides on."""
-    from engine.operations.swap import steps  # it loads what only operations need
+    from engine.operations.swap_ways import steps  # it loads what only operations need
 
     found = [(plan.incoming.launch.name, "check"), *((step.subject, step.title) for step in steps(plan))]
     return [(str(number), subject, title) for number, (subject, title) in enumerate(found, start=1)]

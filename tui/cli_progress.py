@@ -29,6 +29,8 @@ class Progress:
     def __init__(self) -> None:
         self.latest: OperationStatus | None = None
         self._said: set[Hashable] = set()
+        self._planned = 0
+        """Steps that lead forward, as long as it goes forward"""
         self._live = ""
         """What stands in the line that is rewritten"""
         self._rewrites = sys.stderr.isatty()
@@ -76,8 +78,10 @@ class Progress:
             self._once(("note", note), note)
         there = [step for step in status.steps if not step.undo]
         back = [step for step in status.steps if step.undo]
+        if all(step.outcome in (None, Outcome.RUNNING, Outcome.DONE) for step in there):
+            self._planned = len(there)  # those that a failure leaves undone are taken out
         for number, step in enumerate(there, start=1):
-            self._tell_step(status, step, f"{number}/{len(there)}")
+            self._tell_step(status, step, f"{number}/{max(self._planned, number)}")
         for number, step in enumerate(back, start=1):
             if step.outcome is not None:
                 self._once("back", f"rolling back: {_cause(status)}")
@@ -112,7 +116,7 @@ class Progress:
         same = [one for one in status.steps if one.undo == step.undo]
         place = same.index(step) + 1
         # How many steps it takes to go back shows only on the way.
-        number = f"back {place}" if step.undo else f"{place}/{len(same)}"
+        number = f"back {place}" if step.undo else f"{place}/{max(self._planned, place)}"
         took = write.duration(write.now() - step.began_at) if step.began_at else ""
         facts = [f"{number} {step_name(status, step)}", took, _left(status), step.detail]
         self._live = cut("  ".join(fact for fact in facts if fact), _columns() - 1).rstrip()

@@ -1,6 +1,7 @@
 """What each way of a swap does between its check and letting the outgoing go."""
 
 import time
+from dataclasses import replace
 
 from engine.deployment import Deployment
 from engine.errors import OperationFailed
@@ -64,7 +65,9 @@ def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> None:
 def _wait_for_memory(job: Job, plan: SwapPlan) -> None:
     if plan.incoming.placement:
         with job.record.step(StepKind.MEMORY) as waiting:
-            waiting.detail(job.tools.wait_for_memory(plan.incoming, waiting, plan.way))
+            # Who insists on a plan that does not fit gets the start that shows it.
+            incoming = replace(plan.incoming, needs_bytes={}) if job.request.force else plan.incoming
+            waiting.detail(job.tools.wait_for_memory(incoming, waiting, plan.way))
 
 
 def _put_to_sleep(job: Job, side: Side) -> None:

@@ -1,4 +1,4 @@
-"""Undoes a swap within one running Triton: the outgoing's models are loaded again, and the server has its name again."""
+"""Undoes a swap within one running Triton: the outgoing's models are loaded again, and the server has its old name."""
 
 import time
 

@@ -100,10 +100,9 @@ class History(ModalScreen[None]):
             return
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
-        table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for entry in entries:
-            table.add_row(_SYMBOLS.get(entry.event, "?"), write.moment(entry.at), _told(entry))
+            table.add_row(_SYMBOLS.get(entry.event, "?"), _told(entry))
         text.update(table)
 
 
@@ -119,7 +118,7 @@ def _is_about(entry: AuditEntry, name: str) -> bool:
 
 def _told(entry: AuditEntry) -> Text:
     took = f" in {write.duration(entry.seconds)}" if entry.seconds is not None and entry.event != BEGAN else ""
-    event = "began, and its end is not recorded" if entry.event == BEGAN else entry.event
-    origin = f"{entry.user}@{entry.host}{f' from {entry.address}' if entry.address else ''}, by {entry.via}"
-    text = Text.assemble((entry.what, "bold"), f"  {event}{took}  ", (origin, "dim"))
+    event = "began; no end is recorded" if entry.event == BEGAN else entry.event
+    who = f"{entry.user}@{entry.host}{f' from {entry.address}' if entry.address else ''}, by {entry.via}"
+    text = Text.assemble((entry.what, "bold"), f"  {event}{took}", (f"\n{write.moment(entry.at)}  {who}", "dim"))
     return text.append(f"\n{entry.message}") if entry.message else text

@@ -61,12 +61,7 @@ class OperationDesk:
     def cancel(self, status: OperationStatus) -> None:
         from tui.screens.question import Question
 
-        asked = Question(
-            f"cancel {status.title}?",
-            f"Cancel {status.title}? {words.cancelled(status)}",
-            yes="Cancel it",
-            no="Let it go on",
-        )
+        asked = Question(f"cancel {status.title}?", words.cancelled(status), yes="Cancel it", no="Let it go on")
         self._screen.app.push_screen(asked, partial(self._cancel, status))
 
     def _cancel(self, status: OperationStatus, sure: bool | None) -> None:  # noqa: FBT001

@@ -70,7 +70,7 @@ class ConfirmSwap(Dialog[Request]):
         request = self._request
 
         def ask() -> Planned:
-            from engine.operations.swap import steps  # it loads what only operations need
+            from engine.operations.swap_ways import steps  # it loads what only operations need
 
             plan = self._api.plan_swap(request.name, request.outgoing, full=request.full)
             return plan, steps(plan)
@@ -90,7 +90,7 @@ class ConfirmSwap(Dialog[Request]):
         says.update("What is to go? space chooses it, and the swap is planned again.")
         self._show(planned)
         self.offer(possible=planned is not None, anyway=bool(self._plan and self._plan.obstacles))
-        if outgoing.display and (not self._plan or not outgoing.chosen):
+        if outgoing.display and (not self._plan or self._plan.obstacles):
             outgoing.focus()
 
     def _show(self, planned: Planned | None) -> None:

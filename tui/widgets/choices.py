@@ -20,7 +20,7 @@ class Choices(Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "down", show=False, tooltip="Go to the next choice"),
         Binding("up,k", "move(-1)", "up", show=False, tooltip="Go to the previous choice"),
-        Binding("space", "toggle", "choose", id="choices.toggle", tooltip="Choose it, or not"),
+        Binding("space", "choose", "choose", id="choices.choose", tooltip="Choose it, or not"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"choices--cursor"}
     DEFAULT_CSS = """
@@ -55,7 +55,7 @@ class Choices(Widget, can_focus=True):
         self._at = max(0, min(self._at + by, len(self._choices) - 1))
         self.refresh()
 
-    def action_toggle(self) -> None:
+    def action_choose(self) -> None:
         if self._choices:
             self._chosen ^= {self._choices[self._at][0]}
             self.refresh()
@@ -64,4 +64,4 @@ class Choices(Widget, can_focus=True):
     def on_click(self, event: Click) -> None:
         if event.y < len(self._choices):
             self._at = event.y
-            self.action_toggle()
+            self.action_choose()
