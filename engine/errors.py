@@ -50,3 +50,7 @@ class RuntimeUnreachable(EngineError):
     """The container engine (or what else runs deployments) does not answer."""
 
     exit_code = Exit.UNREACHABLE
+
+
+class RuntimeAbsent(RuntimeUnreachable):
+    """It is not installed, or was never started: nobody on this machine uses it."""

@@ -156,4 +156,7 @@ def _statuses(process: subprocess.Popen[str], order: str) -> Iterator[OperationS
         pass  # it has ended: what it left says why
     with process.stdout as lines:
         for line in lines:
-            yield from_json(line)
+            try:
+                yield from_json(line)
+            except (ValueError, TypeError, KeyError):
+                return  # not the worker's: something else wrote to its output, and the journal knows the rest

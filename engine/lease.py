@@ -1,14 +1,16 @@
 """Who is changing this machine: what a lease says of its holder, and whether that one still lives."""
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.request import Origin
-from engine.runtimes.shim import identify
+from engine.runtimes.shim import identify, stat_fields
 from engine.text import clean_line
 
 LEASE = "tritontui-lease"
@@ -73,10 +75,32 @@ class Holder:
 
     @property
     def alive(self) -> bool | None:
-        """None when it cannot be told from here: it lives among other process ids."""
-        if self.pid_namespace != _pid_namespace():
+        """None when it cannot be told from here.
+
+        Nobody is taken for dead who is merely out of sight: among other process ids, on another machine (a tunnel to
+        its Docker, a home folder on the network), or another user's where /proc is mounted with hidepid.
+        """
+        here = identify(os.getpid())
+        if self.pid_namespace != _pid_namespace() or here is None or not self.boot:
             return None
-        return identify(self.pid) == (self.pid, self.started, self.boot)
+        if self.boot != here[2]:
+            return False if self.host == socket.gethostname() else None
+        if identify(self.pid) == (self.pid, self.started, self.boot):
+            return True
+        return None if _hidden(self.pid) else False
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is a process of that id which this user's /proc does not show."""
+    if stat_fields(pid):
+        return False
+    try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # What has only now been given this id is another.
+    return not stat_fields(pid)
 
 
 def _pid_namespace() -> str:

@@ -165,7 +165,7 @@ class OperationStatus:
     log_path: str = ""
     """File with the log of what failed, when that was removed"""
     estimate: Estimate | None = None
-    """Of the whole, counted from `began_at`"""
+    """Of the launch, counted from `launching_since`"""
     cancelled: bool = False
     """Cancellation was asked for"""
     exit_code: int | None = None
@@ -176,6 +176,12 @@ class OperationStatus:
     @property
     def current(self) -> Step | None:
         return next((step for step in self.steps if step.outcome is Outcome.RUNNING), None)
+
+    @property
+    def launching_since(self) -> float | None:
+        """When what is started began to be made; None before that."""
+        launching = (StepKind.CREATE, StepKind.START, StepKind.LOAD, StepKind.WAKE)
+        return next((step.began_at for step in self.steps if step.kind in launching and not step.undo), None)
 
     @property
     def subjects(self) -> tuple[str, ...]:

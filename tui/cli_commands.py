@@ -10,8 +10,9 @@ from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, T
 from engine.snapshot import AuditEntry, Freshness, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
-from tui.cli_progress import short_id, step_name, usual
+from tui.cli_progress import short_id, step_name
 from tui.format import duration
+from tui.operation_words import usual
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Hashable
 from types import TracebackType
 
-from engine import estimates
-from engine.snapshot import Estimate, OperationStatus, Outcome, Step
+from engine.snapshot import OperationStatus, Outcome, Step
 from tui import format as write
+from tui.operation_words import pace, usual
 from tui.widgets.glyphs import cut
 
 TICK_S = 1.0
@@ -96,9 +96,7 @@ class Progress:
             self._once(("ended", _key(step)), f"{number} {step_name(status, step)}{_ending(step)}")
 
     def _tell_late(self, status: OperationStatus) -> None:
-        if status.outcome is not Outcome.RUNNING or status.rolling_back:
-            return
-        if late := estimates.late(status.estimate, write.now() - status.began_at):
+        if ":" in (late := pace(status, write.now())):
             self._once("late", late)
 
     def _once(self, key: Hashable, text: str) -> None:
@@ -118,7 +116,7 @@ class Progress:
         # How many steps it takes to go back shows only on the way.
         number = f"back {place}" if step.undo else f"{place}/{max(self._planned, place)}"
         took = write.duration(write.now() - step.began_at) if step.began_at else ""
-        facts = [f"{number} {step_name(status, step)}", took, _left(status), step.detail]
+        facts = [f"{number} {step_name(status, step)}", took, pace(status, write.now()), step.detail]
         self._live = cut("  ".join(fact for fact in facts if fact), _columns() - 1).rstrip()
         print(self._live, end="", file=sys.stderr, flush=True)
 
@@ -128,25 +126,11 @@ class Progress:
             self._live = ""
 
 
-def usual(estimate: Estimate) -> str:
-    """E.g. `usually 11m02s, 9m10s to 14m31s of 6 starts`."""
-    if estimate.launches == 1:
-        told = f"took {write.duration(estimate.typical)} the one time that it is known of"
-    else:
-        spread = f"{write.duration(estimate.low)} to {write.duration(estimate.high)} of {estimate.launches} starts"
-        told = f"usually {write.duration(estimate.typical)}, {spread}"
-    return f"{told} ({estimate.note})" if estimate.note else told
-
-
 def step_name(status: OperationStatus, step: Step) -> str:
     """Where an operation changes several deployments, each step says which."""
-    if status.outgoing and step.subject and step.subject not in step.title.split():
+    if status.outgoing and step.subject in status.subjects and step.subject not in step.title.split():
         return f"{step.subject}: {step.title}"
     return step.title
-
-
-def _left(status: OperationStatus) -> str:
-    return "" if status.rolling_back else estimates.left(status.estimate, write.now() - status.began_at)
 
 
 def _key(step: Step | None) -> Hashable:

@@ -81,7 +81,7 @@ def pace(status: OperationStatus, now: float) -> str:
     """`~3 m left` or `late: …`; empty when it has ended, goes back, or nothing is known."""
     if status.outcome is not Outcome.RUNNING or status.rolling_back:
         return ""
-    elapsed = now - status.began_at
+    elapsed = max(0.0, now - (status.launching_since or now))  # what goes first takes its own time
     return estimates.late(status.estimate, elapsed) or estimates.left(status.estimate, elapsed)
 
 

@@ -1,5 +1,6 @@
 """Carries out operations, in the process that is theirs: under the machine's lease, recorded, to a named end."""
 
+import contextlib
 import threading
 import time
 import uuid
@@ -86,7 +87,7 @@ class Conductor:
                 record.note(f"{status.title} was interrupted and is not settled yet: see `tritontui recover`.")
         holder = Holder.this_process(self._title(request, record), record.id, request.origin)
         runtimes = self._tools.deployments.runtimes
-        with held(runtimes, holder, record.note, name=self._lease_record) as lease:
+        with held(runtimes, holder, record.note, needed=self._needed(request), name=self._lease_record) as lease:
             job = Job(self._tools, request, record, lease)
             if request.action in (Action.FINISH, Action.ROLL_BACK):
                 record.set_steps(settle.settle_steps(job))
@@ -98,6 +99,17 @@ class Conductor:
         steps, operation = _OPERATIONS[job.request.action]
         job.record.set_steps(steps(job))
         return operation(job)
+
+    def _needed(self, request: Request) -> set[str]:
+        """The runtimes without whose lease nothing is begun. To stop something is always better than not to."""
+        if request.action in (Action.STOP, Action.REMOVE):
+            return set()
+        found = {request.runtime} if request.runtime else set()
+        for name in (request.name, *request.outgoing):
+            with contextlib.suppress(EngineError):  # whoever needs it finds the same, with the sentence
+                if place := self._tools.deployments.locate(name):
+                    found.add(place[0].name)
+        return found
 
     def _title(self, request: Request, record: Record) -> str:
         if request.action not in (Action.FINISH, Action.ROLL_BACK):

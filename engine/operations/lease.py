@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
+from engine.errors import EngineError, OperationFailed, RuntimeAbsent, RuntimeUnreachable
 from engine.lease import LEASE, Holder
 from engine.operations.lease_found import Found, lasting
 from engine.runtimes.base import Runtime
@@ -99,7 +99,10 @@ class Lease:
         for runtime in sorted(self._runtimes):
             try:
                 self._take(runtime)
-            except RuntimeUnreachable as error:
+            except RuntimeAbsent:
+                if runtime in self._needed:
+                    raise
+            except (RuntimeUnreachable, OperationFailed) as error:
                 if runtime in self._needed:
                     raise
                 self._tell_once(runtime, f"{error.what} Others who use {runtime} are not kept out.")

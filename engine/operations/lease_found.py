@@ -1,39 +1,18 @@
 """What a lease's record says of its holder, and what to tell who meets it."""
 
 import math
-import os
 import re
-import socket
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from engine.errors import Refused
 from engine.lease import Holder
-from engine.runtimes.shim import identify, stat_fields
 from engine.snapshot import LeaseStatus
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LAST_PID = 1 << 22
 _LAST_TIME = 1e11
-
-
-def alive(holder: Holder) -> bool | None:
-    """Whether the process lives; None when that cannot be told from here.
-
-    Unlike `Holder.alive` it takes nobody for dead who is merely out of sight: on another machine (a tunnel to its
-    Docker, a home folder on the network), or another user's where /proc is mounted with hidepid.
-    """
-    lives = holder.alive
-    if lives is not False:
-        return lives
-    here = identify(os.getpid())
-    if here is None or not holder.boot:
-        return None
-    if holder.boot != here[2]:
-        return False if holder.host == socket.gethostname() else None
-    return None if _hidden(holder.pid) else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +36,7 @@ class Found:
         sane = _TOKEN.fullmatch(holder.token) and 0 < holder.pid <= _LAST_PID and 0 <= holder.since <= _LAST_TIME
         if not sane:
             return cls(runtime, record, level, "", None, None)
-        return cls(runtime, record, level, holder.token, holder, alive(holder))
+        return cls(runtime, record, level, holder.token, holder, holder.alive)
 
     def status(self) -> LeaseStatus:
         if self.holder is None:
@@ -112,16 +91,3 @@ def lasting(seconds: float) -> str:
     if whole < 3600:
         return f"{minutes} m"
     return f"{hours} h {minutes} m" if whole < 86400 else f"{whole // 86400} d {hours} h"
-
-
-def _hidden(pid: int) -> bool:
-    """Whether there is a process of that id which this user's /proc does not show."""
-    if stat_fields(pid):
-        return False
-    try:
-        with suppress(PermissionError):
-            os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # What has only now been given this id is another.
-    return not stat_fields(pid)

@@ -11,7 +11,7 @@ from engine.operations.job import Job
 from engine.operations.record import Context
 from engine.operations.undo import undo
 from engine.request import Action
-from engine.snapshot import Step, StepKind
+from engine.snapshot import OperationStatus, Step, StepKind
 from engine.stacks.placement import NO_CREDIT
 from engine.store import Entry
 
@@ -41,7 +41,7 @@ def settle(job: Job, carry_out: Callable[[Job], str]) -> str:
         told = _finish(replace(job, request=request), context, carry_out)
         how = "finished"
     else:
-        told = _roll_back(replace(job, request=request), context)
+        told = _roll_back(replace(job, request=request), context, status)
         how = "rolled back"
     job.tools.journal.settle(status, f"{how} by {job.request.origin}")
     return told
@@ -110,9 +110,9 @@ def _finish_swap(job: Job, context: Context, carry_out: Operation) -> str:
     return f"{request.name} serves at {found[1].service.http}."
 
 
-def _roll_back(job: Job, context: Context | None) -> str:
+def _roll_back(job: Job, context: Context | None, interrupted: OperationStatus) -> str:
     if context is None:
         return "Nothing had been changed."
     if job.request.action is Action.REMOVE and not job.tools.deployments.locate(job.request.name):
         raise Refused(f"{job.request.name} is removed, and its log with it.", "Start it anew from its profile.")
-    return undo(job, context, f"{job.record.status.title} was interrupted.")
+    return undo(job, context, f"{interrupted.title} was interrupted.")

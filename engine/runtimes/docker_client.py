@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, NotFound, create_api_error_
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
-from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.errors import OperationFailed, RuntimeAbsent, RuntimeUnreachable
 from engine.runtimes.docker_container import remedy, word
 from engine.runtimes.docker_stream import DockerStream
 
@@ -147,7 +147,7 @@ def _unreachable(error: Exception, url: str, timeout_s: float) -> RuntimeUnreach
     if any(isinstance(cause, PermissionError) for cause in causes) and path:
         return _forbidden(path)
     if any(isinstance(cause, FileNotFoundError) for cause in causes) and path:
-        return RuntimeUnreachable(f"No Docker Engine runs here: {at} does not exist.", START_IT)
+        return RuntimeAbsent(f"No Docker Engine runs here: {at} does not exist.", START_IT)
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return RuntimeUnreachable(f"The Docker Engine is stopped: nothing answers at {at}.", START_IT)
     if any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes):

@@ -182,7 +182,7 @@ def _launch(context: PlanContext, repository: _Repository) -> Launch:
     tritonserver.refuse_open_control(context, server)
     for model in repository.models:
         server = tritonserver.loading(server, model["name"])
-    ends = tritonserver.endpoints(context, repository.door)
+    ends = tritonserver.endpoints(context, repository.door, explicit=tritonserver.is_explicit(server))
     control = {key: value for key, value in server.items() if key in _CONTROL}
     common = {key: value for key, value in server.items() if key not in _CONTROL}
     settings = {

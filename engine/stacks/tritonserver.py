@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from engine.deployment import Protocol, Service
 from engine.plan import GeneratedFile, Launch, Mount, PortBinding
@@ -41,8 +42,11 @@ class Endpoints:
         return {port.purpose: port for port in self.ports}
 
 
-def endpoints(context: PlanContext, model: str | None) -> Endpoints:
-    """`model`: the one that prompts go to. Raises `InvalidProfile` when http is not exposed."""
+def endpoints(context: PlanContext, model: str | None, *, explicit: bool) -> Endpoints:
+    """`model`: the one that prompts go to. `explicit`: models are loaded and unloaded while the server runs.
+
+    Raises `InvalidProfile` when http is not exposed.
+    """
     profile = context.profile
     ports = context.ports(PORTS)
     urls = {port.purpose: f"http://{context.host}:{port.host_port}" for port in ports}
@@ -51,7 +55,8 @@ def endpoints(context: PlanContext, model: str | None) -> Endpoints:
     service = Service(
         protocol=Protocol.TRITON,
         http=urls["http"],
-        health=f"{urls['http']}/v2/health/ready",
+        # With explicit control the server is "not ready" while any other model loads, and after one failed to.
+        health=f"{urls['http']}/v2/{f'models/{quote(model)}' if explicit and model else 'health'}/ready",
         grpc=urls["grpc"].removeprefix("http://") if "grpc" in urls else None,
         metrics=f"{urls['metrics']}/metrics" if "metrics" in urls else None,
         model=model,
@@ -93,7 +98,7 @@ def launch(
     Raises `InvalidProfile`, on the process runtime also without a server.
     """
     refuse_open_control(context, options)
-    ends = endpoints(context, model)
+    ends = endpoints(context, model, explicit=is_explicit(options))
     if context.on_docker:
         command = ("tritonserver", f"--model-repository={repository}", *switches(ends), *option_line(options))
         return context.launch(

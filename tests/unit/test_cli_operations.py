@@ -131,12 +131,26 @@ def test_a_swap_that_is_rolled_back_tells_the_way_back_and_exits_1(engine: FakeE
         "usually 11m02s, 9m10s to 14m31s of 6 starts",
         "1/3 new: check: 1s",
         "2/3 old: drain",
-        "late: usually 11 m 02 s, nine in ten within 14 m 31 s of 6 starts",
         "2/3 old: drain: 14s, no request is under way",
         "3/3 new: answer a prompt: failed after 5s",
         "rolling back: It answered 500.",
         "back 1 old: start again: 4s",
         "tritontui: It answered 500. old serves again.",
+    ]
+
+
+def test_steps_that_a_failure_leaves_undone_still_count(engine: FakeEngine, capsys: Capture) -> None:
+    broken_off = replace(DRAIN, outcome=Outcome.CANCELLED, ended_at=13.0)
+    cancelled = replace(DRAINING, steps=(CHECKED, broken_off), cancelled=True)
+    ended = replace(cancelled, outcome=Outcome.ROLLED_BACK, exit_code=1, message="It was cancelled.")
+    engine.states = (DRAINING, cancelled, replace(cancelled, steps=(*cancelled.steps, BACK)), ended)
+    assert main(["swap", "new", "--wait"], engine) == 1
+    told = capsys.readouterr().err.splitlines()[-4:]
+    assert told == [
+        "2/3 old: drain: cancelled after 2s",
+        "rolling back: it was cancelled",
+        "back 1 old: start again: 4s",
+        "tritontui: It was cancelled.",
     ]
 
 

@@ -13,6 +13,7 @@ from tui.cli_progress import Progress
 
 COLUMNS = 60
 WAIT = Step(StepKind.WAIT, "wait until ready", Outcome.RUNNING, "loading weights", subject="new")
+LOAD = Step(StepKind.LOAD, "load", Outcome.RUNNING, "loading weights", subject="new")
 
 
 def status(step: Step, *, began: float, **more: object) -> OperationStatus:
@@ -101,7 +102,7 @@ def test_a_late_one_says_so_once_without_being_told_anything_new(monkeypatch: py
     terminal = on_terminal(monkeypatch, tick_s=0.01)
     estimate = Estimate(41.0, 30.0, 55.0, 4, "another host")
     with Progress() as progress:
-        progress.show(status(WAIT, began=945.0, estimate=estimate))
+        progress.show(status(LOAD, began=945.0, estimate=estimate))
         assert "usually 41s, 30s to 55s of 4 starts (another host)" in terminal.lines
         assert "  55s  at most ~1 s left  " in terminal.lines[-1]
         terminal.now += 1

@@ -126,16 +126,15 @@ def test_after_a_restart_of_the_machine_its_holder_is_dead(docker: MemoryRuntime
 
 def test_a_process_that_this_users_proc_hides_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with hidepid: neither `identify` nor `stat_fields` sees it."""
-    for module in ("engine.lease", "engine.operations.lease_found"):
-        monkeypatch.setattr(f"{module}.identify", lambda pid: (pid, 5, "boot") if pid == os.getpid() else None)
-    monkeypatch.setattr("engine.operations.lease_found.stat_fields", lambda _: [])
+    monkeypatch.setattr("engine.lease.identify", lambda pid: (pid, 5, "boot") if pid == os.getpid() else None)
+    monkeypatch.setattr("engine.lease.stat_fields", lambda _: [])
     with subprocess.Popen(["sleep", "60"]) as other:
         hidden = holder(pid=other.pid, started=5, boot="boot")
-        assert lease_found.alive(hidden) is None
+        assert hidden.alive is None
         other.kill()
         other.wait()
-        assert lease_found.alive(hidden) is False
-    assert lease_found.alive(holder(started=5, boot="boot")) is True
+        assert hidden.alive is False
+    assert holder(started=5, boot="boot").alive is True
 
 
 def test_what_does_not_answer_is_passed_over_unless_it_is_needed(

@@ -73,7 +73,7 @@ def test_triton_on_docker(tmp_path: Path, repository: Path) -> None:
         ("http", "127.0.0.1", 18000, 8000),
         ("metrics", "127.0.0.1", 18002, 8002),
     ]
-    assert launch.service.health == "http://127.0.0.1:18000/v2/health/ready"
+    assert launch.service.health == "http://127.0.0.1:18000/v2/models/m/ready"
     assert launch.service.metrics == "http://127.0.0.1:18002/metrics"
     assert launch.service.grpc is None
     (mount,) = launch.mounts
