@@ -62,6 +62,7 @@ class ReadyWait:
         if result.no_text_model and not insists:
             waiting.detail("left out: no model of its own that a prompt could be for")
             return
+        self._not_stopped()  # it may be about to end
         self._still_running()
         raise OperationFailed(
             f"{self._deployment.name} says that it is ready, but it did not answer a prompt: {result.error}"

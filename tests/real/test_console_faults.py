@@ -11,12 +11,12 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.deployment import State
-from engine.errors import EngineError
 from engine.facade import Engine
-from engine.request import Action
+from engine.request import Action, Request
 from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
 from tests.real.docker_support import SHELL_IMAGE, Launches, PrivateEngine, import_shell_image
+from tests.real.performing import NotDone, perform
 from tui.app import Console
 from tui.screens.main import MainScreen
 from tui.widgets.model_list import ModelList
@@ -63,13 +63,13 @@ async def console(tmp_path: Path, fault: str) -> AsyncIterator[Pilot[None]]:
             await until(pilot, lambda: "bad" in screen_text(pilot))
             assert isinstance(app.screen, MainScreen)
             app.screen.query_one(ModelList).select("bad")
-            engine.submit(Action.START, "bad")
+            engine.submit(Request(Action.START, "bad"))
             yield pilot
     finally:
         engine.close()
         try:
-            engine.perform(Action.REMOVE, "bad")
-        except EngineError as error:
+            perform(engine, Action.REMOVE, "bad")
+        except NotDone as error:
             assert "not been started" in str(error)  # noqa: PT017 (anything else is left behind)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.deployment import Lifecycle, State
-from engine.errors import EngineError, NotFound, Refused
+from engine.errors import EngineError
 from engine.facade import Engine
 from engine.observe.probe import Health, new_client, probe
 from engine.observe.state import judge
@@ -23,6 +23,7 @@ from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
 from engine.snapshot import Model, StepKind
 from tests.real.docker_support import Launches, wait_until
+from tests.real.performing import NotDone, perform
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("misbehaving_server.py")
@@ -64,13 +65,13 @@ class Bench:
         current = self.engine.survey().operations[0].current
         return current.kind if current else None
 
-    def in_background(self, action: Action) -> tuple[threading.Thread, list[EngineError]]:
-        errors: list[EngineError] = []
+    def in_background(self, action: Action) -> tuple[threading.Thread, list[NotDone]]:
+        errors: list[NotDone] = []
 
         def carry_out() -> None:
             try:
-                self.engine.perform(action, self.name)
-            except EngineError as error:
+                perform(self.engine, action, self.name)
+            except NotDone as error:
                 errors.append(error)
 
         thread = threading.Thread(target=carry_out, daemon=True)
@@ -88,7 +89,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(engine, tmp_path, f"enemy-{secrets.token_hex(4)}")
     made.write()
     yield made
-    for runtime in engine._runtimes.values():
+    for runtime in engine._parts.runtimes.values():
         try:
             runtime.stop(made.name, 5)
             runtime.remove(made.name)
@@ -98,18 +99,18 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_restart_without_its_profile_interrupts_nothing(bench: Bench) -> None:
-    bench.engine.perform(Action.START, bench.name)
+    perform(bench.engine, Action.START, bench.name)
     before = bench.model().deployment
     bench.profile.unlink()
-    with pytest.raises(NotFound):
-        bench.engine.perform(Action.RESTART, bench.name)
+    with pytest.raises(NotDone, match="no profile"):
+        perform(bench.engine, Action.RESTART, bench.name)
     assert bench.model().deployment == before
     assert bench.model().state is State.READY
 
 
 def test_a_first_look_at_a_ready_server_says_ready(bench: Bench) -> None:
     """A server that another console started without waiting is not `starting` for ever."""
-    bench.engine.perform(Action.START, bench.name, wait=False)
+    perform(bench.engine, Action.START, bench.name, wait=False)
     wait_until(lambda: bench.model().state is State.READY, "ready")
     for _ in range(3):
         assert bench.model().state is State.READY
@@ -117,8 +118,8 @@ def test_a_first_look_at_a_ready_server_says_ready(bench: Bench) -> None:
 
 def test_what_could_not_get_its_secret_leaves_nothing(bench: Bench) -> None:
     bench.write(extra="secrets: {TOKEN: env:NO_SUCH_VARIABLE_ANYWHERE}\n")
-    with pytest.raises(Refused, match="NO_SUCH_VARIABLE_ANYWHERE"):
-        bench.engine.perform(Action.START, bench.name)
+    with pytest.raises(NotDone, match="NO_SUCH_VARIABLE_ANYWHERE"):
+        perform(bench.engine, Action.START, bench.name)
     assert bench.model().state is State.ABSENT
 
 
@@ -126,25 +127,25 @@ def test_a_deadline_holds_for_the_prompt_too_and_a_stop_ends_it(bench: Bench) ->
     """The server is ready, and says nothing to a prompt but an answer that never ends."""
     bench.write(fault="endless", prompt=", prompt: ping")
     began = time.monotonic()
-    with pytest.raises(EngineError, match="did not answer a prompt within 2 s"):
-        bench.engine.perform(Action.START, bench.name, timeout_s=2)
+    with pytest.raises(NotDone, match="did not answer a prompt within 2 s"):
+        perform(bench.engine, Action.START, bench.name, timeout_s=2)
     assert time.monotonic() - began < 10
     thread, errors = bench.in_background(Action.START)
     wait_until(lambda: bench.step() is StepKind.PROMPT, "the second start waits for its prompt")
-    bench.engine.perform(Action.STOP, bench.name)
+    perform(bench.engine, Action.STOP, bench.name)
     thread.join(10)
     assert "was stopped while it was starting" in str(errors[0])
 
 
 def test_the_same_files_elsewhere_are_another_deployment(bench: Bench) -> None:
     """What is relative in a profile means something else in another folder: nothing of the old is reused."""
-    bench.engine.perform(Action.START, bench.name)
-    bench.engine.perform(Action.STOP, bench.name)
+    perform(bench.engine, Action.START, bench.name)
+    perform(bench.engine, Action.STOP, bench.name)
     kept = bench.model().deployment
     bench.profile.parent.rename(bench.folder / "other")
     moved = Engine(replace(bench.engine._settings, profiles_dirs=(bench.folder / "other",)))
-    moved.perform(Action.START, bench.name)
-    now = moved._conductor.require(bench.name)[1]
+    perform(moved, Action.START, bench.name)
+    now = moved._parts.deployments.require(bench.name)[1]
     assert kept
     assert now.id != kept.id
 
@@ -157,11 +158,11 @@ def test_what_runs_is_meant_when_both_runtimes_have_the_name(
     runtime.create(launch)
     runtime.start(launch.name)
     wait_until(lambda: bench.model().state is State.STOPPED, "the container has ended")
-    process = bench.engine._runtimes["process"]
+    process = bench.engine._parts.runtimes["process"]
     process.create(bench.engine.plan(bench.name).launch)
     process.start(bench.name)
     wait_until(lambda: bench.model().state is State.READY, "ready")
-    assert "was not running" not in bench.engine.perform(Action.STOP, bench.name).message
+    assert "was not running" not in perform(bench.engine, Action.STOP, bench.name).message
     assert all(found.lifecycle is Lifecycle.EXITED for found in process.deployments())
 
 
@@ -188,14 +189,14 @@ def test_a_part_that_hangs_holds_up_no_exit(tmp_path: Path) -> None:
         "folder = pathlib.Path(sys.argv[1])\n"
         "engine = Engine(Settings(folder, folder, folder, (), folder))\n"
         "hung = threading.Barrier(3)\n"
-        "engine._gpu_sampler.sample = engine._catalog.load = lambda: (hung.wait(), time.sleep(600))\n"
+        "engine._gpu_sampler.sample = engine._parts.catalog.load = lambda: (hung.wait(), time.sleep(600))\n"
         "engine.open(); hung.wait(20); engine.close()\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, timeout=30)
 
 
 def test_what_fails_unforeseen_is_told_and_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = bench.engine._runtimes["process"]
+    process = bench.engine._parts.runtimes["process"]
     failures = iter([ValueError("\x1b[31mnobody foresaw this")] * 2)
     look = process.deployments
 

@@ -16,6 +16,7 @@ import docker
 import pytest
 
 from engine.deployment import Lifecycle
+from engine.errors import Exit
 from engine.runtimes.docker import DockerRuntime
 from engine.runtimes.process import ProcessRuntime
 from tests import fakenvml
@@ -124,7 +125,7 @@ def test_each_deployment_gets_a_gpu_of_its_own(
     assert [deployment(runtime, name).gpus for name in ("a", "b")] == [(UUIDS[0],), (UUIDS[1],)]
 
     refused = machine.act("start", "c")
-    assert refused["error"] == "Refused"
+    assert refused["exit_code"] == Exit.REFUSED
     assert "GPU 0 is used by a: stop it, or set `share_gpus: true`" in refused["message"]
     assert "tritontui up c --force" in refused["message"]
     assert [one.name for one in runtime.deployments()] == ["a", "b"]
@@ -142,7 +143,7 @@ def test_each_deployment_gets_a_gpu_of_its_own(
     machine.act("stop", "b")
     machine.profile("d", gpus=[1])
     machine.start("d")
-    assert machine.act("start", "b")["error"] == "Refused"
+    assert machine.act("start", "b")["exit_code"] == Exit.REFUSED
     machine.act("stop", "a")
     machine.start("b")
     assert visible(engine_with_gpus, "b") == UUIDS[0]
@@ -156,7 +157,7 @@ def test_what_got_another_gpu_is_stopped_again(
 ) -> None:
     machine.profile("wrong", gpus=1, env={"OTHER_GPU": OTHER})
     failed = machine.act("start", "wrong")
-    assert failed["error"] == "OperationFailed"
+    assert failed["outcome"] == "failed"
     assert f"wrong was placed on {UUIDS[0]}, and it got {OTHER}" in failed["message"]
     runtime = DockerRuntime(settings(tmp_path))
     assert deployment(runtime, "wrong").lifecycle is Lifecycle.EXITED

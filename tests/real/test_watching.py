@@ -10,6 +10,7 @@ from engine.facade import Engine
 from engine.request import Action
 from engine.settings import Settings
 from tests.real.commands import needs_demo
+from tests.real.performing import perform
 from tests.real.triton_support import wait_until
 
 
@@ -26,13 +27,13 @@ def test_an_open_console_does_not_hold_up_triton_s_shutdown(tmp_path: Path) -> N
     engine.open()
     engine.subscribe(take)
     try:
-        engine.perform(Action.START, "demo")
+        perform(engine, Action.START, "demo")
         wait_until(lambda: State.READY in states or None, "the console to see it ready")
         wait_until(lambda: engine.metrics("demo").at, "the console to have scraped it")
         began = time.monotonic()
-        engine.perform(Action.STOP, "demo")
+        perform(engine, Action.STOP, "demo")
         log = [line.text for line in engine.read_log("demo", tail=None, follow=False)]
         assert not [text for text in log if "service connections" in text], time.monotonic() - began
     finally:
-        engine.perform(Action.REMOVE, "demo")
+        perform(engine, Action.REMOVE, "demo")
         engine.close()

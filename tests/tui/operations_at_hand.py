@@ -64,7 +64,9 @@ BACK = (
     Step(StepKind.KEEP_LOG, "keep its log", Outcome.DONE, "", NOW - 50, NOW - 49, "llama3-70b", undo=True),
     Step(StepKind.REMOVE, "remove", Outcome.DONE, "", NOW - 49, NOW - 48, "llama3-70b", undo=True),
     Step(StepKind.START, "start again", Outcome.DONE, "", NOW - 48, NOW - 46, "mixtral", undo=True),
-    Step(StepKind.WAIT, "wait until ready", Outcome.RUNNING, "loading weights 12 %", NOW - 46, None, "mixtral", undo=True),
+    Step(
+        StepKind.WAIT, "wait until ready", Outcome.RUNNING, "loading weights 12 %", NOW - 46, None, "mixtral", undo=True
+    ),
     Step(StepKind.PROMPT, "answer a prompt", subject="mixtral", undo=True),
 )
 LOG = "/home/ann/.local/state/tritontui/logs/llama3-70b-20270115-080000.log"
@@ -77,7 +79,10 @@ ROLLING_BACK = replace(
 )
 ROLLED_BACK = replace(
     ROLLING_BACK,
-    steps=(*ROLLING_BACK.steps[:-2], *(replace(s, outcome=Outcome.DONE, began_at=NOW - 9, ended_at=NOW) for s in BACK[-2:])),
+    steps=(
+        *ROLLING_BACK.steps[:-2],
+        *(replace(s, outcome=Outcome.DONE, began_at=NOW - 9, ended_at=NOW) for s in BACK[-2:]),
+    ),
     outcome=Outcome.ROLLED_BACK,
     ended_at=NOW - 1,
     exit_code=1,
@@ -113,8 +118,12 @@ DURING: tuple[Model, ...] = (
 )
 
 
-def entry(event: str, what: str, ago: float, seconds: float | None = None, message: str = "", user: str = "ann") -> AuditEntry:
-    return AuditEntry(NOW - ago, user, "gpu-box-3", "10.1.2.3", "console", f"{what}{ago}", event, what, "", seconds, message)
+def entry(
+    event: str, what: str, ago: float, seconds: float | None = None, message: str = "", user: str = "ann"
+) -> AuditEntry:
+    return AuditEntry(
+        NOW - ago, user, "gpu-box-3", "10.1.2.3", "console", f"{what}{ago}", event, what, "", seconds, message
+    )
 
 
 ENTRIES = [

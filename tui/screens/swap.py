@@ -105,7 +105,7 @@ class ConfirmSwap(Dialog[Request]):
         judgement.show(incoming, (partial(plan_text.judgement, what="The swap"),))
         details.show(
             incoming,
-            (swap.changes, plan_text.warnings, plan_text.advice, plan_text.memory, plan_text.gpus, plan_text.facts),
+            (plan_text.warnings, swap.changes, plan_text.advice, plan_text.memory, plan_text.gpus, plan_text.facts),
         )
         if self._request.full:
             self.hint("w  a faster way, if there is one")

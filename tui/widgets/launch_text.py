@@ -101,7 +101,7 @@ class OperationText:
             title.append(pace, style=self._inks.warning if late else self._inks.muted)
         title.truncate(self._width, overflow="ellipsis")
         ended = f", took {took}" if status.ended_at else ""
-        usual = f"; {words.usual(status.estimate)}" if status.estimate and running and ":" not in pace else ""
+        usual = f"; {words.usual(status.estimate)}" if status.estimate and pace and ":" not in pace else ""
         about = f"  began {write.clock(status.began_at)}{ended}, by {status.owner}{usual}"
         return title, self._line(about, self._inks.muted)
 

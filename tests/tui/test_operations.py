@@ -1,0 +1,528 @@
+"""Operations in the console: asked for, followed, cancelled, recovered and looked up, all by keys."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.deployment import State
+from engine.errors import NotFound, OperationFailed, Refused
+from engine.fit.result import Verdict
+from engine.plan import SwapPlan
+from engine.request import Action, Way
+from engine.snapshot import Outcome, Snapshot
+from tests.tui import operations_at_hand as at_hand
+from tests.tui.driving import gone, opened, rows, screen_text, selected, settled, shown, still, until
+from tests.tui.fake_api import NOW, FakeApi, large_plan, model, snapshot
+from tests.tui.operations_at_hand import DURING, INTERRUPTED, LEASE, OTHERS, ROLLED_BACK, ROLLING_BACK, SWAP
+from tui import format as write
+from tui.app import Console
+from tui.screens.main import MainScreen
+from tui.screens.swap import ConfirmSwap
+
+SIZES = [(60, 20), (80, 24), (120, 40), (200, 60)]
+TAKEN = "GPU 1 is used by phi-4: stop it, or set `share_gpus: true`."
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    monkeypatch.setattr(write, "now", lambda: NOW)
+    return FakeApi(snapshot(*OTHERS))
+
+
+def top(pilot: Pilot[None]) -> str:
+    return screen_text(pilot).splitlines()[0]
+
+
+async def on_main(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+
+
+# -- asked for ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("confirm", ["y", "enter"])
+async def test_a_swap_is_two_keys(api: FakeApi, confirm: str) -> None:
+    async with Console(lambda: api, drain_s=90.0).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "s")
+        await shown(
+            pilot,
+            "llama3-70b: holds GPU 0, 1 and port 8000; ready for 2m11s; frees 132.0 GiB of GPU memory.",
+            "Its requests under way get up to 1m30s to end.",
+            "mixtral on docker",
+            "full: They are two containers",
+            "llama3-70b has no sleep mode.",
+            "usually 11m02s, 9m01s to 14m03s of 6 starts",
+            "llama3-70b: drain, stop → mixtral: create, start, wait until ready",
+            "llama3-70b is brought back",
+        )
+        assert not api.requests
+        await pilot.press(confirm)
+        await until(pilot, lambda: bool(api.requests))
+        [request] = api.requests
+        assert (request.action, request.name, request.outgoing) == (Action.SWAP, "mixtral", ("llama3-70b",))
+        assert (request.force, request.full, request.drain_s, request.origin.via) == (False, False, 90.0, "console")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_swap_that_would_be_refused_is_not_begun_by_enter(api: FakeApi, size: tuple[int, int]) -> None:
+    api.change_plan = lambda plan: large_plan(plan, Verdict.TIGHT, TAKEN)
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "s")
+        await shown(pilot, "The swap would be refused:", "▲ GPU 1 is used by phi-4", "Swap anyway (y)", "Cancel (n)")
+        await pilot.press("enter")
+        await on_main(pilot)
+        assert not api.requests
+        await pilot.press("s")
+        await shown(pilot, "Swap anyway (y)")
+        await pilot.press("y")
+        await until(pilot, lambda: bool(api.requests))
+        assert api.forced == ["mixtral"]
+
+
+async def test_what_is_to_go_is_chosen_where_that_is_unclear(api: FakeApi) -> None:
+    api.swap_error = Refused("Each of llama3-70b, phi-4 would make room by itself.", "Say which with `--from`.")
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "s")
+        await shown(pilot, "Each of llama3-70b, phi-4 would make room", "[ ] llama3-70b", "[ ] phi-4")
+        assert "--from" not in screen_text(pilot)
+        assert "vllm-by-hand  " not in screen_text(pilot).split("What is to go?")[1]  # it is not ours to stop
+        await pilot.press("enter", "y")  # there is nothing to confirm yet
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, ConfirmSwap)
+        await pilot.press("j", "space")
+        await shown(pilot, "[x] phi-4", "phi-4: holds GPU 0, 1")
+        await gone(pilot, "would make room")
+        await until(pilot, lambda: pilot.app.screen.query_one("#yes").has_focus)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(api.requests))
+        assert api.requests[0].outgoing == ("phi-4",)
+
+
+async def test_a_swap_that_cannot_be_planned_says_why(api: FakeApi) -> None:
+    api.swap_error = NotFound("There is no profile mixtral any more.", "Look at the list.")
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "s")
+        await shown(pilot, "▲ There is no profile mixtral any more. Look at the list.")
+        assert "What is to go?" not in screen_text(pilot)
+        await pilot.press("y", "enter")
+        await on_main(pilot)
+        assert not api.requests
+
+
+async def test_the_full_way_can_be_had_in_place_of_a_faster_one(api: FakeApi) -> None:
+    def asleep(plan: SwapPlan) -> SwapPlan:
+        full = api.swaps_planned[-1][2]
+        return replace(plan, way=Way.FULL if full else Way.SLEEP, reason="Asked for." if full else "It can sleep.")
+
+    api.change_swap = asleep
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "s")
+        await shown(pilot, "sleep: It can sleep.", "w  the full way instead")
+        assert "usually 11m02s" not in screen_text(pilot)  # that is what a start takes
+        await pilot.press("w")
+        await shown(pilot, "full: Asked for.", "w  a faster way")
+        await until(pilot, lambda: pilot.app.screen.query_one("#yes").has_focus)
+        await pilot.press("y")
+        await until(pilot, lambda: bool(api.requests))
+        assert api.requests[0].full
+
+
+async def test_swapping_to_what_runs_is_refused(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("s")
+        await shown(pilot, "It runs already: put the cursor on what should come instead.")
+        await pilot.press("escape", "j", "j")
+        assert selected(pilot) == "phi-4"  # asleep: it is woken
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmSwap))
+
+
+async def test_what_cannot_be_begun_is_told(api: FakeApi) -> None:
+    api.submit_error = OperationFailed("No process could be started for the operation: out of memory.")
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("x")
+        await shown(pilot, "has been ready")
+        await pilot.press("y")
+        await shown(pilot, "No process could be started for the operation: out of memory.")
+
+
+async def test_its_steps_are_shown_unless_the_operator_is_at_something_else(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("x", "y")
+        await shown(pilot, "answers at")
+        assert screen.focused is screen.query_one("#model-list")
+        await pilot.press("3")
+        await until(pilot, lambda: getattr(screen.focused, "id", "") == "prompt")
+        await pilot.press("ctrl+p", *"stop llama")
+        await shown(pilot, "stop llama3-70b")
+        await pilot.press("enter")
+        await shown(pilot, "has been ready")
+        await pilot.press("y")
+        await until(pilot, lambda: len(api.requests) == 2)
+        await on_main(pilot)
+        assert getattr(screen.focused, "id", "") == "prompt"
+        assert "answers at" not in screen_text(pilot)
+
+
+# -- followed -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_an_operation_under_way_is_followed_from_both_its_models(api: FakeApi, size: tuple[int, int]) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(SWAP,))
+    api.log = [f"line {number}" for number in range(40)]
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        await pilot.press("4", "escape")
+        for key, name in (("g", "llama3-70b"), ("j", "mixtral")):
+            await pilot.press(key)
+            assert selected(pilot) == name
+            await shown(
+                pilot,
+                "◐ swap mixtral → llama3-70b  3m12s, ~8 m left",
+                "◐ wait until ready",
+                "2m02s  loading weights 61 %",
+                "answer a prompt",
+                "log of llama3-70b",
+                "line 39",
+            )
+        assert all(len(line) <= size[0] for line in screen_text(pilot).splitlines())
+        every = "They are two containers"
+        if size == (80, 24):  # what is done stands on a line
+            assert "✓ check, drain, stop, wait for GPU memory, create, start, check GPUs" in screen_text(pilot)
+            assert every not in screen_text(pilot)
+            await pilot.press("z")
+        await shown(pilot, every)
+
+
+async def test_the_log_is_read_only_while_it_is_looked_at(api: FakeApi) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(SWAP,))
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await shown(pilot, "server.cc:1] started")
+        logs = len(api.feeds)
+        await pilot.press("4")
+        await until(pilot, lambda: len(api.feeds) == logs + 1)
+        await settled(pilot)
+        await pilot.press("5")
+        await until(pilot, lambda: api.feeds[logs].closed)
+        await settled(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: len(api.feeds) == logs + 2)
+        assert not api.feeds[-1].closed
+        api.show(replace(api.latest, operations=(replace(SWAP, outcome=Outcome.DONE, ended_at=NOW, message="Done."),)))
+        await until(pilot, lambda: api.feeds[-1].closed)
+        await gone(pilot, "log of llama3-70b")
+
+
+async def test_what_is_late_is_said_to_be(api: FakeApi) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(replace(SWAP, began_at=NOW - 900),))
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press("4")
+        await shown(pilot, "15m00s, late: usually 11 m 02 s, nine in ten within 14 m 03 s of 6 starts")
+        assert top(pilot).endswith("15m00s, late ")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_way_back_stands_apart_with_its_cause(api: FakeApi, size: tuple[int, int]) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(ROLLING_BACK,))
+    async with Console(lambda: api).run_test(size=size, notifications=True) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("4", "escape")
+        await shown(pilot, "▲ wait until ready", "rolling back: llama3-70b ended by itself", "log of mixtral")
+        text = screen_text(pilot)
+        assert text.index("▲ wait until ready") < text.index("rolling back: llama3") < text.index("◐ wait until ready")
+        assert "rolling back: wait until ready  3m12s" in top(pilot)
+        assert screen.check_action("cancel_operation", ()) is None
+        assert "C cancel" not in text
+        await pilot.press("C")
+        await shown(pilot, "is being rolled back already.")
+        api.show(replace(api.latest, operations=(ROLLED_BACK,)))
+        await shown(pilot, "↺ swap mixtral → llama3-70b: rolled back", "is removed; its log is kept in")
+        await until(pilot, lambda: "↺ swap mixtral → llama3-70b rolled back" in top(pilot))
+        [notice] = [one for one in pilot.app._notifications if "rolled back" in one.title]
+        assert notice.severity == "warning"
+        assert "mixtral serves again, and answers." in notice.message
+
+
+async def test_a_refusal_is_called_one(api: FakeApi) -> None:
+    refused = replace(SWAP, outcome=Outcome.FAILED, exit_code=3, steps=(), ended_at=NOW, message="bob swaps already.")
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await shown(pilot, "server.cc:1] started")
+        api.show(replace(api.latest, operations=(refused,)))
+        await shown(pilot, "swap mixtral → llama3-70b: refused", "bob swaps already.")
+
+
+# -- cancelled and recovered ----------------------------------------------------------------------------------------
+
+
+async def test_cancelling_asks_first(api: FakeApi) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(SWAP,))
+    async with Console(lambda: api).run_test(size=(80, 24), notifications=True) as pilot:
+        await opened(pilot)
+        await shown(pilot, "C cancel")
+        await pilot.press("G", "C")  # whatever is selected: it is the only one
+        await shown(pilot, "cancel swap mixtral → llama3-70b?", "is rolled back", "mixtral serves again.")
+        await pilot.press("n")
+        await on_main(pilot)
+        assert not api.cancelled
+        await pilot.press("C")
+        await shown(pilot, "Cancel it (y)")
+        await pilot.press("y")
+        await until(pilot, lambda: api.cancelled == [SWAP.id])
+        api.cancel_error = Refused("It is carried out by bob.", "Only they or root can cancel it.")
+        await pilot.press("C")
+        await shown(pilot, "Cancel it (y)")
+        await pilot.press("y")
+        await shown(pilot, "It is carried out by bob. Only they or root can cancel it.")
+        api.show(replace(api.latest, operations=(replace(SWAP, cancelled=True),)))
+        await gone(pilot, "C cancel")
+
+
+@pytest.mark.parametrize(
+    ("key", "action"), [("f", Action.FINISH), ("r", Action.ROLL_BACK), ("n", None), ("escape", None), ("enter", None)]
+)
+async def test_what_was_interrupted_is_finished_rolled_back_or_left(
+    api: FakeApi, key: str, action: Action | None
+) -> None:
+    api.latest = replace(api.latest, operations=(INTERRUPTED,))
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await shown(pilot, "u finishes it or rolls it back.", "u recover")
+        assert "▲ swap mixtral → llama3-70b was interrupted: press u" in top(pilot)
+        await pilot.press("u")
+        await shown(
+            pilot,
+            "llama3-70b: check, mixtral: drain, mixtral: stop",
+            "llama3-70b: wait for GPU memory",
+            "llama3-70b serves, and mixtral is let go.",
+            "llama3-70b is taken away, and mixtral serves again.",
+        )
+        await pilot.press("y")  # is the answer to neither
+        await pilot.pause()
+        await pilot.press(key)
+        await on_main(pilot)
+        if action:
+            await until(pilot, lambda: bool(api.requests))
+        assert api.submitted == ([(action, INTERRUPTED.id, None)] if action else [])
+
+
+async def test_there_is_nothing_to_recover_or_to_cancel(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("u")
+        await shown(pilot, "No operation was interrupted")
+        await pilot.press("C")
+        await shown(pilot, "No operation is under way.")
+        api.show(replace(api.latest, lease=LEASE))
+        await pilot.press("C")
+        await shown(pilot, "bob@gpu-box-3 from 10.1.2.9's: only they can cancel it.")
+
+
+# -- by others, by hand, and nothing at all -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_somebody_elses_operation_is_on_the_top_line(api: FakeApi, size: tuple[int, int]) -> None:
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        api.show(replace(api.latest, lease=LEASE))
+        await until(pilot, lambda: "◐ swap qwen3-30b → smollm2 by bob@gpu-box-3 from 10.1.2.9, 3m12s" in top(pilot))
+        assert top(pilot).startswith(" gpu-box-3")
+        api.show(replace(api.latest, lease=replace(LEASE, alive=False)))
+        await until(pilot, lambda: "its process is gone" in top(pilot) and "▲ swap qwen3-30b → smollm2" in top(pilot))
+        api.show(replace(api.latest, lease=replace(LEASE, operation=SWAP.id), operations=(SWAP,)))
+        await until(pilot, lambda: "swap mixtral → llama3-70b" in top(pilot))
+
+
+async def test_what_was_started_by_hand_is_watched_and_adopted(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        screen = await opened(pilot)
+        await pilot.press(*"jjjj")
+        assert selected(pilot) == "docker/vllm-by-hand"
+        await shown(pilot, "◇ docker/vllm-by-hand foreign", "server.cc:1] started", "a adopt")
+        await pilot.press("2", "escape")
+        await shown(pilot, "req/s")
+        for key in ("enter", "s", "x", "R", "d"):
+            await pilot.press(key)
+            await shown(pilot, "docker/vllm-by-hand was started by hand, and is only watched: a adopts it.")
+            assert isinstance(pilot.app.screen, MainScreen)
+            await pilot.press("escape")
+            await gone(pilot, "only watched")
+        await pilot.press("a")
+        await shown(
+            pilot,
+            "Nothing about the container changes; from then on it can be stopped",
+            "! Its restart policy is `always`",
+            "/home/ann/.config/tritontui/profiles/vllm-by-hand.yaml",
+            "name: vllm-by-hand",
+        )
+        await pilot.press("y")
+        await until(pilot, lambda: api.submitted == [(Action.ADOPT, "docker/vllm-by-hand", None)])
+        await pilot.press("k")
+        assert screen.check_action("adopt", ()) is None
+
+
+async def test_what_cannot_be_adopted_says_why(api: FakeApi) -> None:
+    api.adoption_error = Refused("It publishes no port.", "Start it again with -p.")
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press(*"jjjj", "a")
+        await shown(pilot, "▲ It publishes no port. Start it again with -p.")
+        await pilot.press("y", "enter")
+        await on_main(pilot)
+        assert not api.requests
+
+
+async def test_drift_is_marked_and_told(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await shown(pilot, "ready ≠", "≠ llama3-70b differs from its profile or image in 2 ways: see 4 Launch.")
+        await pilot.press("4")
+        await shown(pilot, *(f"≠ differs  {line}" for line in at_hand.DRIFT))
+        api.change(replace(OTHERS[2], drift=at_hand.DRIFT[1:]))
+        await shown(pilot, f"differs from its profile or image: {at_hand.DRIFT[1]}.")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_read_only_console_changes_nothing(api: FakeApi, size: tuple[int, int]) -> None:
+    api.latest = replace(api.latest, read_only="--read-only", operations=(SWAP,))
+    async with Console(lambda: api).run_test(size=size, notifications=True) as pilot:
+        screen = await opened(pilot)
+        await until(pilot, lambda: "gpu-box-3 · read-only" in top(pilot))
+        await shown(pilot, " x stop ")  # greyed
+        for key in ("enter", "s", "x", "R", "d", "a", "e", "c", "C", "u"):
+            await pilot.press(key)
+            await shown(pilot, "tritontui is read-only (--read-only)")
+            assert pilot.app.screen is screen
+            await pilot.press("escape")
+            await gone(pilot, "is read-only (")
+        assert not (api.requests or api.cancelled or api.duplicated)
+        assert screen.check_action("history", ()) is True
+
+
+async def test_the_palette_offers_no_change_in_a_read_only_console(api: FakeApi) -> None:
+    api.latest = replace(api.latest, read_only="--read-only")
+    async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
+        await opened(pilot)
+        await pilot.press("ctrl+p", *"llama")
+        await shown(pilot, "go to llama3-70b")
+        assert "stop llama3-70b" not in screen_text(pilot)
+
+
+# -- the order of the list ------------------------------------------------------------------------------------------
+
+
+async def test_what_was_started_comes_first_and_the_cursor_stays_with_its_model(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        ours = ["llama3-70b", "mixtral", "phi-4", "qwen3-30b"]
+        assert rows(pilot) == [*ours, "docker/vllm-by-hand", "aya-8b", "smollm2"]
+        await pilot.press("G")
+        assert selected(pilot) == "smollm2"
+        api.change(model("aya-8b", State.STARTING, since=NOW))
+        await until(pilot, lambda: rows(pilot)[0] == "aya-8b")
+        assert selected(pilot) == "smollm2"
+        api.change(model("smollm2", State.STARTING, since=NOW))
+        await until(pilot, lambda: rows(pilot)[-1] == "docker/vllm-by-hand")
+        assert selected(pilot) == "smollm2"
+
+
+async def test_until_the_list_is_complete_the_cursor_is_on_its_first_row(api: FakeApi) -> None:
+    api.latest = replace(snapshot(*(model(one.name, State.ABSENT) for one in DURING)), loading=True)
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        assert selected(pilot) == "llama3-70b"
+        api.show(replace(snapshot(*OTHERS, model("aa", State.STOPPED)), loading=False))
+        await until(pilot, lambda: selected(pilot) == "aa")
+        api.show(snapshot(*OTHERS, model("aa", State.ABSENT)))
+        await until(pilot, lambda: rows(pilot)[0] == "llama3-70b")
+        assert selected(pilot) == "aa"
+
+
+# -- history --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_history_says_who_did_what_and_how_it_ended(api: FakeApi, size: tuple[int, int]) -> None:
+    api.entries = at_hand.ENTRIES
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        await pilot.press("j", "H")
+        await shown(
+            pilot,
+            "◐  swap mixtral → llama3-70b  began",
+            "↺  swap llama3-70b → qwen3-30b  rolled back in 11m42s",
+            "start smollm2  refused in 0.2s",
+            "bob@gpu-box-3 from 10.1.2.3, by console",
+            "f shows only mixtral",
+        )
+        assert screen_text(pilot).count("→ qwen3-30b") == 1  # its beginning says nothing more
+        await pilot.press("f")
+        await gone(pilot, "smollm2  refused")
+        await shown(pilot, "History of mixtral", "◐  swap mixtral → llama3-70b", "✓  start mixtral  done in 10m11s")
+        await pilot.press("escape")
+        await on_main(pilot)
+
+
+async def test_a_history_that_is_empty_or_cannot_be_read_says_so(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("H")
+        await shown(pilot, "Nothing is recorded yet.")
+        api.history_error = OperationFailed(
+            "The audit audit.jsonl cannot be read: permission denied.", "Mend its mode."
+        )
+        await pilot.press("r")
+        await shown(pilot, "▲ The audit audit.jsonl cannot be read: permission denied. Mend its mode.")
+        api.history_error, api.entries = None, at_hand.ENTRIES
+        await pilot.press("r")
+        await shown(pilot, "start smollm2")
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------
+
+LOG = [f"I0115 08:00:{i:02} 1 model_lifecycle.cc:469] loading: llama3-70b:1, shard {i} of 30" for i in range(30)]
+READY, LOADING = snapshot(*OTHERS), snapshot(*DURING)
+PICTURES: dict[str, tuple[Snapshot, list[str], str]] = {
+    "list": (READY, [], "differs from its profile"),
+    "swap": (READY, ["j", "s"], "if it fails"),
+    "followed": (replace(LOADING, operations=(SWAP,)), ["4", "escape"], "log of"),
+    "rolling-back": (replace(LOADING, operations=(ROLLING_BACK,)), ["4", "escape"], "log of"),
+    "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["4", "escape"], "serves again"),
+    "cancel": (replace(LOADING, operations=(SWAP,)), ["C"], "serves again"),
+    "recover": (replace(READY, operations=(INTERRUPTED,)), ["u"], "Roll back (r)"),
+    "adopt": (READY, [*"jjjj", "a"], "is written"),
+    "read-only": (replace(READY, read_only="--read-only", lease=LEASE), [], "read-only"),
+    "history": (READY, ["H"], "start mixtral"),
+}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[int, int], name: str) -> None:
+    """To be looked at and then renewed with --snapshot-update when the look was changed on purpose."""
+    api.latest, keys, awaited = PICTURES[name]
+    api.entries, api.log = at_hand.ENTRIES, LOG
+    api.change_plan = lambda plan: large_plan(plan, Verdict.FITS)
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await shown(pilot, "shard 29 of 30")
+        await pilot.press(*keys)
+        await shown(pilot, awaited)
+        await still(pilot)
+
+    assert snap_compare(Console(lambda: api), run_before=prepare, terminal_size=size)
