@@ -11,3 +11,5 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "tritontui" / kind
         folder.mkdir(parents=True)
         monkeypatch.setenv(f"TRITONTUI_{kind.upper()}_DIR", str(folder))
+    monkeypatch.setenv("TRITONTUI_SYSTEM_CONFIG", str(tmp_path / "tritontui" / "none.yaml"))
+    monkeypatch.delenv("TRITONTUI_READ_ONLY", raising=False)

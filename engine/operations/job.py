@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from engine.deployments import Deployments
 from engine.errors import Refused, RuntimeUnreachable
-from engine.operations.record import Record
+from engine.operations.record import Context, Record
 from engine.operations.waiting import Waiting
 from engine.plan import Adoption, Plan, SwapPlan
 from engine.request import Request, Way
@@ -80,6 +80,8 @@ class Job:
     request: Request
     record: Record
     lease: Held
+    interrupted: Context | None = None
+    """How all was before the operation that this one carries on with: what it goes back to if it fails"""
 
     def runtime(self, name: str) -> Runtime:
         return self.tools.deployments.runtimes[name]
@@ -101,12 +103,15 @@ def patiently(waiting: Waiting, call: Callable[[], Answer]) -> Answer:
 
 
 def take_again(lease: Held) -> None:
-    """After it was given back. Raises `Refused` when somebody else has it and does not come to an end."""
+    """After it was given back. Raises `Refused` when somebody else has it and does not come to an end.
+
+    And `RuntimeUnreachable` when a runtime that is needed does not answer for so long.
+    """
     deadline = time.monotonic() + AGAIN_S
     while True:
         try:
             lease.take()
-        except Refused:
+        except (Refused, RuntimeUnreachable):
             lease.give_back()
             if time.monotonic() > deadline:
                 raise

@@ -128,7 +128,7 @@ class Record:
             self._change(index, outcome=Outcome.CANCELLED, ended_at=time.time())
             self.change(cancelled=True)
             raise
-        except EngineError:
+        except BaseException:
             self._change(index, outcome=Outcome.FAILED, ended_at=time.time())
             raise
         self._change(index, outcome=Outcome.DONE, ended_at=time.time())

@@ -50,14 +50,17 @@ def _stop(job: Job, side: Side, waiting: Waiting) -> bool:
 def remove(job: Job, side: Side) -> None:
     job.lease.confirm()
     with job.record.step(StepKind.REMOVE, side.name) as waiting:
+        if not patiently(waiting, lambda: _remove(job, side)):
+            waiting.detail("it is gone already")
 
-        def once() -> None:
-            try:
-                job.runtime(side.runtime).remove(side.name)
-            except NotFound:
-                waiting.detail("it is gone already")
 
-        patiently(waiting, once)
+def _remove(job: Job, side: Side) -> bool:
+    """Whether it was there. May be asked for again when the answer to the first time was lost."""
+    try:
+        job.runtime(side.runtime).remove(side.name)
+    except NotFound:
+        return False
+    return True
 
 
 def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
@@ -71,11 +74,12 @@ def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
         there = patiently(waiting, lambda: _now(job, side))
         if not there:
             waiting.detail("gone: it was started with --rm" if side.running else "gone")
-        elif job.request.remove_outgoing:
-            job.lease.confirm()
-            if there.lifecycle is Lifecycle.RUNNING:
-                patiently(waiting, lambda: _stop(job, side, waiting))
-            patiently(waiting, lambda: job.runtime(side.runtime).remove(side.name))
+            return
+        job.lease.confirm()
+        if there.lifecycle is Lifecycle.RUNNING:  # it slept, or Docker was restarted and brought it back
+            patiently(waiting, lambda: _stop(job, side, waiting))
+        if job.request.remove_outgoing:
+            patiently(waiting, lambda: _remove(job, side))
             waiting.detail("removed, with its log")
         else:
             back = "; its restart policy may bring it back when Docker starts" if there.restarts_itself else ""

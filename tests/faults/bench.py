@@ -1,0 +1,171 @@
+"""Runs cells, one after the other, inside a lab: `python -m tests.faults.bench FOLDER`.
+
+Reads the keys of cells from standard input, a line each, and answers each with a line of JSON.
+"""
+
+import json
+import os
+import queue
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from docker.errors import DockerException
+
+from engine.request import Action, Request
+from tests.faults import strikes
+from tests.faults.holds import Came, broken
+from tests.faults.lab import PREFIX, Lab, until
+from tests.faults.operation import Operation, perform
+from tests.faults.servers import NEVER_S, write_profile
+from tests.faults.table import Cell, cells
+
+REQUESTS = {
+    "start": Request(Action.START, "b"),
+    "stop": Request(Action.STOP, "a"),
+    "swap": Request(Action.SWAP, "b", drain_s=5),
+    "rolling back": Request(Action.SWAP, "b", drain_s=5),
+}
+STATE_FAULTS = (strikes.state_full, strikes.state_read_only)
+OF_OUTGOING = ("check", "drain", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    key: str
+    expected: str
+    outcome: str
+    message: str
+    broken: tuple[str, ...]
+    seconds: float
+
+
+def run(cell: Cell, lab: Lab) -> Result:
+    prepare(cell, lab)
+    began = time.monotonic()
+    try:
+        came, findings = _carry_out(cell, lab)
+        findings += broken(cell, came, lab)
+        word, message = came.word, came.status.message
+        if came.status.notes:
+            message += " | " + " | ".join(came.status.notes)
+    except (RuntimeError, TimeoutError, DockerException, OSError, queue.Empty) as error:
+        word, message, findings = "broken", f"{type(error).__name__}: {error}", ["the cell itself broke off"]
+    return Result(cell.key, cell.outcome, word, message, tuple(findings), round(time.monotonic() - began, 1))
+
+
+def _carry_out(cell: Cell, lab: Lab) -> tuple[Came, list[str]]:
+    rolling = cell.operation == "rolling back"
+    request = REQUESTS[cell.operation]
+    if cell.way == "never ready":
+        request = Request(request.action, request.name, timeout_s=NEVER_S)
+    with Operation(lab, request, (cell.step, rolling)) as operation:
+        operation.reach()
+        if cell.fault.strike is None:
+            return _settle(cell, lab, operation)
+        strike = cell.fault.strike
+        if strike is strikes.second_operator and cell.operation == "start" and cell.step in ("wait", "prompt"):
+            strike = strikes.second_operator_stops
+        if cell.way == "exits at once":
+            strike = strikes.process_exited
+        with strike(lab, operation, _subject(cell)) as findings:
+            operation.go()
+            status, code = operation.end()
+        findings += [f"a process is left: {line}" for line in operation.left_processes()]
+    came = Came(status, code, journal_lost=cell.fault.strike in STATE_FAULTS)
+    if came.journal_lost:
+        findings += _mended(cell, lab)
+    return came, findings
+
+
+def _settle(cell: Cell, lab: Lab, operation: Operation) -> tuple[Came, list[str]]:
+    """What kill -9 left is found in the journal, and settled by the next one who is asked to."""
+    operation.kill()
+    left = [f"a process is left: {line}" for line in operation.left_processes()]
+    journal_id = _interrupted(lab)
+    if cell.way != "good" and cell.fault.settle == "finish":
+        write_profile(lab.profiles, "b")
+    status, code = perform(lab, Request(Action(cell.fault.settle), journal_id))
+    return Came(status, code, settled=journal_id), left
+
+
+def _interrupted(lab: Lab) -> str:
+    from engine.operating import HISTORY
+    from engine.store import Journal
+
+    unsettled = [one.id for one in Journal(lab.state / HISTORY).recent() if one.unsettled]
+    if len(unsettled) != 1:
+        raise RuntimeError(f"the journal has {len(unsettled)} interrupted operations")
+    return unsettled[0]
+
+
+def _mended(cell: Cell, lab: Lab) -> list[str]:
+    """What could not be recorded can be settled when the state folder can be written again."""
+    from engine.operating import HISTORY
+    from engine.store import Journal
+
+    found = []
+    for one in Journal(lab.state / HISTORY).recent():
+        if one.unsettled:
+            action = Action.FINISH if cell.outcome == "done" else Action.ROLL_BACK
+            status, code = perform(lab, Request(action, one.id))
+            if code:
+                found.append(f"it could not be settled afterwards: {status.message}")
+    return found
+
+
+def _subject(cell: Cell) -> str:
+    """The deployment that a fault is about."""
+    if cell.operation == "stop":
+        return "a"
+    if cell.fault.strike is strikes.container_killed and cell.operation == "rolling back":
+        return "b" if cell.step in ("stop", "keep log", "remove") else "a"
+    if cell.fault.strike in (strikes.container_killed, strikes.second_operator) and cell.operation == "swap":
+        return "a" if cell.step in OF_OUTGOING or cell.fault.strike is strikes.second_operator else "b"
+    if cell.operation == "rolling back":
+        return "a"
+    return "b"
+
+
+def prepare(cell: Cell, lab: Lab) -> None:
+    """What every cell begins with: b absent, and a serves, or is stopped where b is to be started beside it."""
+    lab.remove(f"{PREFIX}b")
+    for volume in lab.volumes():
+        lab.docker.api.remove_volume(volume)
+    lab.clear_state()
+    write_profile(lab.profiles, "b", cell.way)
+    there = lab.containers()
+    if cell.operation == "start":
+        if there.get(f"{PREFIX}a"):
+            lab.kill("a")
+        return
+    if f"{PREFIX}a" not in there:
+        status, code = perform(lab, Request(Action.START, "a"))
+        if code:
+            raise RuntimeError(status.message)
+        lab.clear_state()
+    elif not there[f"{PREFIX}a"]:
+        lab.docker.api.start(f"{PREFIX}a")
+    until(lambda: lab.answers("a"), "a to serve")
+
+
+def main() -> None:
+    # Whatever a program that is called here prints must not meet the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    lab = Lab(Path(sys.argv[1]))
+    lab.open()
+    known = {cell.key: cell for cell in cells()}
+    answers.write("ready\n")
+    answers.flush()
+    try:
+        for line in sys.stdin:
+            answers.write(f"{json.dumps(asdict(run(known[line.strip()], lab)))}\n")
+            answers.flush()
+    finally:
+        lab.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Which fault meets which step, and what is to come of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.faults import strikes
+from tests.faults.strikes import Strike
+
+STEPS = {
+    "start": ("check", "create", "start", "gpus", "wait", "prompt"),
+    "stop": ("stop",),
+    "swap": ("check", "drain", "stop", "memory", "create", "start", "gpus", "wait", "prompt", "let go"),
+    "rolling back": ("stop", "keep log", "remove", "memory", "start", "wait", "prompt"),
+}
+"""The last are the steps of a swap whose incoming one did not answer"""
+
+OUTCOMES = {
+    "d": "done",
+    "r": "rolled back",
+    "x": "refused",
+    "f": "failed",
+    "u": "unreachable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    name: str
+    strike: Strike | None
+    """None: the operation's process is killed"""
+    outcomes: dict[str, str]
+    """Operation -> a letter for each of its steps, of `OUTCOMES`, or - where it can make no difference"""
+    cause: str = ""
+    """What the message has to say, when it was not done"""
+    settle: str = ""
+    """After a kill: how what was interrupted is settled"""
+    ways: tuple[tuple[str, str], ...] = ()
+    """Step -> how `b` is bad, where that is the fault"""
+
+
+FAULTS = (
+    Fault("killed (-9), then finished", None,
+          {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "-------"}, settle="finish"),
+    Fault("killed (-9), then rolled back", None,
+          {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr"}, settle="roll back"),
+    Fault("cancelled", strikes.cancelled,
+          {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"}, "cancelled"),
+    Fault("Docker restarted", strikes.docker_restarted,
+          {"start": "udddd d".replace(" ", ""), "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"}, "Docker"),
+    Fault("Docker restarted, and its containers ended", strikes.docker_restarted_with_containers,
+          {"start": "udddrr", "stop": "d", "swap": "udddddrrrf", "rolling back": "rrrrrrr"}, "Docker"),
+    Fault("container killed", strikes.container_killed,
+          {"start": "---fff", "stop": "d", "swap": "ddd---rrrf", "rolling back": "rrr--ff"}, "ended"),
+    Fault("image missing", strikes.image_missing,
+          {"start": "xrdddd", "stop": "-", "swap": "xdddrddddd", "rolling back": "-------"}, "image"),
+    Fault("port taken", strikes.port_taken,
+          {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "rrrff--"}, "ort"),
+    Fault("name taken", strikes.name_taken,
+          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, "name"),
+    Fault("never ready", strikes.nothing,
+          {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"}, "not ready within",
+          ways=(("wait", "never ready"),)),
+    Fault("answers errors", strikes.nothing,
+          {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"}, "illegal memory access",
+          ways=(("prompt", "answers errors"),)),
+    Fault("its process exits", strikes.nothing,
+          {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"}, "b",
+          ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt"))),
+    Fault("Docker's disk full", strikes.docker_disk_full,
+          {"start": "rrrddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, "space"),
+    Fault("state folder full", strikes.state_full,
+          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, "cannot be"),
+    Fault("state folder read-only", strikes.state_read_only,
+          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, "cannot be"),
+    Fault("second operator", strikes.second_operator,
+          {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    operation: str
+    step: str
+    fault: Fault
+    outcome: str
+    """What is to come of it, in a word of `OUTCOMES`"""
+
+    @property
+    def key(self) -> str:
+        return f"{self.operation} / {self.step} / {self.fault.name}"
+
+    @property
+    def way(self) -> str:
+        """How `b` is."""
+        if self.operation == "rolling back":
+            return "answers errors"
+        return dict(self.fault.ways).get(self.step, "good")
+
+
+def cells() -> Iterator[Cell]:
+    """In the order of the operations, so that what one leaves is what the next begins with."""
+    for operation, steps in STEPS.items():
+        for fault in FAULTS:
+            for step, letter in zip(steps, fault.outcomes[operation], strict=True):
+                if letter != "-":
+                    yield Cell(operation, step, fault, OUTCOMES[letter])
