@@ -1,12 +1,12 @@
 """Begins operations, each in a process of its own that outlives this one, and follows and cancels those under way."""
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -40,7 +40,8 @@ class Launcher:
         refuse_read_only(self._settings, f"{request.action.value} {clean_line(request.name)}")
         operation = uuid.uuid4().hex
         order = {"operation": operation, "request": request.to_json(), "settings": self._settings.to_json()}
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 (the reader closes it)
+        # In memory: a full disk must not keep anybody from stopping a server.
+        errors = os.fdopen(os.memfd_create("errors"), "w+b")
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker"],
@@ -50,13 +51,13 @@ class Launcher:
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
+                errors="replace",
             )
         except OSError as error:
             errors.close()
             raise OperationFailed(f"No process could be started for the operation: {error}.") from error
-        threading.Thread(
-            target=self._read, args=(process, json.dumps(order), errors, request, operation, listener), daemon=True
-        ).start()
+        _give(process, json.dumps(order))  # here: the operation is begun, though this process may end at once
+        threading.Thread(target=self._read, args=(process, errors, request, operation, listener), daemon=True).start()
         return operation
 
     def perform(self, request: Request, listener: Listener) -> OperationStatus:
@@ -103,7 +104,6 @@ class Launcher:
     def _read(
         self,
         process: subprocess.Popen[str],
-        order: str,
         errors: IO[bytes],
         request: Request,
         operation: str,
@@ -111,7 +111,7 @@ class Launcher:
     ) -> None:
         latest: OperationStatus | None = None
         with errors:
-            for status in _statuses(process, order):
+            for status in _statuses(process):
                 latest = status
                 listener(status)
             process.wait()
@@ -143,20 +143,26 @@ class Launcher:
             )
             return replace(known, ended_at=now, message=message, exit_code=Exit.FAILED)
         message += " `tritontui recover` finishes it or rolls it back."
-        return replace(known, outcome=Outcome.INTERRUPTED, message=message, exit_code=Exit.FAILED)
+        steps = tuple(
+            replace(step, outcome=Outcome.INTERRUPTED) if step.outcome is Outcome.RUNNING else step
+            for step in known.steps
+        )
+        return replace(known, outcome=Outcome.INTERRUPTED, message=message, steps=steps, exit_code=Exit.FAILED)
 
 
-def _statuses(process: subprocess.Popen[str], order: str) -> Iterator[OperationStatus]:
+def _give(process: subprocess.Popen[str], order: str) -> None:
     assert process.stdin is not None  # noqa: S101
+    # One that has ended already has said why.
+    with contextlib.suppress(OSError), process.stdin as stdin:
+        stdin.write(f"{order}\n")
+
+
+def _statuses(process: subprocess.Popen[str]) -> Iterator[OperationStatus]:
     assert process.stdout is not None  # noqa: S101
-    try:
-        with process.stdin as stdin:
-            stdin.write(f"{order}\n")
-    except OSError:
-        pass  # it has ended: what it left says why
     with process.stdout as lines:
         for line in lines:
             try:
-                yield from_json(line)
+                status = from_json(line)
             except (ValueError, TypeError, KeyError):
-                return  # not the worker's: something else wrote to its output, and the journal knows the rest
+                continue  # cut off: it was killed while it wrote, and the journal knows the rest
+            yield status

@@ -22,8 +22,6 @@ from engine.runtimes.base import Runtime
 from engine.settings import Settings
 from engine.store import Journal
 
-HISTORY = "history.sqlite"
-
 
 class Parts:
     def __init__(self, settings: Settings, runtimes: dict[str, Runtime] | None = None) -> None:
@@ -31,8 +29,8 @@ class Parts:
         self.runtimes = runtimes or {name: make(settings) for name, make in RUNTIMES.items()}
         self.catalog = CatalogReader(settings)
         self.deployments = Deployments(self.runtimes)
-        self.journal = Journal(settings.state_dir / HISTORY)
-        self.history = LaunchHistory(Launches(settings.state_dir / HISTORY), self.runtimes)
+        self.journal = Journal(settings.history_path)
+        self.history = LaunchHistory(Launches(settings.history_path), self.runtimes)
         self.audit = Audit(settings.audit_path)
         self.planning = Planning(settings, self.runtimes, self.catalog)
         self.processes = GpuProcesses(self.runtimes)

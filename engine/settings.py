@@ -86,6 +86,10 @@ class Settings:
         return cls(**{**data, **folders, **given})
 
     @property
+    def history_path(self) -> Path:
+        return self.state_dir / "history.sqlite"
+
+    @property
     def audit_path(self) -> Path:
         return self.audit or self.state_dir / "audit.jsonl"
 

@@ -5,6 +5,7 @@ as long as somebody reads it; the journal holds it for everybody else. SIGTERM c
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -61,7 +62,10 @@ def main() -> NoReturn:
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     order = json.loads(sys.stdin.readline())
-    teller = Teller(sys.stdout)
+    # What a library prints must not stand between the statuses.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    teller = Teller(out)
     from engine.operating import Parts
 
     status = Parts(Settings.from_json(order["settings"])).conductor.run(
@@ -70,8 +74,6 @@ def main() -> NoReturn:
     teller.close()
     # Threads that hang, such as in the NVIDIA driver, must not keep the process.
     sys.stderr.flush()
-    import os
-
     os._exit(status.exit_code or 0)
 
 

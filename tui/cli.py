@@ -19,7 +19,7 @@ from engine.settings import Settings
 from tui import cli_commands as commands
 from tui import cli_operations as operations
 from tui import cli_plan, cli_profiles
-from tui.cli_engine import Engine
+from tui.cli_engine import Engine, Performer
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None
             stream.reconfigure(errors="backslashreplace")  # a locale without ● is no reason to fail
     args = _parser().parse_args(argv)
     try:
-        code = _run(args, engine_factory or _engine)
+        code = _run(args, engine_factory)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None
     return code
 
 
-def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
+def _run(args: argparse.Namespace, engine_factory: EngineFactory | None) -> int:
     settings = Settings.load((*args.profiles, *args.more_profiles), read_only=args.read_only)
     if args.command is None:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -70,11 +70,20 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory) -> int:
     if args.needs_no_engine:
         return int(args.command(settings, args))
     args.settings = settings
-    engine = engine_factory(settings)
+    if engine_factory is None and args.command in operations.ONLY_PERFORM:
+        return int(args.command(_performer(settings), args))
+    engine = (engine_factory or _engine)(settings)
     try:
         return int(args.command(engine, args))
     finally:
         engine.close()
+
+
+def _performer(settings: Settings) -> Performer:
+    from engine.launcher import Launcher
+    from engine.store import Journal
+
+    return Launcher(settings, Journal(settings.history_path))
 
 
 def _engine(settings: Settings) -> Engine:
@@ -181,7 +190,8 @@ def _add_operations(
     _choosing(one)
     one.add_argument("--remove", action="store_true", help="remove what was swapped out, instead of keeping it stopped")
     _forcing(one)
-    one.add_argument("--dry-run", action="store_true", help="only show the plan, as `plan TO --swap` does")
+    text = "only show the plan, as `plan TO --swap` does"
+    one.add_argument("--dry-run", dest="command", action="store_const", const=cli_plan.swap_plan, help=text)
 
     one = add("attach", operations.attach, "follow an operation that is under way")
     _which(one)

@@ -10,20 +10,24 @@ from engine.request import Request
 from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
 
 
-class Engine(Protocol):
+class Performer(Protocol):
+    """What a command that changes something needs: it begins before the rest of the engine would be imported."""
+
+    def perform(self, request: Request, progress: Callable[[OperationStatus], None], /) -> OperationStatus:
+        """Raises only when it could not even be begun; how it ended is in the status.
+
+        What `progress` raises comes out of it, as KeyboardInterrupt does, and the operation goes on.
+        """
+        ...
+
+
+class Engine(Performer, Protocol):
     """`engine.facade.Engine`, as far as the commands need it. Every call blocks and raises `EngineError`."""
 
     def survey(self) -> Snapshot: ...
     def plan(self, name: str, runtime: str | None = None) -> Plan: ...
     def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan: ...
     def plan_adoption(self, name: str) -> Adoption: ...
-
-    def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
-        """Raises only when it could not even be begun; how it ended is in the status.
-
-        What `progress` raises comes out of it, as KeyboardInterrupt does, and the operation goes on.
-        """
-        ...
 
     def follow(self, operation: str, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus: ...
     def cancel(self, operation: str) -> None: ...

@@ -8,8 +8,8 @@ from engine.errors import Exit, InvalidProfile, NotFound, Refused
 from engine.request import Action, Origin, Request
 from engine.snapshot import OperationStatus, Outcome, StepKind
 from tui import cli_output as out
-from tui.cli_engine import Engine
-from tui.cli_plan import print_adoption, swap_plan
+from tui.cli_engine import Engine, Performer
+from tui.cli_plan import print_adoption
 from tui.cli_progress import Progress, short_id, step_name
 from tui.cli_questions import Question, ask_for
 
@@ -20,7 +20,7 @@ class _Begun(Exception):
     """What was asked for is under way, and nobody wants to wait for more."""
 
 
-def change(engine: Engine, args: Namespace) -> int:
+def change(engine: Performer, args: Namespace) -> int:
     """up, down, restart and rm."""
     request = Request(
         args.action,
@@ -34,9 +34,7 @@ def change(engine: Engine, args: Namespace) -> int:
     return _carry_out(engine, request, args)
 
 
-def swap(engine: Engine, args: Namespace) -> int:
-    if args.dry_run:
-        return swap_plan(engine, args)
+def swap(engine: Performer, args: Namespace) -> int:
     request = Request(
         Action.SWAP,
         args.name,
@@ -49,6 +47,10 @@ def swap(engine: Engine, args: Namespace) -> int:
         origin=Origin.here("command"),
     )
     return _carry_out(engine, request, args, wait=args.wait)
+
+
+ONLY_PERFORM = (change, swap)
+"""Commands for which a `Performer` is enough"""
 
 
 def attach(engine: Engine, args: Namespace) -> int:
@@ -118,7 +120,7 @@ def _wrong_answer(answer: str) -> str:
     return "" if answer in _ANSWERS else "Answer y or n."
 
 
-def _carry_out(engine: Engine, request: Request, args: Namespace, *, wait: bool = True) -> int:
+def _carry_out(engine: Performer, request: Request, args: Namespace, *, wait: bool = True) -> int:
     """Without `wait` only until its check has passed, or has refused it."""
 
     def perform(show: Callable[[OperationStatus], None]) -> OperationStatus:

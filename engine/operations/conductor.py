@@ -14,6 +14,7 @@ from engine.operations import adopting, settle, start, swap
 from engine.operations.job import Job, Tools
 from engine.operations.lease import held
 from engine.operations.record import Ended, Progress, Record, RolledBack
+from engine.operations.waiting import Cancelled
 from engine.request import Action, Request
 from engine.settings import refuse_read_only
 from engine.snapshot import AuditEntry, OperationStatus, Outcome, Step
@@ -62,6 +63,8 @@ class Conductor:
             record.finish(Outcome.ROLLED_BACK, str(error), error.exit_code)
         except Ended as error:
             record.finish(Outcome.ROLLED_BACK, str(error), Exit.FAILED)
+        except Cancelled as error:  # where there is anything to undo, its operation has done so
+            record.finish(Outcome.ROLLED_BACK, f"{error} Nothing was changed.", error.exit_code)
         except EngineError as error:
             record.finish(Outcome.FAILED, str(error), error.exit_code)
         except BaseException as error:

@@ -10,7 +10,7 @@ from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.observe.aside import aside
 from engine.observe.log_tail import last_words
 from engine.observe.probe import Health, Probe, new_client, probe
-from engine.operations.job import Job
+from engine.operations.job import Job, patiently
 from engine.operations.record import Ended
 from engine.operations.waiting import Cancelled, Waiting
 from engine.request import Action
@@ -55,18 +55,32 @@ class ReadyWait:
                 self._prompt(wanted or ANY_PROMPT, limit_s, waiting, insists=bool(wanted))
 
     def _prompt(self, prompt: str, limit_s: float, waiting: Waiting, *, insists: bool) -> None:
-        result = asyncio.run(self._answer(prompt, limit_s, waiting))
-        if result.outcome is PromptOutcome.DONE:
-            waiting.detail(f"{result.timing.tokens_out or 0} tokens in {result.timing.total_s or 0:.1f} s")
-            return
-        if result.no_text_model and not insists:
-            waiting.detail("left out: no model of its own that a prompt could be for")
-            return
-        self._not_stopped()  # it may be about to end
-        self._still_running()
+        deadline = time.monotonic() + limit_s
+        while True:
+            result = asyncio.run(self._answer(prompt, max(LEAST_PROMPT_S, deadline - time.monotonic()), waiting))
+            if result.outcome is PromptOutcome.DONE:
+                waiting.detail(f"{result.timing.tokens_out or 0} tokens in {result.timing.total_s or 0:.1f} s")
+                return
+            if result.no_text_model and not insists:
+                waiting.detail("left out: no model of its own that a prompt could be for")
+                return
+            if not self._was_out_of_reach(waiting) or time.monotonic() > deadline:
+                break
         raise OperationFailed(
             f"{self._deployment.name} says that it is ready, but it did not answer a prompt: {result.error}"
         )
+
+    def _was_out_of_reach(self, waiting: Waiting) -> bool:
+        """Docker itself carries what is sent to a loopback port: while it restarts, no server there can answer.
+
+        Raises what `_still_running` raises.
+        """
+        try:
+            self._still_running()
+        except RuntimeUnreachable:
+            patiently(waiting, self._still_running)
+            return True
+        return False
 
     async def _until_ready(self, deadline: float, timeout_s: float, waiting: Waiting) -> None:
         service, name = self._deployment.service, self._deployment.name
@@ -91,7 +105,8 @@ class ReadyWait:
                         f"{name} was not ready within {timeout_s:g} s: {unreachable.rstrip('.') or answer.detail}."
                     )
                 waiting.detail(unreachable or answer.detail)
-                await asyncio.to_thread(waiting.pause, PROBE_EVERY_S)
+                await asyncio.sleep(PROBE_EVERY_S)
+                waiting.check()
 
     def _still_running(self) -> None:
         """Raises `OperationFailed` with the cause when it has ended, `Ended` when it was stopped on purpose."""

@@ -166,7 +166,10 @@ class Record:
             ended_at=now,
             exit_code=exit_code,
         )
-        self._tell()
+        if not self._write():
+            unrecorded = f"{self.journal.problem} How this ended is not recorded: it will be shown as interrupted."
+            self.status = replace(self.status, notes=(*self.status.notes, unrecorded))
+        self.progress(self.status)
 
     def _change(self, index: int, **values: object) -> None:
         steps = list(self.status.steps)
@@ -175,10 +178,13 @@ class Record:
             self.change(steps=tuple(steps))
 
     def _tell(self) -> bool:
-        context = self.context.to_json() if self.context else ""
-        written = self.journal.write(Entry(self.status, self.request, context))
+        written = self._write()
         self.progress(self.status)
         return written
+
+    def _write(self) -> bool:
+        context = self.context.to_json() if self.context else ""
+        return self.journal.write(Entry(self.status, self.request, context))
 
 
 class RolledBack(EngineError):

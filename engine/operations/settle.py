@@ -3,28 +3,30 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.deployment import Lifecycle
 from engine.errors import NotFound, OperationFailed, Refused
-from engine.operations import take_down
-from engine.operations.bring_up import BringUp, ready_steps
+from engine.operations.finish_swap import finish_swap
 from engine.operations.job import Job
-from engine.operations.record import Context
+from engine.operations.record import Context, RolledBack
 from engine.operations.undo import undo
 from engine.request import Action
-from engine.snapshot import OperationStatus, Step, StepKind
-from engine.stacks.placement import NO_CREDIT
+from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 from engine.store import Entry
 
 Operation = Callable[[Job], str]
+SETTLING = (Action.FINISH, Action.ROLL_BACK)
 
 
 def settle_steps(job: Job) -> list[Step]:
     return [Step(StepKind.CHECK, "look what is left of it", subject=job.request.name)]
 
 
-def settle(job: Job, carry_out: Callable[[Job], str]) -> str:
+def settle(job: Job, carry_out: Operation) -> str:
     """What to tell the operator. `carry_out` runs a request as if it were asked for now."""
-    entry = _unsettled(job)
+    named = _unsettled(job)
+    entry = _begun(job, named)
+    if entry is None:
+        _mark(job, named.status, "settled")
+        return f"Nothing is left to settle: what {named.status.title} was to settle has been settled."
     status = entry.status
     job.record.change(target=status.target, outgoing=status.outgoing, plan_digest=status.plan_digest)
     with job.record.step(StepKind.CHECK) as waiting:
@@ -35,15 +37,19 @@ def settle(job: Job, carry_out: Callable[[Job], str]) -> str:
         name=status.target,
         outgoing=status.outgoing,
         origin=job.request.origin,
-        force=True,  # it was accepted once, and part of it has been done
+        # What was accepted once, and is done in part, is not refused half way.
+        force=entry.request.force or context is not None,
     )
-    if job.request.action is Action.FINISH:
-        told = _finish(replace(job, request=request), context, carry_out)
-        how = "finished"
-    else:
-        told = _roll_back(replace(job, request=request), context, status)
-        how = "rolled back"
-    job.tools.journal.settle(status, f"{how} by {job.request.origin}")
+    settling = replace(job, request=request, interrupted=context)
+    try:
+        if job.request.action is Action.FINISH:
+            told, how = _finish(settling, entry, carry_out), "finished"
+        else:
+            told, how = _roll_back(settling, context, status), "rolled back"
+    except RolledBack:
+        _mark(job, status, "rolled back")
+        raise
+    _mark(job, status, how)
     return told
 
 
@@ -56,6 +62,32 @@ def _unsettled(job: Job) -> Entry:
         settled = entry.status.settled_by or entry.status.outcome.value
         raise Refused(f"There is nothing to settle about {entry.status.title}: it is {settled}.")
     return entry
+
+
+def _begun(job: Job, entry: Entry) -> Entry | None:
+    """What is to be settled: of an interrupted try to settle another, that other; None when it has been."""
+    while entry.request.action in SETTLING:
+        before = job.tools.journal.entry(entry.request.name)
+        if not before or not before.status.unsettled:
+            return None
+        entry = before
+    return entry
+
+
+def _mark(job: Job, settled: OperationStatus, how: str) -> None:
+    """And the tries to settle it that were themselves interrupted."""
+    journal, ids = job.tools.journal, {settled.id}
+    tries = [one for one in journal.recent() if one.unsettled and one.kind in SETTLING]
+    while more := [one for one in tries if one.id not in ids and _settles(job, one) in ids]:
+        ids |= {one.id for one in more}
+    for status in (settled, *(one for one in tries if one.id in ids - {settled.id})):
+        if not journal.settle(status, f"{how} by {job.request.origin}"):
+            job.record.note(f"{journal.problem} {status.title} goes on being shown as interrupted.")
+
+
+def _settles(job: Job, status: OperationStatus) -> str:
+    entry = job.tools.journal.entry(status.id)
+    return entry.request.name if entry else ""
 
 
 def _context(entry: Entry) -> Context | None:
@@ -71,46 +103,28 @@ def _context(entry: Entry) -> Context | None:
         ) from error
 
 
-def _finish(job: Job, context: Context | None, carry_out: Operation) -> str:
+def _finish(job: Job, entry: Entry, carry_out: Operation) -> str:
     """Every operation looks at what there is: done a second time it does what is left of it."""
     request = job.request
-    if context and request.action is Action.SWAP:
-        return _finish_swap(job, context, carry_out)
-    if context and request.action is Action.RESTART:
+    if job.interrupted is None:
+        return carry_out(job)
+    if request.action is Action.SWAP:
+        return finish_swap(job, job.interrupted, carry_out)
+    if request.action is Action.RESTART and _has_stopped(entry.status):
         return carry_out(replace(job, request=replace(request, action=Action.START)))
-    if context and request.action is Action.REMOVE and not job.tools.deployments.locate(request.name):
-        return f"{request.name} is removed already."
+    if request.action in (Action.STOP, Action.REMOVE) and not job.tools.deployments.locate(request.name):
+        return f"{request.name} is gone already."
     return carry_out(job)
 
 
-def _finish_swap(job: Job, context: Context, carry_out: Operation) -> str:
-    request = job.request
-    found = job.tools.deployments.locate(request.name)
-    if not found or found[1].lifecycle is not Lifecycle.RUNNING:
-        return carry_out(job)
-    # The incoming one runs: all that is left is to see that it answers, and that the outgoing is stopped.
-    running = [
-        side
-        for side in context.outgoing
-        if (now := job.tools.deployments.on(side.runtime, side.name)) and now.lifecycle is Lifecycle.RUNNING
-    ]
-    job.record.set_steps([take_down.stop_step(side.name) for side in running])
-    for side in running:
-        take_down.stop(job, side)
-    plan = job.tools.plan(request.name, found[0].name, NO_CREDIT)
-    job.record.set_steps(
-        [
-            *ready_steps(request.name),
-            *(Step(StepKind.LET_GO, "let go", subject=side.name) for side in context.outgoing),
-        ]
-    )
-    BringUp(job, plan, found).wait(request.timeout_s, always_prompt=True)
-    for side in context.outgoing:
-        take_down.let_go(job, side)
-    return f"{request.name} serves at {found[1].service.http}."
+def _has_stopped(status: OperationStatus) -> bool:
+    return any(step.kind is StepKind.STOP and step.outcome is Outcome.DONE for step in status.steps)
 
 
 def _roll_back(job: Job, context: Context | None, interrupted: OperationStatus) -> str:
+    if written := next((step for step in interrupted.steps if step.kind is StepKind.PROFILE and step.outcome), None):
+        where = f" {written.detail}" if written.detail else ""
+        return f"The profile{where} that it may have written is left: remove it if nothing is to be adopted."
     if context is None:
         return "Nothing had been changed."
     if job.request.action is Action.REMOVE and not job.tools.deployments.locate(job.request.name):

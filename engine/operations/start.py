@@ -1,5 +1,7 @@
 """Start, stop, restart and remove: operations on one deployment."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from engine.deployment import Lifecycle
@@ -7,9 +9,10 @@ from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
 from engine.operations import bring_up, take_down
 from engine.operations.bring_up import BringUp, refuse_obstacles, side
 from engine.operations.job import Job, take_again
-from engine.operations.record import Context, Ended, Side
-from engine.operations.undo import rolled_back, undo
+from engine.operations.record import Context, Ended, RolledBack, Side
+from engine.operations.undo import undone, what_is
 from engine.operations.waiting import Cancelled
+from engine.plan import Plan
 from engine.snapshot import Step, StepKind
 from engine.stacks.placement import NO_CREDIT
 
@@ -19,11 +22,46 @@ def start_steps(job: Job) -> list[Step]:
     return [Step(StepKind.CHECK, "check", subject=name), *bring_up.steps(name, wait=job.request.wait)]
 
 
-def start(job: Job, *, force: bool = False, interrupted: Side | None = None) -> str:
-    """What to tell the operator. The lease is given back as soon as only watching is left.
+def start(job: Job, *, force: bool = False) -> str:
+    """What to tell the operator. The lease is given back as soon as only watching is left."""
+    request = job.request
+    to_run = bool(job.interrupted and any(side.running for side in job.interrupted.outgoing))
+    """Whatever happens: it ran until this operation stopped it"""
+    try:
+        one, plan, running = _checked(job, force=force)
+    except BaseException as error:
+        if to_run and job.interrupted:
+            raise undone(job, job.interrupted, error) from error
+        raise
+    context = job.interrupted or Context(incoming=one.before)
+    if running:
+        job.record.set_steps(bring_up.ready_steps(request.name) if request.wait else [])
+    else:
+        _begin(job, one, context, to_run=to_run)
+    if not request.wait:
+        return f"{request.name} was started; it is not known yet whether it becomes ready."
+    job.lease.give_back()
+    try:
+        one.wait(request.timeout_s)
+    except Cancelled as cancelled:
+        if running or to_run:
+            left = f"{request.name} was left running, and may still become ready."
+            raise OperationFailed(str(cancelled), left) from cancelled
+        _take_again(job, context, cancelled)
+        raise undone(job, context, cancelled) from cancelled
+    except Ended:
+        raise
+    except EngineError as error:
+        if not running:
+            job.tools.history.launched(plan, job.record.status, ready=False)
+        raise OperationFailed(str(error), _remains(one)) from error
+    if not running:
+        job.tools.history.launched(plan, job.record.status, ready=True)
+    return f"{request.name} is ready at {one.deployed().service.http}."
 
-    `interrupted`: it ran until this operation stopped it, and is to run again whatever happens.
-    """
+
+def _checked(job: Job, *, force: bool) -> tuple[BringUp, Plan, bool]:
+    """And whether it runs already."""
     record, request = job.record, job.request
     with record.step(StepKind.CHECK) as waiting:
         plan = job.tools.plan(request.name, request.runtime, NO_CREDIT)
@@ -35,46 +73,32 @@ def start(job: Job, *, force: bool = False, interrupted: Side | None = None) -> 
             record.require_journal()
         if not plan.placement:
             record.leave_out(StepKind.GPUS)
-        context = Context(outgoing=(interrupted,)) if interrupted else Context(incoming=one.before)
         record.change(plan_digest=plan.digest, estimate=job.tools.history.expect(plan))
-        record.keep(context)
+        record.keep(job.interrupted or Context(incoming=one.before))
         waiting.detail(f"{plan.launch.stack} on {one.runtime.name}")
-    if running:
-        record.set_steps(bring_up.ready_steps(request.name) if request.wait else [])
-    else:
-        _begin(job, one, context)
-    if not request.wait:
-        return f"{request.name} was started; it is not known yet whether it becomes ready."
-    job.lease.give_back()
-    try:
-        one.wait(request.timeout_s)
-    except Cancelled as cancelled:
-        if running or interrupted:
-            left = f"{request.name} was left running, and may still become ready."
-            raise OperationFailed(str(cancelled), left) from cancelled
-        take_again(job.lease)
-        raise rolled_back(str(cancelled), undo(job, context, str(cancelled))) from cancelled
-    except Ended:
-        raise
-    except EngineError as error:
-        if not running:
-            job.tools.history.launched(plan, record.status, ready=False)
-        raise OperationFailed(str(error), _remains(one)) from error
-    if not running:
-        job.tools.history.launched(plan, record.status, ready=True)
-    return f"{request.name} is ready at {one.deployed().service.http}."
+    return one, plan, running
 
 
-def _begin(job: Job, one: BringUp, context: Context) -> None:
+def _begin(job: Job, one: BringUp, context: Context, *, to_run: bool) -> None:
     """What could not even be started is taken away again, so that the next try begins afresh."""
     try:
         one.create_and_start()
-    except RuntimeUnreachable:
-        raise
-    except EngineError as error:
+    except BaseException as error:
         if any(step.kind is StepKind.GPUS and step.outcome for step in job.record.status.steps):
             raise  # it was stopped again, and its log may say why it got others
-        raise rolled_back(str(error), undo(job, context, str(error))) from error
+        if to_run or (isinstance(error, EngineError) and not isinstance(error, RuntimeUnreachable)):
+            raise undone(job, context, error) from error
+        if isinstance(error, RuntimeUnreachable):
+            raise RuntimeUnreachable(str(error), what_is(job, context)) from error
+        raise
+
+
+def _take_again(job: Job, context: Context, cancelled: Cancelled) -> None:
+    try:
+        take_again(job.lease)
+    except EngineError as error:
+        what = f"{cancelled} It could not be rolled back: {error}"
+        raise OperationFailed(what, what_is(job, context)) from error
 
 
 def _remains(one: BringUp) -> str:
@@ -93,8 +117,8 @@ def stop_steps(job: Job) -> list[Step]:
 
 def stop(job: Job) -> str:
     before = _present(job)
-    job.record.keep(Context(outgoing=(before,)))
-    ran = take_down.stop(job, before)
+    with _told(job, before):
+        ran = take_down.stop(job, before)
     return f"{before.name} is stopped." if ran else f"{before.name} was not running."
 
 
@@ -104,10 +128,26 @@ def remove_steps(job: Job) -> list[Step]:
 
 def remove(job: Job) -> str:
     before = _present(job)
-    job.record.keep(Context(outgoing=(before,)))
-    take_down.stop(job, before)
-    take_down.remove(job, before)
+    with _told(job, before):
+        take_down.stop(job, before)
+        take_down.remove(job, before)
     return f"{before.name} and its log are removed."
+
+
+@contextmanager
+def _told(job: Job, before: Side) -> Iterator[None]:
+    """What is asked to go is not brought back; that it may have gone only half is said."""
+    context = job.interrupted or Context(outgoing=(before,))
+    job.record.keep(context)
+    try:
+        yield
+    except Cancelled as cancelled:
+        told = what_is(job, context)
+        if any(step.kind is StepKind.STOP and step.outcome for step in job.record.status.steps):
+            raise OperationFailed(str(cancelled), told) from cancelled
+        raise RolledBack(str(cancelled), told) from cancelled
+    except RuntimeUnreachable as error:
+        raise RuntimeUnreachable(str(error), what_is(job, context)) from error
 
 
 def restart_steps(job: Job) -> list[Step]:
@@ -125,13 +165,14 @@ def restart(job: Job) -> str:
     found = job.tools.deployments.require(before.name)
     one = BringUp(job, plan, found)
     one.check(running=False, force=True, freed=tuple(found[1].service.addresses()))
-    context = Context(outgoing=(before,))
+    context = Context(outgoing=(before,)) if before.running else Context(incoming=before)
+    context = job.interrupted or context
     job.record.keep(context)
     try:
         take_down.stop(job, before)
-    except Cancelled as cancelled:
-        raise rolled_back(str(cancelled), undo(job, context, str(cancelled))) from cancelled
-    return start(replace(job, request=request), force=True, interrupted=before)
+    except BaseException as error:
+        raise undone(job, context, error) from error
+    return start(replace(job, request=request, interrupted=context), force=True)
 
 
 def _present(job: Job) -> Side:

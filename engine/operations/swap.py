@@ -1,12 +1,14 @@
 """Swap: one model goes out of service, another comes in, and whatever happens one of them serves."""
 
+from dataclasses import replace
+
 from engine.deployment import Lifecycle
 from engine.errors import EngineError, OperationFailed, Refused
 from engine.operations import swap_ways, take_down
 from engine.operations.bring_up import BringUp, refuse_obstacles
 from engine.operations.job import Job
 from engine.operations.record import Context, Side
-from engine.operations.undo import rolled_back, undo
+from engine.operations.undo import undone
 from engine.plan import SwapPlan
 from engine.request import Way
 from engine.snapshot import Step, StepKind
@@ -30,15 +32,15 @@ def swap(job: Job) -> str:
         record.set_steps(swap_ways.steps(plan))
         sides = tuple(Side(out.name, out.runtime, out.id, out.running) for out in plan.outgoing)
         context = Context(one.before, sides, plan.way)
-        record.keep(context)
+        before = _before(job, context)
+        record.keep(before)
         waiting.detail(plan.reason)
     try:
         swap_ways.carry_out(job, plan, context, one)
     except BaseException as error:
         # What nobody foresaw, too, must not end with nobody serving.
-        cause = str(error) if isinstance(error, EngineError) else f"It broke off: {type(error).__name__}: {error}."
         job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way)
-        raise rolled_back(cause, undo(job, context, cause)) from error
+        raise undone(job, before, error) from error
     job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way)
     try:
         for side in context.outgoing:
@@ -48,6 +50,13 @@ def swap(job: Job) -> str:
     names = " and ".join(side.name for side in context.outgoing)
     gone = f"{'is' if len(sides) == 1 else 'are'} {take_down.gone_word(plan.way, removed=request.remove_outgoing)}"
     return f"{request.name} serves at {one.deployed().service.http}; {names} {gone}."
+
+
+def _before(job: Job, now: Context) -> Context:
+    """What to go back to. Only in a server that runs is it undone in another way than all else."""
+    if not job.interrupted:
+        return now
+    return replace(job.interrupted, way=Way.LOAD) if now.way is Way.LOAD else job.interrupted
 
 
 def _checked(job: Job, plan: SwapPlan) -> BringUp:

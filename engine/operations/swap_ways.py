@@ -50,7 +50,7 @@ def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> None:
     else:
         for side in running:
             if plan.way is Way.SLEEP:
-                _put_to_sleep(job, side)
+                put_to_sleep(job, side)
             else:
                 take_down.stop(job, side)
         _wait_for_memory(job, plan)
@@ -70,7 +70,7 @@ def _wait_for_memory(job: Job, plan: SwapPlan) -> None:
             waiting.detail(job.tools.wait_for_memory(incoming, waiting, plan.way))
 
 
-def _put_to_sleep(job: Job, side: Side) -> None:
+def put_to_sleep(job: Job, side: Side) -> None:
     job.lease.confirm()
     with job.record.step(StepKind.SLEEP, side.name) as waiting:
         service = patiently(waiting, lambda: there(job, side)).service

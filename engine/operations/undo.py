@@ -17,6 +17,7 @@ from engine.operations.waiting import Waiting
 from engine.request import Way
 from engine.snapshot import Step, StepKind
 from engine.stacks.placement import NO_CREDIT
+from engine.text import clean_line, mask_secrets
 
 SLEEPER = "vllm"
 """The stack that can sleep"""
@@ -27,13 +28,24 @@ def undo(job: Job, context: Context, cause: str) -> str:
     """What to tell of it. Raises `OperationFailed` with the cause and what remains when it did not succeed."""
     record = job.record
     record.set_steps([])
-    record.change(message=cause)
+    record.change(message=clean_line(mask_secrets(cause)))
     try:
         if context.way is Way.LOAD and (running := server(job, context)):
             return undo_in_server(job, context, running)
         return _undo(job, context, cause)
-    except EngineError as error:
-        raise OperationFailed(f"{cause} It could not be rolled back: {error}", _what_is(job, context)) from error
+    except BaseException as error:
+        what = f"{cause} It could not be rolled back: {_told(error)}"
+        raise OperationFailed(what, what_is(job, context)) from error
+
+
+def undone(job: Job, context: Context, error: BaseException) -> RolledBack:
+    """To be raised from the `error` that ended the operation. Raises what `undo` raises."""
+    cause = _told(error)
+    return RolledBack(f"{cause.rstrip('.')}. {undo(job, context, cause)}")
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, EngineError) else f"It broke off: {type(error).__name__}: {error}."
 
 
 def _undo(job: Job, context: Context, cause: str) -> str:
@@ -42,19 +54,27 @@ def _undo(job: Job, context: Context, cause: str) -> str:
         side.name: patiently(Waiting(), lambda side=side: _now(job, side))  # type: ignore[misc]
         for side in (*back, *((context.incoming,) if context.incoming else ()))
     }
-    steps = _taking_back(context.incoming, now[context.incoming.name]) if context.incoming else []
-    for side in back:
-        steps += _bringing_back(side, now[side.name])
-    job.record.set_steps(steps)
-    told = []
+    taking = _taking_back(context.incoming, now[context.incoming.name]) if context.incoming else []
+    bringing = {side.name: _bringing_back(side, now[side.name]) for side in back}
+    job.record.set_steps([*taking, *(step for steps in bringing.values() for step in steps)])
+    told: list[str] = []
+    problems: list[str] = []
     if context.incoming and (incoming := now[context.incoming.name]):
-        told += _take_back(job, context.incoming, incoming, cause)
-    told += [_bring_back(job, side, now[side.name]) for side in back]
+        try:
+            told += _take_back(job, context.incoming, incoming, taking, cause)
+        except EngineError as error:
+            left = patiently(Waiting(), lambda: _now(job, incoming))
+            if left and left.lifecycle is Lifecycle.RUNNING:
+                raise  # both at once would be worse
+            problems.append(str(error))
+    for side in back:
+        try:
+            told.append(_bring_back(job, side, now[side.name], bringing[side.name]))
+        except EngineError as error:  # another one may come back all the same
+            problems.append(str(error))
+    if problems:
+        raise OperationFailed(" ".join(problems))
     return " ".join(told) or "Nothing had been changed."
-
-
-def rolled_back(cause: str, told: str) -> RolledBack:
-    return RolledBack(f"{cause.rstrip('.')}. {told}")
 
 
 def _taking_back(before: Side, now: Deployment | None) -> list[Step]:
@@ -70,9 +90,9 @@ def _taking_back(before: Side, now: Deployment | None) -> list[Step]:
     return steps
 
 
-def _take_back(job: Job, before: Side, now: Deployment, cause: str) -> list[str]:
+def _take_back(job: Job, before: Side, now: Deployment, steps: list[Step], cause: str) -> list[str]:
     """The incoming one, as it was before the operation."""
-    kinds = [step.kind for step in _taking_back(before, now)]
+    kinds = [step.kind for step in steps]
     name = before.name
     if StepKind.STOP in kinds:
         stop(job, before)
@@ -114,10 +134,10 @@ def _bringing_back(side: Side, now: Deployment | None) -> list[Step]:
     return steps + ready_steps(side.name, undo=True)
 
 
-def _bring_back(job: Job, side: Side, now: Deployment | None) -> str:
+def _bring_back(job: Job, side: Side, now: Deployment | None, steps: list[Step]) -> str:
     """The outgoing one serves again, and has answered a prompt."""
     runtime, name = job.runtime(side.runtime), side.name
-    kinds = [step.kind for step in _bringing_back(side, now)]
+    kinds = [step.kind for step in steps]
     if StepKind.MEMORY in kinds:
         _wait_for_memory(job, side)
     if StepKind.START in kinds:
@@ -125,8 +145,9 @@ def _bring_back(job: Job, side: Side, now: Deployment | None) -> str:
         with job.record.step(StepKind.START, name) as waiting:
             if now is None:
                 waiting.detail("made anew from its profile: it is gone")
-                plan = job.tools.plan(name, side.runtime, NO_CREDIT)
-                patiently(waiting, lambda: runtime.create(plan.launch))
+                plan = patiently(waiting, lambda: job.tools.plan(name, side.runtime, NO_CREDIT))
+                # The answer to the first time may have been lost.
+                patiently(waiting, lambda: None if _now(job, side) else runtime.create(plan.launch))
             patiently(waiting, lambda: runtime.start(name))
     if now and StepKind.WAKE in kinds:
         with job.record.step(StepKind.WAKE, name) as waiting:
@@ -148,7 +169,7 @@ def _wait_for_memory(job: Job, side: Side) -> None:
             waiting.detail(f"tried all the same: {error}")
 
 
-def _what_is(job: Job, context: Context) -> str:
+def what_is(job: Job, context: Context) -> str:
     """What there is now, in a sentence each: an operator must not have to guess."""
     sentences = []
     for side in (*context.outgoing, *((context.incoming,) if context.incoming else ())):
@@ -163,5 +184,5 @@ def _what_is(job: Job, context: Context) -> str:
     return " ".join(sentences)
 
 
-def _now(job: Job, side: Side) -> Deployment | None:
+def _now(job: Job, side: Side | Deployment) -> Deployment | None:
     return job.tools.deployments.on(side.runtime, side.name)

@@ -8,18 +8,20 @@ import os
 import queue
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from docker.errors import DockerException
 
+from engine.operating import HISTORY
 from engine.request import Action, Request
+from engine.store import Journal
 from tests.faults import strikes
 from tests.faults.holds import Came, broken
 from tests.faults.lab import PREFIX, Lab, until
 from tests.faults.operation import Operation, perform
 from tests.faults.servers import NEVER_S, write_profile
-from tests.faults.table import Cell, cells
+from tests.faults.table import Cell, Result, cells
 
 REQUESTS = {
     "start": Request(Action.START, "b"),
@@ -28,23 +30,14 @@ REQUESTS = {
     "rolling back": Request(Action.SWAP, "b", drain_s=5),
 }
 STATE_FAULTS = (strikes.state_full, strikes.state_read_only)
+AGAIN_S = 15.0
 OF_OUTGOING = ("check", "drain", "stop")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    key: str
-    expected: str
-    outcome: str
-    message: str
-    broken: tuple[str, ...]
-    seconds: float
-
-
 def run(cell: Cell, lab: Lab) -> Result:
-    prepare(cell, lab)
     began = time.monotonic()
     try:
+        prepare(cell, lab)
         came, findings = _carry_out(cell, lab)
         findings += broken(cell, came, lab)
         word, message = came.word, came.status.message
@@ -52,7 +45,7 @@ def run(cell: Cell, lab: Lab) -> Result:
             message += " | " + " | ".join(came.status.notes)
     except (RuntimeError, TimeoutError, DockerException, OSError, queue.Empty) as error:
         word, message, findings = "broken", f"{type(error).__name__}: {error}", ["the cell itself broke off"]
-    return Result(cell.key, cell.outcome, word, message, tuple(findings), round(time.monotonic() - began, 1))
+    return Result(cell.key, word, message, tuple(findings), round(time.monotonic() - began, 1))
 
 
 def _carry_out(cell: Cell, lab: Lab) -> tuple[Came, list[str]]:
@@ -91,9 +84,6 @@ def _settle(cell: Cell, lab: Lab, operation: Operation) -> tuple[Came, list[str]
 
 
 def _interrupted(lab: Lab) -> str:
-    from engine.operating import HISTORY
-    from engine.store import Journal
-
     unsettled = [one.id for one in Journal(lab.state / HISTORY).recent() if one.unsettled]
     if len(unsettled) != 1:
         raise RuntimeError(f"the journal has {len(unsettled)} interrupted operations")
@@ -102,9 +92,6 @@ def _interrupted(lab: Lab) -> str:
 
 def _mended(cell: Cell, lab: Lab) -> list[str]:
     """What could not be recorded can be settled when the state folder can be written again."""
-    from engine.operating import HISTORY
-    from engine.store import Journal
-
     found = []
     for one in Journal(lab.state / HISTORY).recent():
         if one.unsettled:
@@ -140,14 +127,17 @@ def prepare(cell: Cell, lab: Lab) -> None:
         if there.get(f"{PREFIX}a"):
             lab.kill("a")
         return
-    if f"{PREFIX}a" not in there:
+    if f"{PREFIX}a" in there and not there[f"{PREFIX}a"]:
+        lab.docker.api.start(f"{PREFIX}a")
+    try:
+        until(lambda: lab.answers("a"), "a to serve", AGAIN_S if f"{PREFIX}a" in there else 0)
+    except TimeoutError:
+        # The engine's disk was full when it wrote what it knows of it.
+        lab.remove(f"{PREFIX}a")
         status, code = perform(lab, Request(Action.START, "a"))
         if code:
-            raise RuntimeError(status.message)
+            raise RuntimeError(status.message) from None
         lab.clear_state()
-    elif not there[f"{PREFIX}a"]:
-        lab.docker.api.start(f"{PREFIX}a")
-    until(lambda: lab.answers("a"), "a to serve")
 
 
 def main() -> None:

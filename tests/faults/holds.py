@@ -50,8 +50,9 @@ def broken(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
         yield f"its process exited with {came.code}, and it says {status.exit_code}"
     if came.code not in (EXITS[came.word] if not came.settled else (Exit.DONE,)):
         yield f"the exit code of {came.word} is {came.code}"
-    if cell.fault.cause not in status.message and status.exit_code != Exit.DONE:
-        yield f"its message does not say {cell.fault.cause!r}"
+    causes = cell.fault.causes
+    if causes and status.exit_code != Exit.DONE and not any(cause in status.message for cause in causes):
+        yield f"its message does not say {' or '.join(causes)!r}"
     yield from _serving(cell, came, lab)
     yield from _strays(came, lab)
     yield from _journal(came, lab)

@@ -30,8 +30,8 @@ class Fault:
     """None: the operation's process is killed"""
     outcomes: dict[str, str]
     """Operation -> a letter for each of its steps, of `OUTCOMES`, or - where it can make no difference"""
-    cause: str = ""
-    """What the message has to say, when it was not done"""
+    causes: tuple[str, ...] = ()
+    """One of them has to be in the message, when it was not done"""
     settle: str = ""
     """After a kill: how what was interrupted is settled"""
     ways: tuple[tuple[str, str], ...] = ()
@@ -44,36 +44,36 @@ FAULTS = (
     Fault("killed (-9), then rolled back", None,
           {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr"}, settle="roll back"),
     Fault("cancelled", strikes.cancelled,
-          {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"}, "cancelled"),
+          {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"}, ("cancelled",)),
     Fault("Docker restarted", strikes.docker_restarted,
-          {"start": "udddd d".replace(" ", ""), "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"}, "Docker"),
+          {"start": "uddddd", "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"}, ("Docker",)),
     Fault("Docker restarted, and its containers ended", strikes.docker_restarted_with_containers,
-          {"start": "udddrr", "stop": "d", "swap": "udddddrrrf", "rolling back": "rrrrrrr"}, "Docker"),
+          {"start": "udffff", "stop": "d", "swap": "udddddrrrf", "rolling back": "rrrrrrr"}, ("Docker", "ended")),
     Fault("container killed", strikes.container_killed,
-          {"start": "---fff", "stop": "d", "swap": "ddd---rrrf", "rolling back": "rrr--ff"}, "ended"),
+          {"start": "---fff", "stop": "d", "swap": "ddd---rrrf", "rolling back": "rrr--ff"}, ("ended",)),
     Fault("image missing", strikes.image_missing,
-          {"start": "xrdddd", "stop": "-", "swap": "xdddrddddd", "rolling back": "-------"}, "image"),
+          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, ("image",)),
     Fault("port taken", strikes.port_taken,
-          {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "rrrff--"}, "ort"),
+          {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "rrrff--"}, ("ort",)),
     Fault("name taken", strikes.name_taken,
-          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, "name"),
+          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, ("name",)),
     Fault("never ready", strikes.nothing,
-          {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"}, "not ready within",
+          {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"}, ("not ready within",),
           ways=(("wait", "never ready"),)),
     Fault("answers errors", strikes.nothing,
-          {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"}, "illegal memory access",
+          {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"}, ("illegal memory access",),
           ways=(("prompt", "answers errors"),)),
     Fault("its process exits", strikes.nothing,
-          {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"}, "b",
+          {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"}, ("b",),
           ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt"))),
     Fault("Docker's disk full", strikes.docker_disk_full,
-          {"start": "rrrddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, "space"),
+          {"start": "rrrddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ("space",)),
     Fault("state folder full", strikes.state_full,
-          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, "cannot be"),
+          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, ("cannot be",)),
     Fault("state folder read-only", strikes.state_read_only,
-          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, "cannot be"),
+          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, ("cannot be",)),
     Fault("second operator", strikes.second_operator,
-          {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ""),
+          {"start": "ddddff", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ("ended",)),
 )
 
 
@@ -95,6 +95,17 @@ class Cell:
         if self.operation == "rolling back":
             return "answers errors"
         return dict(self.fault.ways).get(self.step, "good")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    key: str
+    """The cell's"""
+    outcome: str
+    message: str
+    broken: tuple[str, ...]
+    """What should hold and does not, each in a sentence"""
+    seconds: float
 
 
 def cells() -> Iterator[Cell]:

@@ -1,9 +1,12 @@
 """A conductor over runtimes in memory and a real HTTP server that is ready when the test says so."""
 
 import http.server
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,9 @@ import pytest
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.deployments import Deployments
 from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.lease import LEASE
 from engine.operations import job, lease
+from engine.operations import ready as readiness
 from engine.operations.conductor import Conductor
 from engine.operations.job import Tools
 from engine.operations.waiting import Waiting
@@ -21,7 +26,7 @@ from engine.request import Action, Request, Way
 from engine.settings import Settings
 from engine.snapshot import AuditEntry, OperationStatus, Outcome
 from engine.stacks.placement import Credit
-from engine.store import Journal
+from engine.store import Entry, Journal
 
 
 class MemoryRuntime:
@@ -42,28 +47,51 @@ class MemoryRuntime:
         self.misses = ""
         self.seen: tuple[str, ...] | None = ()
         """The GPUs that a deployment here says it sees"""
+        self.goes_when_stopped: set[str] = set()
+        """Started with --rm"""
+        self.this_run_only: set[str] = set()
+        self.log = (
+            b"2026-01-01T00:00:00.000000000Z fine so far\n2026-01-01T00:00:01.000000000Z Error: no \x1b[31mmodel\n"
+        )
+        self.called: list[tuple[str, str]] = []
+        """What was asked to change, in its order"""
+        self.hook: Callable[[str, str, bool], None] = lambda call, name, done: None
+        """Told each call, before it is carried out and after: the test's to raise from"""
+        self.ran: list[frozenset[str]] = []
+        """Those that ran, after each change"""
+
+    @contextmanager
+    def asked(self, call: str, name: str = "") -> Iterator[None]:
+        self.hook(call, name, False)
+        self.answer()
+        yield
+        if name:
+            self.called.append((call, name))
+        self.hook(call, name, True)
 
     def check(self) -> str:
         return self.name
 
     def deployments(self) -> tuple[Deployment, ...]:
-        if self.unreachable:
-            raise RuntimeUnreachable(f"{self.name} does not answer.")
-        return tuple(self.held.values())
+        with self.asked("deployments"):
+            return tuple(self.held.values())
 
     def create(self, launch: Launch) -> None:
-        self.held[launch.name] = Deployment(
-            launch.name,
-            self.name,
-            launch.stack,
-            f"id{time.monotonic_ns()}",
-            "image",
-            Lifecycle.CREATED,
-            launch.service,
-            time.time(),
-            profile_digest=launch.profile_digest,
-            gpus=launch.gpus if isinstance(launch.gpus, tuple) else (),
-        )
+        with self.asked("create", launch.name):
+            if launch.name in self.held:
+                raise Refused(f"The name {launch.name} is taken.")
+            self.held[launch.name] = Deployment(
+                launch.name,
+                self.name,
+                launch.stack,
+                f"id{time.monotonic_ns()}",
+                "image",
+                Lifecycle.CREATED,
+                launch.service,
+                time.time(),
+                profile_digest=launch.profile_digest,
+                gpus=launch.gpus if isinstance(launch.gpus, tuple) else (),
+            )
 
     def missing(self, launch: Launch) -> str:
         return self.misses
@@ -79,7 +107,12 @@ class MemoryRuntime:
         return tuple(self.outside.values())
 
     def claim(self, id: str, launch: Launch, *, this_run_only: bool) -> None:
-        self.answer()
+        with self.asked("claim", launch.name):
+            self._claim(id, launch)
+        if this_run_only:
+            self.this_run_only.add(launch.name)
+
+    def _claim(self, id: str, launch: Launch) -> None:
         kept = next((kept for kept in (self.outside, self.held) for found in kept.values() if found.id == id), None)
         if kept is None:
             raise NotFound(f"{self.name} has nothing with the id {id}.")
@@ -106,18 +139,15 @@ class MemoryRuntime:
             kept[before.name] = replace(before, lifecycle=now.lifecycle)
 
     def keep_record(self, name: str, facts: Mapping[str, str]) -> Mapping[str, str]:
-        self.answer()
-        with self.records_lock:
+        with self.asked("keep record"), self.records_lock:
             return self.records.setdefault(name, dict(facts))
 
     def record(self, name: str) -> Mapping[str, str] | None:
-        self.answer()
-        with self.records_lock:
+        with self.asked("record"), self.records_lock:
             return self.records.get(name)
 
     def drop_record(self, name: str) -> None:
-        self.answer()
-        with self.records_lock:
+        with self.asked("drop record"), self.records_lock:
             self.records.pop(name, None)
 
     def answer(self) -> None:
@@ -128,30 +158,55 @@ class MemoryRuntime:
         return self.seen
 
     def change(self, name: str, **values: object) -> None:
+        if name not in self.held:
+            raise NotFound(f"{self.name} has no {name}.")
         self.held[name] = replace(self.held[name], **values)  # type: ignore[arg-type]
+        self.ran.append(frozenset(one.name for one in self.held.values() if one.lifecycle is Lifecycle.RUNNING))
 
     def start(self, name: str) -> None:
-        if self.start_error:
-            raise OperationFailed(self.start_error)
-        self.change(name, lifecycle=Lifecycle.RUNNING, started_at=time.time(), exit_code=None)
+        with self.asked("start", name):
+            if self.start_error:
+                raise OperationFailed(self.start_error)
+            if name in self.held and self.held[name].lifecycle is Lifecycle.RUNNING:
+                return
+            self.change(name, lifecycle=Lifecycle.RUNNING, started_at=time.time(), exit_code=None)
 
     def stop(self, name: str, timeout_s: float) -> None:
-        if self.stop_works:
-            self.change(name, lifecycle=Lifecycle.EXITED, exit_code=0, finished_at=time.time())
+        with self.asked("stop", name):
+            if self.stop_works:
+                self.end(name, 0)
+
+    def end(self, name: str, exit_code: int) -> None:
+        """Of itself, too."""
+        self.change(name, lifecycle=Lifecycle.EXITED, exit_code=exit_code, finished_at=time.time())
+        if name in self.goes_when_stopped:
+            del self.held[name]
+        elif name in self.this_run_only:
+            self.this_run_only.discard(name)
+            self.unclaim(name)
 
     def remove(self, name: str) -> None:
-        del self.held[name]
+        with self.asked("remove", name):
+            if name not in self.held:
+                raise NotFound(f"{self.name} has no {name}.")
+            if self.held[name].lifecycle is Lifecycle.RUNNING:
+                raise Refused(f"{name} runs.")
+            del self.held[name]
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> "MemoryLog":
-        return MemoryLog()
+        with self.asked("logs"):
+            return MemoryLog(self.log)
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
         closing.wait()
 
 
 class MemoryLog:
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
     def __iter__(self) -> Iterator[bytes]:
-        yield b"2026-01-01T00:00:00.000000000Z fine so far\n2026-01-01T00:00:01.000000000Z Error: no \x1b[31mmodel\n"
+        yield self._text
 
     def close(self) -> None:
         pass
@@ -163,6 +218,26 @@ class Failed(Exception):
     def __init__(self, status: OperationStatus) -> None:
         super().__init__(status.message)
         self.status = status
+
+
+class Killed(BaseException):
+    """From then on its process does nothing any more."""
+
+
+class MortalJournal(Journal):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.works = True
+        self.dead = False
+
+    @property
+    def problem(self) -> str:
+        return super().problem if self.works else "The history cannot be written: no space left on device."
+
+    def write(self, entry: Entry) -> bool:
+        if self.dead:
+            raise Killed
+        return self.works and super().write(entry)
 
 
 class NoHistory:
@@ -179,8 +254,13 @@ class Bench:
     def __init__(self, folder: Path, url: str) -> None:
         self.docker, self.process = MemoryRuntime("docker"), MemoryRuntime("process")
         self.settings = Settings(folder / "config", folder / "state", folder / "cache", (), folder)
-        self.journal = Journal(folder / "state" / "history.sqlite")
+        self.journal = MortalJournal(folder / "state" / "history.sqlite")
         self.service = Service(Protocol.OPENAI, url, f"{url}/health", model="m", ready_timeout_s=10)
+        self.services: dict[str, Service] = {}
+        """Of those that answer elsewhere, by their names"""
+        self.stack, self.way = "triton", Way.FULL
+        self.unknown: set[str] = set()
+        """Those whose profile is gone"""
         self.ports: tuple[PortBinding, ...] = ()
         self.digest = "1"
         self.gpus: tuple[str, ...] = ()
@@ -206,7 +286,10 @@ class Bench:
 
     def plan(self, name: str, runtime: str | None, credit: Credit) -> Plan:
         self.planned += 1
-        launch = Launch(name, "triton", runtime or "docker", (), self.service, ports=self.ports, gpus=self.gpus or 0)
+        if name in self.unknown:
+            raise NotFound(f"There is no profile {name}.")
+        service = self.services.get(name, self.service)
+        launch = Launch(name, self.stack, runtime or "docker", (), service, ports=self.ports, gpus=self.gpus or 0)
         placement = tuple(PlacedGpu(index, uuid, "H100") for index, uuid in enumerate(self.gpus))
         return Plan(
             replace(launch, profile_digest=self.digest), "p.yaml", obstacles=self.obstacles, placement=placement
@@ -215,7 +298,7 @@ class Bench:
     def plan_swap(self, name: str, outgoing: tuple[str, ...], runtime: str | None, *, full: bool) -> SwapPlan:
         found = [self.tools.deployments.require(one)[1] for one in outgoing]
         gone = tuple(Outgoing(one.name, one.runtime, one.id, one.lifecycle is Lifecycle.RUNNING) for one in found)
-        return SwapPlan(self.plan(name, runtime, Credit(frozenset(outgoing))), gone, Way.FULL, "asked for")
+        return SwapPlan(self.plan(name, runtime, Credit(frozenset(outgoing))), gone, self.way, "asked for")
 
     def plan_adoption(self, name: str) -> Adoption:
         raise NotFound(f"There is no container {name}.")
@@ -233,28 +316,71 @@ class Bench:
             raise Failed(status)
         return status
 
+    def kill(self) -> None:
+        """As kill -9 does: whatever it would do next, it does not, and neither does it say so anywhere."""
+        self.journal.dead = True
+
+        def dead(call: str, name: str, done: bool) -> None:
+            raise Killed
+
+        self.docker.hook = self.process.hook = dead
+        raise Killed
+
+    def bury(self) -> None:
+        """What was killed is dead to all who look, and others go on."""
+        self.journal.dead = False
+        self.at = lambda _: None
+        for runtime in (self.docker, self.process):
+            runtime.hook = lambda call, name, done: None
+            if LEASE in runtime.records:
+                runtime.records[LEASE] = {**runtime.records[LEASE], "started": "1"}
+        with closing(sqlite3.connect(self.settings.state_dir / "history.sqlite")) as database, database:
+            database.execute("UPDATE journal SET pid_began = 1 WHERE outcome = 'running'")
+
     def runs(self, name: str) -> bool:
         held = self.docker.held.get(name)
         return held is not None and held.lifecycle is Lifecycle.RUNNING
 
 
 class Server:
-    """Health and completions as vLLM has them; what it answers is the test's to say."""
+    """Health and completions as vLLM has them, its sleep mode, and Triton's model control; what it answers is the
+    test's to say.
+    """
 
     def __init__(self) -> None:
         self.ready = threading.Event()
         self.answers = threading.Event()
         self.answers.set()
+        self.asleep: bool | None = None
+        """None: it has no such mode"""
+        self.models: dict[str, str] | None = None
+        """Each with its state, as the index has it; prompts are answered by those that are ready. None: no control"""
+        self.refused: set[str] = set()
+        """Parts of the paths that are answered with an error"""
+        self.asked: list[str] = []
+        """The paths of all that changes it"""
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/is_sleeping":
+                    self.answer(server.sleeping())
+                    return
                 self.send_response(200 if server.ready.is_set() else 400)
                 self.end_headers()
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                if not server.answers.is_set():
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if any(part in self.path for part in server.refused):
+                    self.answer({"error": "not now"}, 500)
+                elif "completions" in self.path:
+                    self.complete(json.loads(body).get("model", ""))
+                else:
+                    self.answer(server.change(self.path))
+
+            def complete(self, model: str) -> None:
+                held = server.models is None or server.models.get(model) == "READY"
+                if not server.answers.is_set() or server.asleep or not held:
                     self.send_error(500, "the engine is dead")
                     return
                 self.send_response(200)
@@ -262,12 +388,37 @@ class Server:
                 self.end_headers()
                 self.wfile.write(b'data: {"choices": [{"text": "pong", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
 
+            def answer(self, found: object, status: int = 200) -> None:
+                body = json.dumps({} if found is None else found).encode()
+                with suppress(ConnectionError):
+                    self.send_response(404 if found is None else status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def sleeping(self) -> dict[str, bool] | None:
+        return None if self.asleep is None else {"is_sleeping": self.asleep}
+
+    def change(self, path: str) -> object:
+        """None for what it does not have."""
+        if path == "/v2/repository/index" and self.models is not None:
+            return [{"name": name, "version": "1", "state": state} for name, state in self.models.items()]
+        self.asked.append(path)
+        if path.startswith(("/sleep", "/wake_up")) and self.asleep is not None:
+            self.asleep = path.startswith("/sleep")
+            return {"status": "done"}
+        if path.startswith("/v2/repository/models/") and self.models is not None:
+            model, verb = path.removeprefix("/v2/repository/models/").split("/")
+            self.models[model] = "READY" if verb == "load" else "UNAVAILABLE"
+            return {}
+        return None
 
     def close(self) -> None:
         self.http.shutdown()
@@ -291,6 +442,8 @@ def bench(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Be
     monkeypatch.setattr(lease, "GIVE_BACK_S", 0.2)
     monkeypatch.setattr(job, "PATIENCE_S", 0.3)
     monkeypatch.setattr(job, "PATIENCE_EVERY_S", 0.02)
+    monkeypatch.setattr(job, "AGAIN_S", 0.3)
+    monkeypatch.setattr(readiness, "PROBE_EVERY_S", 0.02)
     return Bench(tmp_path, server.url)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import EngineError, Refused
 from engine.lease import LEASE, Holder
-from engine.operations import lease, lease_found
+from engine.operations import lease
 from engine.operations.lease import held
 from tests.unit.holders import dead, holder
 from tests.unit.operations_bench import MemoryRuntime
@@ -131,8 +131,9 @@ def test_one_that_stalls_at_any_point_harms_nobody(left: dict[str, str]) -> None
 def killed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Tokens of those that count as dead, besides those whose process is."""
     tokens: set[str] = set()
-    judge = lease_found.alive
-    monkeypatch.setattr(lease_found, "alive", lambda one: False if one.token in tokens else judge(one))
+    judge = Holder.alive.fget
+    assert judge
+    monkeypatch.setattr(Holder, "alive", property(lambda one: False if one.token in tokens else judge(one)))
     return tokens
 
 
