@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check screenshot bench wheel clean
+.PHONY: run test check screenshot bench faults wheel clean
 
 run: .venv/installed-run
 	$(BIN)/tritontui
@@ -23,6 +23,10 @@ screenshot: .venv/installed-dev
 
 bench: .venv/installed-dev
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+
+# Every fault at every step; needs root, a Docker Engine and the image of tests/images/build_triton.sh. Writes docs/faults.md.
+faults: .venv/installed-dev
+	$(BIN)/python -m tests.faults --write docs/faults.md $(ARGS)
 
 wheel: .venv/created
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .

@@ -2,13 +2,14 @@
 
 from engine.snapshot import Estimate
 
+LEAST_LATE_S = 3.0
 ENOUGH = 5
 """With fewer launches `low` and `high` are the shortest and the longest"""
 
 
 def late(estimate: Estimate | None, elapsed: float) -> str:
     """E.g. `late: usually 41 s, at most 55 s of 4 starts`; empty while it is not. `elapsed`: seconds."""
-    if estimate is None or elapsed <= estimate.high:
+    if estimate is None or elapsed <= _late_from(estimate):
         return ""
     if estimate.launches == 1:
         return f"late: the one start known took {_words(estimate.typical)}"
@@ -30,6 +31,11 @@ def remaining(estimate: Estimate | None, elapsed: float) -> float | None:
     if estimate is None or elapsed > estimate.high:
         return None
     return (estimate.typical if elapsed < estimate.typical else estimate.high) - elapsed
+
+
+def _late_from(estimate: Estimate) -> float:
+    """Seconds. A few launches say little of the spread, and a second more or less says nothing at all."""
+    return max(estimate.high * (1.1 if estimate.launches >= ENOUGH else 1.5), estimate.high + LEAST_LATE_S)
 
 
 def _words(seconds: float) -> str:

@@ -88,8 +88,10 @@ class Launcher:
         """Asks it to roll back. Raises `NotFound`, and `Refused` when it cannot be cancelled (any more)."""
         refuse_read_only(self._settings, "cancelling")
         entry = self._journal.entry(operation)
-        if not entry or entry.status.outcome is not Outcome.RUNNING:
+        if not entry:
             raise NotFound(f"No operation {clean_line(operation)} of this user is under way.")
+        if entry.status.outcome is not Outcome.RUNNING:
+            raise NotFound(f"{entry.status.title} has ended already: {entry.status.outcome.value}.")
         if entry.status.rolling_back:
             raise Refused(f"{entry.status.title} is being rolled back already.", "Wait until that is done.")
         try:

@@ -96,7 +96,9 @@ def ending(status: OperationStatus) -> str:
         return "refused"
     if status.outcome is not Outcome.RUNNING:
         return status.outcome.value
-    return "rolling back" if status.rolling_back else "being cancelled" if status.cancelled else ""
+    if status.rolling_back:
+        return "" if status.kind == Action.ROLL_BACK else "rolling back"
+    return "being cancelled" if status.cancelled else ""
 
 
 def place(status: OperationStatus) -> str:
@@ -104,16 +106,20 @@ def place(status: OperationStatus) -> str:
     step = status.current
     if not step:
         return ending(status)
-    if step.undo:
-        return f"rolling back: {step.title}"
-    forward = [one for one in status.steps if not one.undo]
-    return f"{forward.index(step) + 1}/{len(forward)} {step.title}"
+    steps = status.steps
+    if status.kind != Action.ROLL_BACK:
+        if step.undo:
+            return f"rolling back: {step.title}"
+        steps = tuple(one for one in steps if not one.undo)
+    return f"{steps.index(step) + 1}/{len(steps)} {step.title}"
 
 
 def cause(status: OperationStatus) -> str:
     """Why it is or was rolled back."""
     if status.outcome is Outcome.RUNNING and status.message:
         return status.message
+    if status.kind == Action.ROLL_BACK:
+        return "it was interrupted"
     if status.cancelled:
         return "it was cancelled"
     failed = next((step for step in status.steps if step.outcome is Outcome.FAILED and not step.undo), None)
@@ -122,6 +128,6 @@ def cause(status: OperationStatus) -> str:
 
 def what(status: OperationStatus, step: Step) -> str:
     """A step's title; where an operation changes several deployments, it says of which."""
-    if status.outgoing and step.subject and step.subject not in step.title.split():
+    if status.outgoing and step.subject in status.subjects and step.subject not in step.title.split():
         return f"{step.subject}: {step.title}"
     return step.title

@@ -157,8 +157,9 @@ class Monitor:
         return sources
 
     def _reported(self, source: str) -> None:
-        self._awaited.discard(source)
-        self._news.set()
+        if source in self._awaited:
+            self._awaited.remove(source)
+            self._news.set()
 
     async def _watch_catalog(self) -> None:
         while True:
@@ -212,14 +213,16 @@ class Monitor:
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
         nudge = self._nudges[runtime.name]
-        version = ""
+        version, loop, foreign_at = "", asyncio.get_running_loop(), -RUNTIME_EVERY_S
         while True:
             nudge.clear()
             pause = RUNTIME_EVERY_S
             try:
                 version = version or await aside(runtime.check)
                 self._known.deployments[runtime.name] = await aside(runtime.deployments)
-                self._known.foreign[runtime.name] = await aside(runtime.foreign)
+                if loop.time() - foreign_at >= RUNTIME_EVERY_S:  # events are of ours alone
+                    foreign_at = loop.time()
+                    self._known.foreign[runtime.name] = await aside(runtime.foreign)
                 self._note(runtime.name, reachable=True, detail=version)
             except EngineError as error:
                 version = ""
@@ -253,7 +256,10 @@ class Monitor:
         while True:
             self._lease_nudge.clear()
             with contextlib.suppress(EngineError):  # the runtimes' own statuses say it
-                self._known.lease = await aside(ask)
+                lease = await aside(ask)
+                if lease != self._known.lease:
+                    self._known.lease = lease
+                    self._news.set()
             self._reported("lease")
             await _nudged(self._lease_nudge, LEASE_HELD_EVERY_S if self._known.lease else RUNTIME_EVERY_S)
 

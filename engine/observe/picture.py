@@ -44,10 +44,15 @@ class Known:
         every = sorted(_flat(self.deployments), key=precedence)
         return {deployment.name: deployment for deployment in every}
 
+    def by_hand(self) -> list[Deployment]:
+        """Foreign ones, less those that have just been adopted."""
+        ours = {deployment.id for deployment in _flat(self.deployments)}
+        return [deployment for deployment in _flat(self.foreign) if deployment.id not in ours]
+
     def every(self) -> Iterator[Deployment]:
         """Ours and foreign ones."""
         yield from _flat(self.deployments)
-        yield from _flat(self.foreign)
+        yield from self.by_hand()
 
 
 def picture(known: Known, *, loading: bool, trouble: str) -> Snapshot:
@@ -65,7 +70,7 @@ def picture(known: Known, *, loading: bool, trouble: str) -> Snapshot:
             model = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
         path = clean_line(str(entry.path))
         models[name] = replace(model, profile_path=path, estimate=known.planned.estimate(name))
-    for deployment in _flat(known.foreign):
+    for deployment in known.by_hand():
         models[deployment.name] = replace(_deployed(known, deployment, now), foreign=True)
     order = [*entries, *sorted(models.keys() - entries.keys(), key=lambda name: (models[name].foreign, name))]
     return Snapshot(

@@ -51,7 +51,9 @@ async def probe(client: "httpx.AsyncClient", url: str) -> Probe:
     except TimeoutError:
         return Probe(Health.SILENT, f"it did not answer within {PROBE_TIMEOUT_S:g} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Probe(Health.BROKEN, f"its answer was no HTTP: {clean_line(str(error))[:MAX_SHOWN]}")
+        # A container's port is open before anything in it listens: the connection is taken, and cut.
+        said = clean_line(str(error))[:MAX_SHOWN]
+        return Probe(Health.BROKEN, f"its answer was no HTTP: {said}" if said else "it takes connections and cuts them")
     if code == 200:
         return Probe(Health.READY)
     return Probe(Health.NOT_READY, f"its health endpoint answers {code}")

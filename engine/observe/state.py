@@ -66,6 +66,8 @@ def _running(
         return Verdict(State.UNREACHABLE, deployment.error or "it has no address to be asked at", since)
     detail = deployment.error or (probe.detail if probe else NOT_PROBED)
     age = now - (since or deployment.created_at)
+    if step and step.kind in (StepKind.WAIT, StepKind.PROMPT):
+        return Verdict(State.STARTING, detail, since)
     known_ready = was_ready or any(_answered(operation, deployment) for operation in operations)
     if not known_ready and age < deployment.service.ready_timeout_s:
         return Verdict(State.STARTING, detail, since)

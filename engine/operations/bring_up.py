@@ -11,6 +11,7 @@ from engine.operations.gpus import check_gpus
 from engine.operations.job import Job, patiently
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Side
+from engine.operations.waiting import Waiting
 from engine.plan import Plan
 from engine.runtimes.base import Runtime
 from engine.snapshot import Step, StepKind
@@ -116,10 +117,12 @@ class BringUp:
             self.runtime.remove(self._name)
         self.runtime.create(self._plan.launch)
 
-    def wait(self, timeout_s: float | None, *, always_prompt: bool = False) -> None:
-        deployment = self.deployed()
+    def wait(self, timeout_s: float | None, *, always_prompt: bool = False) -> Deployment:
+        """What is ready then, and has answered."""
+        deployment = patiently(Waiting(cancelled=self._job.record.cancelled), self.deployed)
         limit_s = timeout_s or deployment.service.ready_timeout_s
         ReadyWait(self._job, self.runtime, deployment).run(limit_s, always_prompt=always_prompt)
+        return deployment
 
     def deployed(self) -> Deployment:
         """Raises `OperationFailed` when it is gone."""

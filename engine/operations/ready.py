@@ -66,6 +66,7 @@ class ReadyWait:
                 return
             if not self._was_out_of_reach(waiting) or time.monotonic() > deadline:
                 break
+        self._not_stopped()  # it may be about to end
         raise OperationFailed(
             f"{self._deployment.name} says that it is ready, but it did not answer a prompt: {result.error}"
         )

@@ -10,7 +10,7 @@ from engine.operations import bring_up, take_down
 from engine.operations.bring_up import BringUp, refuse_obstacles, side
 from engine.operations.job import Job, take_again
 from engine.operations.record import Context, Ended, RolledBack, Side
-from engine.operations.undo import undone, what_is
+from engine.operations.undo import explain, undone, what_is
 from engine.operations.waiting import Cancelled
 from engine.plan import Plan
 from engine.snapshot import Step, StepKind
@@ -42,7 +42,7 @@ def start(job: Job, *, force: bool = False) -> str:
         return f"{request.name} was started; it is not known yet whether it becomes ready."
     job.lease.give_back()
     try:
-        one.wait(request.timeout_s)
+        ready = one.wait(request.timeout_s)
     except Cancelled as cancelled:
         if running or to_run:
             left = f"{request.name} was left running, and may still become ready."
@@ -57,7 +57,7 @@ def start(job: Job, *, force: bool = False) -> str:
         raise OperationFailed(str(error), _remains(one)) from error
     if not running:
         job.tools.history.launched(plan, job.record.status, ready=True)
-    return f"{request.name} is ready at {one.deployed().service.http}."
+    return f"{request.name} is ready at {ready.service.http}."
 
 
 def _checked(job: Job, *, force: bool) -> tuple[BringUp, Plan, bool]:
@@ -148,6 +148,10 @@ def _told(job: Job, before: Side) -> Iterator[None]:
         raise RolledBack(str(cancelled), told) from cancelled
     except RuntimeUnreachable as error:
         raise RuntimeUnreachable(str(error), what_is(job, context)) from error
+    except EngineError:
+        raise
+    except BaseException as error:
+        raise OperationFailed(explain(error), what_is(job, context)) from error
 
 
 def restart_steps(job: Job) -> list[Step]:

@@ -36,7 +36,7 @@ def swap(job: Job) -> str:
         record.keep(before)
         waiting.detail(plan.reason)
     try:
-        swap_ways.carry_out(job, plan, context, one)
+        serving = swap_ways.carry_out(job, plan, context, one)
     except BaseException as error:
         # What nobody foresaw, too, must not end with nobody serving.
         job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way)
@@ -49,7 +49,7 @@ def swap(job: Job) -> str:
         raise OperationFailed(f"{request.name} serves. What it replaced could not be let go: {error}") from error
     names = " and ".join(side.name for side in context.outgoing)
     gone = f"{'is' if len(sides) == 1 else 'are'} {take_down.gone_word(plan.way, removed=request.remove_outgoing)}"
-    return f"{request.name} serves at {one.deployed().service.http}; {names} {gone}."
+    return f"{request.name} serves at {serving.service.http}; {names} {gone}."
 
 
 def _before(job: Job, now: Context) -> Context:

@@ -40,8 +40,8 @@ def steps(plan: SwapPlan) -> list[Step]:
     return found + [Step(StepKind.LET_GO, "let go", subject=one.name) for one in plan.outgoing]
 
 
-def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> None:
-    """Until the incoming one has answered. Raises what its steps raise."""
+def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> Deployment:
+    """The incoming one, which has answered. Raises what its steps raise."""
     running = [side for side in context.outgoing if side.running]
     for side in running:
         take_down.drain_outgoing(job, side)
@@ -59,7 +59,7 @@ def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> None:
         else:
             job.record.leave_out(StepKind.WAKE)
             one.create_and_start()
-    one.wait(job.request.timeout_s, always_prompt=True)
+    return one.wait(job.request.timeout_s, always_prompt=True)
 
 
 def _wait_for_memory(job: Job, plan: SwapPlan) -> None:

@@ -13,7 +13,7 @@ from engine.snapshot import Step, StepKind
 
 def drain_outgoing(job: Job, side: Side) -> None:
     with job.record.step(StepKind.DRAIN, side.name) as waiting:
-        deployment = job.tools.deployments.on(side.runtime, side.name)
+        deployment = patiently(waiting, lambda: _now(job, side))
         if not deployment or deployment.lifecycle is not Lifecycle.RUNNING:
             waiting.detail("it does not run")
             return

@@ -34,17 +34,18 @@ def undo(job: Job, context: Context, cause: str) -> str:
             return undo_in_server(job, context, running)
         return _undo(job, context, cause)
     except BaseException as error:
-        what = f"{cause} It could not be rolled back: {_told(error)}"
+        what = f"{cause} It could not be rolled back: {explain(error)}"
         raise OperationFailed(what, what_is(job, context)) from error
 
 
 def undone(job: Job, context: Context, error: BaseException) -> RolledBack:
     """To be raised from the `error` that ended the operation. Raises what `undo` raises."""
-    cause = _told(error)
+    cause = explain(error)
     return RolledBack(f"{cause.rstrip('.')}. {undo(job, context, cause)}")
 
 
-def _told(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+    """What is told of it, whether it was foreseen or not."""
     return str(error) if isinstance(error, EngineError) else f"It broke off: {type(error).__name__}: {error}."
 
 

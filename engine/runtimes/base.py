@@ -45,7 +45,10 @@ class Runtime(Protocol):
         ...
 
     def missing(self, launch: Launch) -> str:
-        """What it would take to create it that is not here, such as its image, and what to do; empty when nothing."""
+        """What it would take to create it that is not to be had, such as its image or its name, and what to do.
+
+        Empty when nothing.
+        """
         ...
 
     def image_env(self, image: str) -> Mapping[str, str]:

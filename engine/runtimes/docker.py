@@ -89,12 +89,17 @@ class DockerRuntime:
             self._unstarted[launch.name] = launch
 
     def missing(self, launch: Launch) -> str:
-        from engine.runtimes.docker_create import image_missing, image_report
+        from engine.runtimes import docker_claims
+        from engine.runtimes.docker_create import image_missing, image_report, no_room
 
         if not launch.image:
             return f"{launch.name} has no image to run. Give `image` in the profile."
         with self._docker.session(f"look at the image {launch.image}") as api:
-            return "" if image_report(api, launch.image) is not None else image_missing(launch.image)
+            if image_report(api, launch.image) is None:
+                return image_missing(launch.image)
+            if self._docker.is_local and (said := no_room(api)):
+                return said
+        return docker_claims.name_taken(self._docker, launch)
 
     def image_env(self, image: str) -> Mapping[str, str]:
         from engine.runtimes.docker_create import image_report

@@ -176,9 +176,21 @@ def refuse_taken(docker: DockerConnection, launch: Launch) -> None:
     if one := next(held({str(report.get("Id")): report}, claims(docker), local=docker.is_local), None):
         now = one.deployment.name
         raise Refused(f"The container {taken} is the deployment {now} at present.", f"Stop and remove {now} first.")
-    raise Refused(
-        f"A container named {taken} exists that tritontui did not make; it is left alone.",
-        f"Rename it (`docker rename {taken} OTHER`), remove it, or give the profile another name.",
+    raise Refused(_strange(taken))
+
+
+def name_taken(docker: DockerConnection, launch: Launch) -> str:
+    """What to do about a container of its name that is no deployment of ours; empty when there is none."""
+    report = docker.inspect(launch.container_name)
+    if report is None or any(held({str(report.get("Id")): report}, claims(docker), local=docker.is_local)):
+        return ""
+    return _strange(launch.container_name)
+
+
+def _strange(name: str) -> str:
+    return (
+        f"A container named {name} exists that tritontui did not make; it is left alone. "
+        f"Rename it (`docker rename {name} OTHER`), remove it, or give the profile another name."
     )
 
 

@@ -1,6 +1,7 @@
 """From a launch to the container that Docker creates, and what is asked of its image."""
 
 import math
+import shutil
 from typing import Any
 
 from docker import APIClient
@@ -10,6 +11,10 @@ from docker.types import DeviceRequest, HostConfig, Mount, Ulimit
 from engine.errors import Refused
 from engine.plan import Launch
 from engine.runtimes.docker_container import labels
+from engine.text import clean_line
+
+LEAST_FREE = 32 << 20
+"""Bytes; what Docker itself writes for a container that is made and started is less"""
 
 
 def create_container(api: APIClient, launch: Launch, secrets: dict[str, str]) -> str:
@@ -33,6 +38,21 @@ def create_container(api: APIClient, launch: Launch, secrets: dict[str, str]) ->
 
 def image_missing(image: str) -> str:
     return f"The image {image} is not on this machine. Fetch it with `docker pull {image}`."
+
+
+def no_room(api: APIClient) -> str:
+    """What to do about a full disk of the engine's; empty when it has room, or that cannot be told from here."""
+    root = str(api.info().get("DockerRootDir") or "")  # type: ignore[no-untyped-call]
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError:
+        return ""
+    if free >= LEAST_FREE:
+        return ""
+    return (
+        f"Docker's disk is full: {free >> 20} MiB are free in {clean_line(root)}. "
+        "Free disk space: `docker system df` shows what takes it."
+    )
 
 
 def image_report(api: APIClient, image: str) -> dict[str, Any] | None:

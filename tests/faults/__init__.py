@@ -1,1 +1,1 @@
-"""The fault table: every fault at every step of start, stop and swap, on a real Docker Engine and a real Triton server."""
+"""The fault table: each fault at each step of start, stop and swap, on the real Docker Engine and Triton server."""

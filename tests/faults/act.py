@@ -1,7 +1,7 @@
 """Run in a process of its own: carries out one request, and halts where a step begins until it is told to go on.
 
 Standard input: a line of JSON with `settings`, `request` and `halt` (the step's kind, and whether it is one of rolling
-back; or null), then an empty line for go. Standard output: `{"at": …}` at the halt, and the outcome's status at the end.
+back; or null), then an empty line for go. Standard output: `{"at": …}` at the halt, and at the end how it ended.
 SIGTERM cancels, as it does with the product's own process.
 """
 
@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 
 def halt(status: OperationStatus) -> None:
-    global halted  # noqa: PLW0603
+    global halted
     step = status.current
     if halted or not order["halt"] or status.outcome is not Outcome.RUNNING or not step:
         return

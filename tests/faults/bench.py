@@ -13,7 +13,6 @@ from pathlib import Path
 
 from docker.errors import DockerException
 
-from engine.operating import HISTORY
 from engine.request import Action, Request
 from engine.store import Journal
 from tests.faults import strikes
@@ -84,7 +83,7 @@ def _settle(cell: Cell, lab: Lab, operation: Operation) -> tuple[Came, list[str]
 
 
 def _interrupted(lab: Lab) -> str:
-    unsettled = [one.id for one in Journal(lab.state / HISTORY).recent() if one.unsettled]
+    unsettled = [one.id for one in Journal(lab.settings().history_path).recent() if one.unsettled]
     if len(unsettled) != 1:
         raise RuntimeError(f"the journal has {len(unsettled)} interrupted operations")
     return unsettled[0]
@@ -93,7 +92,7 @@ def _interrupted(lab: Lab) -> str:
 def _mended(cell: Cell, lab: Lab) -> list[str]:
     """What could not be recorded can be settled when the state folder can be written again."""
     found = []
-    for one in Journal(lab.state / HISTORY).recent():
+    for one in Journal(lab.settings().history_path).recent():
         if one.unsettled:
             action = Action.FINISH if cell.outcome == "done" else Action.ROLL_BACK
             status, code = perform(lab, Request(action, one.id))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import Exit
-from engine.operating import HISTORY
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Journal
 from tests.faults.lab import PREFIX, Lab
@@ -18,6 +17,8 @@ EXITS = {
     "refused": (Exit.REFUSED,),
     "unreachable": (Exit.UNREACHABLE,),
 }
+BAD_ANSWER = "illegal memory access"
+"""What `b` says when it is asked, and why a swap to it rolls back"""
 SAYS_SO = ("does not run", "is gone", "could not be rolled back", "cannot be told", "was not running", "is stopped")
 
 
@@ -50,11 +51,11 @@ def broken(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
         yield f"its process exited with {came.code}, and it says {status.exit_code}"
     if came.code not in (EXITS[came.word] if not came.settled else (Exit.DONE,)):
         yield f"the exit code of {came.word} is {came.code}"
-    causes = cell.fault.causes
+    causes = (BAD_ANSWER,) if cell.operation == "rolling back" else cell.fault.causes
     if causes and status.exit_code != Exit.DONE and not any(cause in status.message for cause in causes):
         yield f"its message does not say {' or '.join(causes)!r}"
     yield from _serving(cell, came, lab)
-    yield from _strays(came, lab)
+    yield from _strays(cell, came, lab)
     yield from _journal(came, lab)
 
 
@@ -80,17 +81,17 @@ def _serving(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
         yield f"{' and '.join(serving) or 'none'} serves, and the operation is {word}"
     if cell.operation != "stop" and word in ("rolled back", "refused") and f"{PREFIX}b" in there:
         yield "b is left"
-    if cell.operation != "start" and not serving and word in ("failed", "unreachable"):
-        if not any(words in came.status.message for words in SAYS_SO):
-            yield "none serves, and its message does not say so"
+    silent = cell.operation != "start" and not serving and word in ("failed", "unreachable")
+    if silent and not any(words in came.status.message for words in SAYS_SO):
+        yield "none serves, and its message does not say so"
 
 
-def _strays(came: Came, lab: Lab) -> Iterator[str]:
+def _strays(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
     if volumes := lab.volumes():
         yield f"volumes are left: {', '.join(volumes)}"
     files = [file for file in (*lab.state.rglob("*"), *lab.scratch.rglob("*")) if file.is_file()]
-    known = {lab.state / HISTORY, lab.state / "audit.jsonl", lab.state / "records" / "lock"}
-    if came.status.log_path:
+    known = {lab.settings().history_path, lab.state / "audit.jsonl", lab.state / "records" / "lock"}
+    if came.status.log_path or (came.settled and cell.operation == "rolling back"):
         known |= set((lab.state / "logs").glob("b-*.log"))
     if unknown := [file for file in files if file not in known]:
         yield f"files are left: {', '.join(str(file.relative_to(lab.folder)) for file in unknown)}"
@@ -98,7 +99,7 @@ def _strays(came: Came, lab: Lab) -> Iterator[str]:
 
 def _journal(came: Came, lab: Lab) -> Iterator[str]:
     status = came.status
-    journal = Journal(lab.state / HISTORY)
+    journal = Journal(lab.settings().history_path)
     entry = journal.entry(status.id)
     if came.journal_lost:
         if not status.notes:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import docker
 import httpx
@@ -230,7 +230,9 @@ def remount(folder: Path, mode: str) -> None:
     """`mode`: ro or rw. A folder that is being written at this moment refuses, so it is asked again."""
 
     def done() -> bool:
-        return subprocess.run(["mount", "-o", f"remount,{mode}", folder], capture_output=True, timeout=10).returncode == 0
+        return (
+            subprocess.run(["mount", "-o", f"remount,{mode}", folder], capture_output=True, timeout=10).returncode == 0
+        )
 
     until(done, f"{folder} to be {mode}", 10)
 
@@ -246,7 +248,3 @@ def fill(folder: Path) -> Path:
             except OSError:
                 continue
     return file
-
-
-def facts(text: str) -> Any:
-    return json.loads(text)

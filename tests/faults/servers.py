@@ -1,4 +1,4 @@
-"""The profiles of the table: `a` serves before a swap, `b` comes in, and `b` in the ways in which a server goes wrong."""
+"""The profiles of the table: `a` serves before a swap, `b` comes in, and `b` in the ways that servers go wrong."""
 
 import json
 import shutil

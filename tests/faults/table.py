@@ -39,41 +39,105 @@ class Fault:
 
 
 FAULTS = (
-    Fault("killed (-9), then finished", None,
-          {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "-------"}, settle="finish"),
-    Fault("killed (-9), then rolled back", None,
-          {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr"}, settle="roll back"),
-    Fault("cancelled", strikes.cancelled,
-          {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"}, ("cancelled",)),
-    Fault("Docker restarted", strikes.docker_restarted,
-          {"start": "uddddd", "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"}, ("Docker",)),
-    Fault("Docker restarted, and its containers ended", strikes.docker_restarted_with_containers,
-          {"start": "udffff", "stop": "d", "swap": "udddddrrrf", "rolling back": "rrrrrrr"}, ("Docker", "ended")),
-    Fault("container killed", strikes.container_killed,
-          {"start": "---fff", "stop": "d", "swap": "ddd---rrrf", "rolling back": "rrr--ff"}, ("ended",)),
-    Fault("image missing", strikes.image_missing,
-          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, ("image",)),
-    Fault("port taken", strikes.port_taken,
-          {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "rrrff--"}, ("ort",)),
-    Fault("name taken", strikes.name_taken,
-          {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"}, ("name",)),
-    Fault("never ready", strikes.nothing,
-          {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"}, ("not ready within",),
-          ways=(("wait", "never ready"),)),
-    Fault("answers errors", strikes.nothing,
-          {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"}, ("illegal memory access",),
-          ways=(("prompt", "answers errors"),)),
-    Fault("its process exits", strikes.nothing,
-          {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"}, ("b",),
-          ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt"))),
-    Fault("Docker's disk full", strikes.docker_disk_full,
-          {"start": "rrrddd", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ("space",)),
-    Fault("state folder full", strikes.state_full,
-          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, ("cannot be",)),
-    Fault("state folder read-only", strikes.state_read_only,
-          {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"}, ("cannot be",)),
-    Fault("second operator", strikes.second_operator,
-          {"start": "ddddff", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"}, ("ended",)),
+    Fault(
+        "killed (-9), then finished",
+        None,
+        {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "-------"},
+        settle="finish",
+    ),
+    Fault(
+        "killed (-9), then rolled back",
+        None,
+        {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr"},
+        settle="roll back",
+    ),
+    Fault(
+        "cancelled",
+        strikes.cancelled,
+        {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"},
+        ("cancelled",),
+    ),
+    Fault(
+        "Docker restarted",
+        strikes.docker_restarted,
+        {"start": "uddddd", "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"},
+        ("Docker",),
+    ),
+    Fault(
+        "Docker restarted, and its containers ended",
+        strikes.docker_restarted_with_containers,
+        {"start": "udffff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrrr"},
+        ("Docker", "ended"),
+    ),
+    Fault(
+        "container killed",
+        strikes.container_killed,
+        {"start": "---fff", "stop": "d", "swap": "xdd---rrr-", "rolling back": "rrr--ff"},
+        ("ended", "Nothing holds"),
+    ),
+    Fault(
+        "image missing",
+        strikes.image_missing,
+        {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"},
+        ("image",),
+    ),
+    Fault(
+        "port taken",
+        strikes.port_taken,
+        {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "fffff--"},
+        ("ort",),
+    ),
+    Fault(
+        "name taken",
+        strikes.name_taken,
+        {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"},
+        ("name",),
+    ),
+    Fault(
+        "never ready",
+        strikes.nothing,
+        {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"},
+        ("not ready within",),
+        ways=(("wait", "never ready"),),
+    ),
+    Fault(
+        "answers errors",
+        strikes.nothing,
+        {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"},
+        ("illegal memory access",),
+        ways=(("prompt", "answers errors"),),
+    ),
+    Fault(
+        "its process exits",
+        strikes.nothing,
+        {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"},
+        ("b",),
+        ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt")),
+    ),
+    Fault(
+        "Docker's disk full",
+        strikes.docker_disk_full,
+        {"start": "xrrddd", "stop": "d", "swap": "xffffrdddd", "rolling back": "rrrffrr"},
+        ("space",),
+    ),
+    Fault(
+        "state folder full",
+        strikes.state_full,
+        {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"},
+        ("cannot be",),
+    ),
+    Fault(
+        "state folder read-only",
+        strikes.state_read_only,
+        {"start": "xddddd", "stop": "d", "swap": "xddddddddd", "rolling back": "rrrrrrr"},
+        ("cannot be",),
+    ),
+    Fault(
+        "second operator",
+        strikes.second_operator,
+        {"start": "ddddff", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"},
+        ("ended",),
+    ),
 )
 
 
@@ -88,6 +152,10 @@ class Cell:
     @property
     def key(self) -> str:
         return f"{self.operation} / {self.step} / {self.fault.name}"
+
+    @property
+    def short(self) -> tuple[str, str, str]:
+        return self.operation, self.step, self.fault.name
 
     @property
     def way(self) -> str:
@@ -115,3 +183,36 @@ def cells() -> Iterator[Cell]:
             for step, letter in zip(steps, fault.outcomes[operation], strict=True):
                 if letter != "-":
                     yield Cell(operation, step, fault, OUTCOMES[letter])
+
+
+CHOSEN = frozenset(
+    {
+        ("start", "check", "state folder full"),
+        ("start", "create", "name taken"),
+        ("start", "start", "port taken"),
+        ("start", "gpus", "container killed"),
+        ("start", "wait", "killed (-9), then rolled back"),
+        ("start", "prompt", "Docker restarted"),
+        ("stop", "stop", "killed (-9), then finished"),
+        ("swap", "check", "image missing"),
+        ("swap", "drain", "cancelled"),
+        ("swap", "stop", "second operator"),
+        ("swap", "stop", "killed (-9), then rolled back"),
+        ("swap", "memory", "killed (-9), then finished"),
+        ("swap", "create", "Docker's disk full"),
+        ("swap", "start", "state folder read-only"),
+        ("swap", "gpus", "its process exits"),
+        ("swap", "wait", "never ready"),
+        ("swap", "wait", "cancelled"),
+        ("swap", "prompt", "answers errors"),
+        ("swap", "let go", "killed (-9), then finished"),
+        ("rolling back", "stop", "killed (-9), then rolled back"),
+        ("rolling back", "keep log", "state folder full"),
+        ("rolling back", "remove", "cancelled"),
+        ("rolling back", "memory", "Docker restarted"),
+        ("rolling back", "start", "killed (-9), then rolled back"),
+        ("rolling back", "wait", "second operator"),
+        ("rolling back", "prompt", "Docker restarted, and its containers ended"),
+    }
+)
+"""Those that every run of the tests has: each step and each fault at least once, and the worst of both"""

@@ -95,6 +95,18 @@ INTERRUPTED = replace(
     message="Its process is gone, and left no outcome.",
     estimate=None,
 )
+SETTLING = replace(
+    SWAP,
+    id="91aa",
+    kind="roll back",
+    steps=(
+        Step(StepKind.CHECK, "look what is left of it", Outcome.DONE, "", NOW - 20, NOW - 19, INTERRUPTED.id),
+        *BACK[3:],
+    ),
+    began_at=NOW - 20,
+    estimate=None,
+    message="swap mixtral → llama3-70b was interrupted.",
+)
 LEASE = LeaseStatus("swap qwen3-30b → smollm2", "bob@gpu-box-3 from 10.1.2.9", NOW - 192, alive=True, operation="77aa")
 DRIFT = (
     "image: nvcr.io/nvidia/tritonserver:25.12 is sha256:aaaa1111 now, and sha256:bbbb2222 runs",

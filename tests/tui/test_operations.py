@@ -324,6 +324,19 @@ async def test_what_was_interrupted_is_finished_rolled_back_or_left(
         assert api.submitted == ([(action, INTERRUPTED.id, None)] if action else [])
 
 
+async def test_while_it_is_settled_it_is_not_offered_again(api: FakeApi) -> None:
+    api.latest = replace(snapshot(*DURING), operations=(at_hand.SETTLING, INTERRUPTED))
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("4")
+        await shown(pilot, "◐ roll back mixtral → llama3-70b  20s", "✓ look what is left of it", "◐ wait until ready")
+        assert top(pilot).endswith("◐ roll back mixtral → llama3-70b  3/4 wait until ready  20s ")
+        assert "u finishes it" not in screen_text(pilot)
+        assert INTERRUPTED.id not in screen_text(pilot)
+        await pilot.press("escape", "u")
+        await told(pilot, "roll back mixtral → llama3-70b is under way: wait for its end, or cancel it.")
+
+
 async def test_there_is_nothing_to_recover_or_to_cancel(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         await opened(pilot)
@@ -504,7 +517,7 @@ PICTURES: dict[str, tuple[Snapshot, list[str], str]] = {
     "swap": (READY, ["j", "s"], "if it fails"),
     "followed": (replace(LOADING, operations=(SWAP,)), ["4", "escape"], "log of"),
     "rolling-back": (replace(LOADING, operations=(ROLLING_BACK,)), ["4", "escape"], "log of"),
-    "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["4", "escape"], "serves again"),
+    "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["4", "escape"], ": rolled back"),
     "cancel": (replace(LOADING, operations=(SWAP,)), ["C"], "serves again"),
     "recover": (replace(READY, operations=(INTERRUPTED,)), ["u"], "Roll back (r)"),
     "adopt": (READY, [*"jjjj", "a"], "is written"),

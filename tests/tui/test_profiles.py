@@ -279,6 +279,7 @@ async def test_the_cursor_stays_on_a_file_that_is_spoilt_and_mended(api: FakeApi
     api.latest = snapshot(mine, *MODELS)
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
+        await pilot.press("j", "j", "j")
         assert selected(pilot) == "aya3"
         api.show(replace(api.latest, models=MODELS, problems=(PROBLEM,)))
         await shown(pilot, "bad.yaml:3: Unknown key")

@@ -105,7 +105,7 @@ def test_a_late_one_says_so_once_without_being_told_anything_new(monkeypatch: py
         progress.show(status(LOAD, began=945.0, estimate=estimate))
         assert "usually 41s, 30s to 55s of 4 starts (another host)" in terminal.lines
         assert "  55s  at most ~1 s left  " in terminal.lines[-1]
-        terminal.now += 1
+        terminal.now += 30
         until(lambda: any(line.startswith("late: ") for line in terminal.lines))
         shown = len(terminal.getvalue())
         until(lambda: len(terminal.getvalue()) > shown + 200)

@@ -308,10 +308,13 @@ def test_cold_is_what_must_be_downloaded_first(
         (Estimate(7800, 7000, 9000, 8), 60, "~2 h 09 m left", ""),
         (Estimate(41, 38, 55, 8), 41, "at most ~14 s left", ""),
         (Estimate(41, 38, 55, 8), 55, "at most ~1 s left", ""),
-        (Estimate(41, 38, 55, 8), 56, "", "late: usually 41 s, nine in ten within 55 s of 8 starts"),
-        (Estimate(41, 38, 55, 4), 56, "", "late: usually 41 s, at most 55 s of 4 starts"),
-        (Estimate(662, 662, 662, 1), 700, "", "late: the one start known took 11 m 02 s"),
-        (Estimate(0.4, 0.2, 0.6, 3), 1, "", "late: usually 0.4 s, at most 0.6 s of 3 starts"),
+        (Estimate(41, 38, 55, 8), 60, "", ""),
+        (Estimate(41, 38, 55, 8), 61, "", "late: usually 41 s, nine in ten within 55 s of 8 starts"),
+        (Estimate(41, 38, 55, 4), 82, "", ""),
+        (Estimate(41, 38, 55, 4), 83, "", "late: usually 41 s, at most 55 s of 4 starts"),
+        (Estimate(662, 662, 662, 1), 1000, "", "late: the one start known took 11 m 02 s"),
+        (Estimate(0.4, 0.2, 0.6, 3), 3.5, "", ""),
+        (Estimate(0.4, 0.2, 0.6, 3), 4, "", "late: usually 0.4 s, at most 0.6 s of 3 starts"),
     ],
 )
 def test_how_a_start_stands_to_its_estimate(estimate: Estimate | None, elapsed: float, left: str, late: str) -> None:

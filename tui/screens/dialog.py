@@ -75,6 +75,7 @@ class Dialog(ModalScreen[Answer | None]):
         yes.disabled = not possible
         yes.label = f"{self._yes} anyway (y)" if anyway else f"{self._yes} (y)"
         yes.variant = "warning" if anyway else self._variant
+        yes.refresh(layout=True)  # a longer label needs a wider button
         if not possible or anyway:
             no.focus()
         elif default:

@@ -399,7 +399,8 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
         look = LOOKS[model.state]
         verb = "has" if model.state is State.FAILED else "is"
         return f"{look.symbol} {model.name} {verb} {look.word}: {model.detail}."
-    if interrupted := operations.unsettled(snapshot):
+    interrupted = operations.unsettled(snapshot)
+    if interrupted and not operations.under_way(snapshot):
         return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."
     if snapshot.trouble:
         return f"▲ {snapshot.trouble}"

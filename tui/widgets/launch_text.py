@@ -139,9 +139,8 @@ class OperationText:
         colour: Style = getattr(self._inks, words.COLOURS[step.outcome]) if step.outcome else self._inks.muted
         text = Text.assemble("  ", (f"{words.SYMBOLS[step.outcome]} ", colour))
         text.append(f"{cut(step.title, columns.title)} ", style="" if step.outcome else self._inks.muted)
-        text.append(cut(step.subject, columns.subject) if columns.subject else "", style=self._inks.muted)
-        took = write.duration((step.ended_at or write.now()) - step.began_at) if step.began_at else ""
-        text.append(f"{took:>{TIME_CELLS}}  ")
+        text.append(cut(self._subject(step), columns.subject) if columns.subject else "", style=self._inks.muted)
+        text.append(f"{self._took(step):>{TIME_CELLS}}  ")
         if one_line:
             text.append(step.detail, style=self._inks.muted)
             text.truncate(self._width, overflow="ellipsis")
@@ -149,9 +148,19 @@ class OperationText:
             text.append(hung(step.detail, columns.detail, columns.before_detail), style=self._inks.muted)
         return text
 
+    def _subject(self, step: Step) -> str:
+        """Of one that settles another operation the first step is about that one, and its id says nothing."""
+        return step.subject if step.subject in self._status.subjects else ""
+
+    def _took(self, step: Step) -> str:
+        """Nothing for what was interrupted: when that was nobody has written down."""
+        if step.began_at is None or (step.ended_at is None and self._status.outcome is not Outcome.RUNNING):
+            return ""
+        return write.duration((step.ended_at or write.now()) - step.began_at)
+
     def _fit_columns(self) -> Columns:
         title = max((cell_len(step.title) for step in self._status.steps), default=0)
-        longest = max((cell_len(step.subject) for step in self._status.steps), default=0)
+        longest = max((cell_len(self._subject(step)) for step in self._status.steps), default=0)
         spare = self._width - LEAST_DETAIL - Columns(title, 0, 0).before_detail
         subject = min(longest, spare) if self._status.outgoing and spare >= min(longest, LEAST_DETAIL // 3) else 0
         detail = self._width - Columns(title, subject, 0).before_detail
