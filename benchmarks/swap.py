@@ -29,6 +29,9 @@ IMAGE = "tritontui-test/triton:2.51"
 LOADS_FOR_S = (0, 20)
 BUDGET = 1.05
 LIMIT_S = 300.0
+SETTLED_S = 2.0
+"""How old the outgoing server is at least. To the end of its stop Triton looks once a second, counted from its start:
+the moment decides over half a second, and is thus spread evenly over the rounds of both."""
 BUSY_S = 120.0
 """How long somebody else's operation on this machine is waited for"""
 
@@ -54,6 +57,12 @@ class TritonPythonModel(_LoadsAtOnce):
         super().initialize(args)
 """
 
+UNTIL_ANSWERED = """
+until curl --silent --fail --output /dev/null {url}/v2/health/ready; do sleep {every}; done
+mark wait
+curl --silent --fail --output /dev/null {url}/v2/models/prose/generate_stream --data {prompt}
+mark prompt
+"""
 # What a careful operator does, without a pause to type or to think. A request under way is not looked for.
 BY_HAND = """
 set -eu
@@ -65,10 +74,7 @@ docker stop {outgoing} > /dev/null
 mark stop
 {run} > /dev/null
 mark start
-until curl --silent --fail --output /dev/null {url}/v2/health/ready; do sleep {every}; done
-mark wait
-curl --silent --fail --output /dev/null {url}/v2/models/prose/generate_stream --data {prompt}
-mark prompt
+{until_answered}
 """
 ROWS = ("begin", "check", "drain", "stop", "start", "wait", "prompt", "end")
 TOLD = {
@@ -131,8 +137,9 @@ class Bench:
         command = [str(Path(sys.executable).with_name("tritontui")), *words]
         subprocess.run(command, cwd=self.folder, env=self._environment, check=False, capture_output=True)
 
-    def by_tritontui(self) -> Times:
+    def by_tritontui(self, settled_s: float) -> Times:
         self.tritontui("up", self.outgoing, "--wait")
+        time.sleep(settled_s)
         out, began, ended = self.tritontui("swap", self.incoming, "--from", self.outgoing, "--full", "--wait", "--json")
         steps = json.loads(out)["steps"]
         times = dict.fromkeys(ROWS, 0.0)
@@ -142,19 +149,21 @@ class Bench:
             times[{"create": "start", "let go": "end"}.get(step["kind"], step["kind"])] += following - step["began_at"]
         return times
 
-    def by_hand(self) -> Times:
+    def by_hand(self, settled_s: float) -> Times:
         outgoing, incoming = self._plan(self.outgoing), self._plan(self.incoming)
         run(["bash", "-c", outgoing["run"]])
         url = incoming["url"]
-        self._until_answered(url)
         body = {"text_input": "ping", "stream": True, "sampling_parameters": json.dumps({"max_tokens": PROMPT_TOKENS})}
+        prompt = shlex.quote(json.dumps(body))
+        run(["bash", "-c", UNTIL_ANSWERED.format(url=url, every=PROBE_EVERY_S, prompt=prompt)])
+        time.sleep(settled_s)
         script = BY_HAND.format(
             image=IMAGE,
             outgoing=outgoing["container"],
             run=incoming["run"],
             url=url,
             every=PROBE_EVERY_S,
-            prompt=shlex.quote(json.dumps(body)),
+            prompt=prompt,
         )
         times, last = dict.fromkeys(ROWS, 0.0), time.time()
         out = run(["bash", "-c", script])
@@ -172,10 +181,6 @@ class Bench:
         container = f"{name}-by-hand"
         line = plan["command_line"].replace(f"--name tritontui-{name} ", f"--name {container} ")
         return {"container": container, "run": line, "url": plan["launch"]["service"]["http"]}
-
-    def _until_answered(self, url: str) -> None:
-        ready = f"until curl --silent --fail --output /dev/null {url}/v2/health/ready; do sleep 0.1; done"
-        run(["bash", "-c", ready])
 
     def clear(self) -> None:
         """Also after an interruption, of which nothing may be left."""
@@ -235,12 +240,12 @@ def free_ports(count: int) -> list[int]:
 def compare(loads_for_s: int, rounds: int) -> None:
     pairs: list[tuple[Times, Times]] = []
     with bench(loads_for_s) as made:
-        ways: list[Callable[[], Times]] = [made.by_tritontui, made.by_hand]
+        ways: list[Callable[[float], Times]] = [made.by_tritontui, made.by_hand]
         for number in range(rounds):
             taken = {}
             for way in ways if number % 2 == 0 else reversed(ways):
                 made.clear()
-                taken[way] = way()
+                taken[way] = way(SETTLED_S + number / rounds)
             pairs.append((taken[ways[0]], taken[ways[1]]))
     totals = [(sum(ours.values()), sum(theirs.values())) for ours, theirs in pairs]
     ours, theirs = (statistics.median(column) for column in zip(*totals, strict=True))

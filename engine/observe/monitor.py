@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from engine.catalog import CatalogReader
 from engine.errors import EngineError
 from engine.observe.aside import Source, aside, tend
-from engine.observe.drift import History, Planned, read_image_ids, references
+from engine.observe.drift import History, Planned, Question, read_image_ids, references
 from engine.observe.gpus import GpuSampler
 from engine.observe.picture import Known, picture
 from engine.observe.probe import new_client
@@ -273,15 +273,22 @@ class Monitor:
         while known.catalog:
             images_at = await self._read_images(images_at)
             launched = await aside(self._history.names) if self._history else ()
-            question = known.planned.look(
-                known.catalog.entries, known.newest(), known.images, known.operations, launched
-            )
-            if question is None or not question.launch_facts or loop.time() - began > FIRST_PLANS_S:
-                self._reported("plans")
+            question = self._due(launched)
             if question and (answer := await aside(known.planned.answer, question)):
                 known.planned.keep(question, answer)
                 self._news.set()
+                self._due(launched)
+            if loop.time() - began > FIRST_PLANS_S:
+                self._reported("plans")
             await asyncio.sleep(PLAN_EVERY_S)
+
+    def _due(self, launched: Collection[str]) -> Question | None:
+        known = self._known
+        entries = known.catalog.entries if known.catalog else {}
+        question = known.planned.look(entries, known.newest(), known.images, known.operations, launched)
+        if question is None or not question.launch_facts:  # nobody waits for a mere estimate
+            self._reported("plans")
+        return question
 
     async def _read_images(self, read_at: float) -> float:
         """New ones at once, and all of them now and then: their names may come to mean others. When that was last."""
