@@ -57,6 +57,10 @@ class TritonPythonModel(_LoadsAtOnce):
         super().initialize(args)
 """
 
+PREAMBLE = """
+set -eu
+mark() { echo "$1 $EPOCHREALTIME"; }
+"""
 UNTIL_ANSWERED = """
 until curl --silent --fail --output /dev/null {url}/v2/health/ready; do sleep {every}; done
 mark wait
@@ -65,8 +69,6 @@ mark prompt
 """
 # What a careful operator does, without a pause to type or to think. A request under way is not looked for.
 BY_HAND = """
-set -eu
-mark() {{ echo "$1 $EPOCHREALTIME"; }}
 docker image inspect {image} > /dev/null
 mark check
 docker stop {outgoing} > /dev/null
@@ -74,7 +76,6 @@ docker stop {outgoing} > /dev/null
 mark stop
 {run} > /dev/null
 mark start
-{until_answered}
 """
 ROWS = ("begin", "check", "drain", "stop", "start", "wait", "prompt", "end")
 TOLD = {
@@ -152,21 +153,14 @@ class Bench:
     def by_hand(self, settled_s: float) -> Times:
         outgoing, incoming = self._plan(self.outgoing), self._plan(self.incoming)
         run(["bash", "-c", outgoing["run"]])
-        url = incoming["url"]
         body = {"text_input": "ping", "stream": True, "sampling_parameters": json.dumps({"max_tokens": PROMPT_TOKENS})}
         prompt = shlex.quote(json.dumps(body))
-        run(["bash", "-c", UNTIL_ANSWERED.format(url=url, every=PROBE_EVERY_S, prompt=prompt)])
+        until_answered = UNTIL_ANSWERED.format(url=incoming["url"], every=PROBE_EVERY_S, prompt=prompt)
+        run(["bash", "-c", PREAMBLE + until_answered])
         time.sleep(settled_s)
-        script = BY_HAND.format(
-            image=IMAGE,
-            outgoing=outgoing["container"],
-            run=incoming["run"],
-            url=url,
-            every=PROBE_EVERY_S,
-            prompt=prompt,
-        )
+        swap = BY_HAND.format(image=IMAGE, outgoing=outgoing["container"], run=incoming["run"])
         times, last = dict.fromkeys(ROWS, 0.0), time.time()
-        out = run(["bash", "-c", script])
+        out = run(["bash", "-c", PREAMBLE + swap + until_answered])
         ended = time.time()
         for line in out.splitlines():
             row, _, at = line.partition(" ")
@@ -192,11 +186,24 @@ class Bench:
 
 
 def run(command: list[str]) -> str:
-    environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=LIMIT_S)
-    if done.returncode:
-        raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "LC_ALL": "C"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, errors = process.communicate(timeout=LIMIT_S)
+    except BaseException:
+        # All of a script, so that nothing is made any more once this is cleaned up.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    if process.returncode:
+        raise SystemExit(f"{shlex.join(command)} ended with {process.returncode}:\n{errors}")
+    return out
 
 
 @contextmanager
@@ -262,7 +269,8 @@ def compare(loads_for_s: int, rounds: int) -> None:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
+    for ends in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, lambda number, _frame: sys.exit(128 + number))
     if missing := [program for program in ("docker", "curl", "bash") if not shutil.which(program)]:
         print(f"left out: there is no {' and no '.join(missing)} here")
         return

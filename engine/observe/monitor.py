@@ -267,9 +267,9 @@ class Monitor:
 
     async def _watch_plans(self) -> None:
         """One plan at a time, at its leisure."""
-        known, loop = self._known, asyncio.get_running_loop()
+        known, images_at = self._known, -IMAGES_EVERY_S
         await self._surveyed.wait()
-        began, images_at = loop.time(), -IMAGES_EVERY_S
+        asyncio.get_running_loop().call_later(FIRST_PLANS_S, self._reported, "plans")
         while known.catalog:
             images_at = await self._read_images(images_at)
             launched = await aside(self._history.names) if self._history else ()
@@ -278,8 +278,6 @@ class Monitor:
                 known.planned.keep(question, answer)
                 self._news.set()
                 self._due(launched)
-            if loop.time() - began > FIRST_PLANS_S:
-                self._reported("plans")
             await asyncio.sleep(PLAN_EVERY_S)
 
     def _due(self, launched: Collection[str]) -> Question | None:

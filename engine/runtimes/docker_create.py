@@ -42,7 +42,7 @@ def image_missing(image: str) -> str:
 
 def no_room(api: APIClient) -> str:
     """What to do about a full disk of the engine's; empty when it has room, or that cannot be told from here."""
-    root = str(api.info().get("DockerRootDir") or "")  # type: ignore[no-untyped-call]
+    root = str(api.info().get("DockerRootDir") or "")
     try:
         free = shutil.disk_usage(root).free
     except OSError:

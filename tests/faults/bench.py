@@ -6,6 +6,7 @@ Reads the keys of cells from standard input, a line each, and answers each with 
 import json
 import os
 import queue
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from docker.errors import DockerException
 from engine.request import Action, Request
 from engine.store import Journal
 from tests.faults import strikes
+from tests.faults.commands import by_command
 from tests.faults.holds import Came, broken
 from tests.faults.lab import PREFIX, Lab, until
 from tests.faults.operation import Operation, perform
@@ -42,12 +44,14 @@ def run(cell: Cell, lab: Lab) -> Result:
         word, message = came.word, came.status.message
         if came.status.notes:
             message += " | " + " | ".join(came.status.notes)
-    except (RuntimeError, TimeoutError, DockerException, OSError, queue.Empty) as error:
+    except (RuntimeError, TimeoutError, DockerException, OSError, queue.Empty, subprocess.TimeoutExpired) as error:
         word, message, findings = "broken", f"{type(error).__name__}: {error}", ["the cell itself broke off"]
     return Result(cell.key, word, message, tuple(findings), round(time.monotonic() - began, 1))
 
 
 def _carry_out(cell: Cell, lab: Lab) -> tuple[Came, list[str]]:
+    if cell.operation == "swap by command":
+        return by_command(cell, lab)
     rolling = cell.operation == "rolling back"
     request = REQUESTS[cell.operation]
     if cell.way == "never ready":
@@ -76,8 +80,6 @@ def _settle(cell: Cell, lab: Lab, operation: Operation) -> tuple[Came, list[str]
     operation.kill()
     left = [f"a process is left: {line}" for line in operation.left_processes()]
     journal_id = _interrupted(lab)
-    if cell.way != "good" and cell.fault.settle == "finish":
-        write_profile(lab.profiles, "b")
     status, code = perform(lab, Request(Action(cell.fault.settle), journal_id))
     return Came(status, code, settled=journal_id), left
 
@@ -106,7 +108,7 @@ def _subject(cell: Cell) -> str:
     if cell.operation == "stop":
         return "a"
     if cell.fault.strike is strikes.container_killed and cell.operation == "rolling back":
-        return "b" if cell.step in ("stop", "keep log", "remove") else "a"
+        return "b" if cell.step == "stop" else "a"
     if cell.fault.strike in (strikes.container_killed, strikes.second_operator) and cell.operation == "swap":
         return "a" if cell.step in OF_OUTGOING or cell.fault.strike is strikes.second_operator else "b"
     if cell.operation == "rolling back":

@@ -8,6 +8,7 @@ from engine.errors import Exit
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Journal
 from tests.faults.lab import PREFIX, Lab
+from tests.faults.strikes import container_killed
 from tests.faults.table import Cell
 
 EXITS = {
@@ -71,12 +72,16 @@ def _serving(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
         ("swap", "rolled back"): ("a",),
         ("swap", "refused"): ("a",),
         ("rolling back", "rolled back"): ("a",),
+        ("swap by command", "done"): ("b",),
+        ("swap by command", "rolled back"): ("a",),
         ("start", "done"): ("b",),
         ("start", "rolled back"): (),
         ("start", "refused"): (),
         ("stop", "done"): (),
         ("stop", "rolled back"): ("a",),
     }.get((cell.operation, word))
+    if right == ("a",) and cell.step == "check" and cell.fault.strike is container_killed:
+        right = ()  # nobody has begun to swap what is dead
     if right is not None and serving != right:
         yield f"{' and '.join(serving) or 'none'} serves, and the operation is {word}"
     if cell.operation != "stop" and word in ("rolled back", "refused") and f"{PREFIX}b" in there:

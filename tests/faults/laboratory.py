@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,36 +91,45 @@ def bench() -> Iterator[Bench]:
                 process.wait(END_S)
 
 
-def run_all(cells: list[Cell], count: int) -> Iterator[Result]:
-    """On `count` benches at a time; in the order in which they end."""
-    todo, done, lock = iter(cells), [], threading.Condition()
+def run_all(cells: Iterable[Cell], count: int) -> Generator[Result, None, None]:
+    """On `count` benches at a time; in the order in which they end. Ends early when a bench is gone."""
+    todo, done, change = deque(cells), deque[Result](), threading.Condition()
     working = count
 
     def work() -> None:
         nonlocal working
         try:
             with bench() as one:
-                while True:
-                    with lock:
-                        cell = next(todo, None)
-                    if cell is None:
-                        return
+                while cell := _next(todo):
                     result = one.run(cell)
-                    with lock:
+                    with change:
                         done.append(result)
-                        lock.notify()
+                        change.notify()
         finally:
-            with lock:
+            with change:
                 working -= 1
-                lock.notify()
+                change.notify()
 
-    # The kernel ends a bench with the thread that began it; these last as long as their benches.
-    for _ in range(count):
-        threading.Thread(target=work, daemon=True).start()
-    while True:
-        with lock:
-            lock.wait_for(lambda: done or not working)
-            if not done:
-                return
-            result = done.pop(0)
-        yield result
+    # The kernel ends a bench with the thread that began it; each of these lasts as long as its bench.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        while True:
+            with change:
+                change.wait_for(lambda: done or not working)
+                if not done:
+                    return
+                result = done.popleft()
+            yield result
+    finally:
+        todo.clear()
+        for thread in threads:
+            thread.join()
+
+
+def _next(todo: deque[Cell]) -> Cell | None:
+    try:
+        return todo.popleft()
+    except IndexError:
+        return None

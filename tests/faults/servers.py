@@ -23,6 +23,17 @@ class TritonPythonModel:
     def execute(self, requests):
         {execute}
 """
+SLOWLY = """
+
+_initialize = TritonPythonModel.initialize
+
+def _slowly(self, args):
+    time.sleep(5)
+    _initialize(self, args)
+
+TritonPythonModel.initialize = _slowly
+"""
+"""Under the demo's own model: it loads as a large one does"""
 RAISES = 'raise RuntimeError("no weights here")'
 BAD: dict[str, dict[str, str]] = {
     "never ready": {"initialize": RAISES},
@@ -42,8 +53,12 @@ def write_profiles(profiles: Path, folder: Path) -> None:
     for name, does in BAD.items():
         repository = folder / name.replace(" ", "-")
         shutil.copytree(DEMO_REPOSITORY, repository)
-        model = MODEL.format(**{"initialize": "pass", "execute": "pass", **does})
-        (repository / "prose" / "1" / "model.py").write_text(model)
+        text = MODEL.format(**{"initialize": "pass", "execute": "pass", **does})
+        (repository / "prose" / "1" / "model.py").write_text(text)
+    slow = folder / "slow"
+    shutil.copytree(DEMO_REPOSITORY, slow)
+    with (slow / "prose" / "1" / "model.py").open("a") as model:
+        model.write(SLOWLY)
     for name in PORTS:
         write_profile(profiles, name)
 

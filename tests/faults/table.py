@@ -11,8 +11,9 @@ STEPS = {
     "stop": ("stop",),
     "swap": ("check", "drain", "stop", "memory", "create", "start", "gpus", "wait", "prompt", "let go"),
     "rolling back": ("stop", "keep log", "remove", "memory", "start", "wait", "prompt"),
+    "swap by command": ("wait",),
 }
-"""The last are the steps of a swap whose incoming one did not answer"""
+"""`rolling back`: the steps of a swap whose incoming one did not answer. `by command`: the product's own process"""
 
 OUTCOMES = {
     "d": "done",
@@ -42,19 +43,19 @@ FAULTS = (
     Fault(
         "killed (-9), then finished",
         None,
-        {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "rolling back": "-------"},
+        {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "swap by command": "d"},
         settle="finish",
     ),
     Fault(
         "killed (-9), then rolled back",
         None,
-        {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr"},
+        {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr", "swap by command": "r"},
         settle="roll back",
     ),
     Fault(
         "cancelled",
         strikes.cancelled,
-        {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr"},
+        {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr", "swap by command": "r"},
         ("cancelled",),
     ),
     Fault(
@@ -66,51 +67,51 @@ FAULTS = (
     Fault(
         "Docker restarted, and its containers ended",
         strikes.docker_restarted_with_containers,
-        {"start": "udffff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrrr"},
+        {"start": "udffff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrff"},
         ("Docker", "ended"),
     ),
     Fault(
         "container killed",
         strikes.container_killed,
-        {"start": "---fff", "stop": "d", "swap": "xdd---rrr-", "rolling back": "rrr--ff"},
+        {"start": "---fff", "stop": "d", "swap": "xdd---rrr-", "rolling back": "r----ff"},
         ("ended", "Nothing holds"),
     ),
     Fault(
         "image missing",
         strikes.image_missing,
-        {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"},
+        {"start": "xr----", "swap": "xrrrr-----"},
         ("image",),
     ),
     Fault(
         "port taken",
         strikes.port_taken,
-        {"start": "xrr---", "stop": "-", "swap": "xrrrrr----", "rolling back": "fffff--"},
+        {"start": "xrr---", "swap": "xrrrrr----", "rolling back": "fffff--"},
         ("ort",),
     ),
     Fault(
         "name taken",
         strikes.name_taken,
-        {"start": "xr----", "stop": "-", "swap": "xrrrr-----", "rolling back": "-------"},
+        {"start": "xr----", "swap": "xrrrr-----"},
         ("name",),
     ),
     Fault(
         "never ready",
         strikes.nothing,
-        {"start": "----f-", "stop": "-", "swap": "-------r--", "rolling back": "-------"},
+        {"start": "----f-", "swap": "-------r--"},
         ("not ready within",),
         ways=(("wait", "never ready"),),
     ),
     Fault(
         "answers errors",
         strikes.nothing,
-        {"start": "-----f", "stop": "-", "swap": "--------r-", "rolling back": "-------"},
+        {"start": "-----f", "swap": "--------r-"},
         ("illegal memory access",),
         ways=(("prompt", "answers errors"),),
     ),
     Fault(
         "its process exits",
         strikes.nothing,
-        {"start": "---fff", "stop": "-", "swap": "------rrr-", "rolling back": "-------"},
+        {"start": "---fff", "swap": "------rrr-"},
         ("b",),
         ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt")),
     ),
@@ -162,6 +163,8 @@ class Cell:
         """How `b` is."""
         if self.operation == "rolling back":
             return "answers errors"
+        if self.operation == "swap by command":
+            return "slow"
         return dict(self.fault.ways).get(self.step, "good")
 
 
@@ -180,7 +183,7 @@ def cells() -> Iterator[Cell]:
     """In the order of the operations, so that what one leaves is what the next begins with."""
     for operation, steps in STEPS.items():
         for fault in FAULTS:
-            for step, letter in zip(steps, fault.outcomes[operation], strict=True):
+            for step, letter in zip(steps, fault.outcomes.get(operation, "-" * len(steps)), strict=True):
                 if letter != "-":
                     yield Cell(operation, step, fault, OUTCOMES[letter])
 
@@ -206,6 +209,8 @@ CHOSEN = frozenset(
         ("swap", "wait", "cancelled"),
         ("swap", "prompt", "answers errors"),
         ("swap", "let go", "killed (-9), then finished"),
+        ("swap by command", "wait", "killed (-9), then finished"),
+        ("swap by command", "wait", "cancelled"),
         ("rolling back", "stop", "killed (-9), then rolled back"),
         ("rolling back", "keep log", "state folder full"),
         ("rolling back", "remove", "cancelled"),

@@ -199,8 +199,9 @@ def test_where_nothing_can_be_recorded_nothing_is_started(place: Place) -> None:
     wrong = replace(place.settings, state_dir=Path("/dev/null/nowhere"))
     launcher = Launcher(wrong, Parts(wrong).journal)
     status = launcher.perform(Request(Action.START, "m"), place.told.append)
-    assert (status.outcome, status.exit_code) == (Outcome.FAILED, Exit.REFUSED)
-    assert "cannot be written" in status.message, status.message
+    assert (status.outcome, status.exit_code) == (Outcome.FAILED, Exit.UNREACHABLE)
+    assert "/dev/null/nowhere" in status.message, status.message
+    assert any("cannot be written" in note for note in status.notes), status.notes
     assert place.told[-1] == status
 
 

@@ -345,3 +345,22 @@ def test_a_runtime_that_falls_silent_is_stale_with_what_it_had(watching: Watchin
     watching.changes()
     watching.see(lambda model: model.stale_since is not None)
     assert watching.model("docker/by-hand").stale_since is not None
+
+
+def test_a_plan_that_hangs_holds_up_nothing_else(watching: Watching, server: Server) -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def plan(name: str, runtime: str | None) -> Plan:
+        hangs.set()
+        go_on.wait(60)
+        raise RuntimeUnreachable("Docker does not answer.")
+
+    watching.plan = plan  # type: ignore[method-assign]
+    watching.docker.held = (running(server.service, launch_facts=launch_facts(LAUNCH)),)
+    watching.monitor.open()
+    try:
+        assert hangs.wait(20)
+        watching.see(lambda model: model.state is State.READY)
+        until(lambda: not watching.monitor.latest.loading, 20)
+    finally:
+        go_on.set()

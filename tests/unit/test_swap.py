@@ -1,5 +1,7 @@
 """Swaps over a runtime in memory: in what order, and what is left of each that does not succeed."""
 
+import errno
+import os
 import socket
 import stat
 import threading
@@ -249,6 +251,27 @@ def test_a_log_that_cannot_be_kept_holds_up_nothing(both: Bench, other: Server) 
     other.answers.clear()
     both.settings.state_dir.joinpath("logs").write_text("in the way")
     assert "its log could not be kept" in rolled_back(both).message
+
+
+def test_a_full_disk_holds_up_nothing_and_leaves_no_half_log(
+    both: Bench, other: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other.answers.clear()
+
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fdopen = os.fdopen
+
+    def writer(descriptor: int, *given: object, **named: object) -> object:
+        file = fdopen(descriptor, *given, **named)  # type: ignore[call-overload]
+        file.write = full
+        return file
+
+    monkeypatch.setattr(os, "fdopen", writer)
+    status = rolled_back(both)
+    assert "its log could not be kept ([Errno 28] No space left on device)" in status.message
+    assert not list((both.settings.state_dir / "logs").iterdir())
 
 
 def test_an_outgoing_that_is_gone_when_it_stops_is_made_anew(both: Bench, other: Server) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from engine.errors import Exit
+from engine.lease import LEASE, Holder
 from engine.operations import job, lease
-from engine.request import Action
+from engine.request import Action, Origin
 from engine.snapshot import OperationStatus, Outcome, Step
 from tests.unit.model_server import Server
 from tests.unit.operations_bench import Bench, Failed, Killed
@@ -269,3 +270,24 @@ def test_killed_and_settled(table: Table, action: Action, step: str, late: bool,
     assert settled
     assert settled.status.settled_by.startswith("finished by" if settling is Action.FINISH else "rolled back by")
     assert not any(one.unsettled for one in bench.journal.recent())
+
+
+@pytest.mark.parametrize("action", [Action.START])
+def test_what_another_has_begun_meanwhile_is_not_rolled_back_into(table: Table, other: Server, action: Action) -> None:
+    """A start gives the lease back when all that is left is to wait; to roll back it needs it again."""
+    other.ready.clear()
+
+    def taken() -> None:
+        holder = Holder.this_process("swap x → y", "2", Origin("alice", "box", 1))
+        table.bench.docker.records[LEASE] = holder.to_facts()
+        table.bench.cancelled.set()
+
+    table.at("wait", taken)
+    status = table.run()
+    assert (status.outcome, status.exit_code) == (Outcome.FAILED, Exit.FAILED)
+    assert status.message.startswith(
+        "It was cancelled. It could not be rolled back: This machine is being changed: alice"
+    )
+    assert status.message.endswith("b runs.")
+    assert table.running == {"b"}
+    assert table.bench.docker.records[LEASE]["user"] == "alice", "it is hers"

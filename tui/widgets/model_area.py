@@ -56,6 +56,9 @@ class ModelArea(Vertical):
         self.list.tick()
         self._tell_place()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._tell_place)  # every row may have room now
+
     def select(self, name: str) -> None:
         """Puts the cursor on a model, if there is one of that name; the filter gives way."""
         if not self.list.select(name) and self._line:
