@@ -28,6 +28,9 @@ def settle(job: Job, carry_out: Operation) -> str:
         _mark(job, named.status, "settled")
         return f"Nothing is left to settle: what {named.status.title} was to settle has been settled."
     status = entry.status
+    if since := _done_since(job, status):
+        _mark(job, status, "overtaken")
+        return f"Nothing is left to settle of {status.title}: {since.title} has been done since."
     job.record.change(target=status.target, outgoing=status.outgoing, plan_digest=status.plan_digest)
     with job.record.step(StepKind.CHECK) as waiting:
         context = _context(entry)
@@ -72,6 +75,21 @@ def _begun(job: Job, entry: Entry) -> Entry | None:
             return None
         entry = before
     return entry
+
+
+def _done_since(job: Job, status: OperationStatus) -> OperationStatus | None:
+    """What it had begun is not what is there any more: that must be neither finished nor undone."""
+    return next(
+        (
+            later
+            for later in job.tools.journal.recent()
+            if later.began_at > status.began_at
+            and later.outcome is Outcome.DONE
+            and later.kind not in SETTLING
+            and set(later.subjects) & set(status.subjects)
+        ),
+        None,
+    )
 
 
 def _mark(job: Job, settled: OperationStatus, how: str) -> None:

@@ -29,6 +29,8 @@ def main() -> int:
         results[result.key] = result
         said = f"{len(results)}/{len(chosen)} {result.key}: {result.outcome}, {result.seconds:g} s"
         sys.stderr.write(f"{said}{'' if not result.broken else ' — BROKEN: ' + '; '.join(result.broken)}\n")
+        if result.broken:
+            sys.stderr.write(f"    {result.message}\n")
     wrong = [result for result in results.values() if result.broken]
     text = f"{tables(results)}\n\n{told(results)}"
     sys.stdout.write(f"{text}\n")

@@ -2,4 +2,4 @@
 
 from tests.unit.operations_bench import bench, ready, server
 
-__all__ = ["bench", "ready"]
+__all__ = ["bench", "ready", "server"]

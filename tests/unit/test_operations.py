@@ -100,7 +100,9 @@ def test_what_could_not_be_started_nor_removed_is_said_to_remain(bench: Bench, m
 
     bench.docker.start_error = "port is already allocated."
     monkeypatch.setattr(bench.docker, "remove", remove)
-    with pytest.raises(Failed, match=r"already allocated\. It could not be rolled back: docker does not answer. m does not run"):
+    with pytest.raises(
+        Failed, match=r"already allocated\. It could not be rolled back: docker does not answer. m does not run"
+    ):
         bench.run(Action.START)
     assert "could not be rolled back" in bench.journal.recent()[0].message
 
@@ -238,9 +240,13 @@ def test_a_journal_that_was_locked_or_damaged_is_told_until_it_is_well(tmp_path:
 
 def test_a_runtime_that_is_silent_for_a_while_fails_no_start(bench: Bench, ready: threading.Event) -> None:
     thread, errors = in_background(bench, Action.START)
-    until(lambda: any("400" in status.steps[-2].detail for status in bench.journal.recent()))
+
+    def told() -> str:
+        return next((step.detail for status in bench.journal.recent() for step in status.steps[-2:-1]), "")
+
+    until(lambda: "400" in told())
     bench.docker.unreachable = True
-    until(lambda: bench.journal.recent()[0].steps[-2].detail not in ("", "its health endpoint answers 400"))
+    until(lambda: told() not in ("", "its health endpoint answers 400"))
     bench.docker.unreachable = False
     ready.set()
     thread.join(10)

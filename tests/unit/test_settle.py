@@ -268,3 +268,13 @@ def test_a_cancelled_settling_that_did_nothing_yet_says_so(both: Bench) -> None:
     status = failed(both, Action.ROLL_BACK, killed)
     assert (status.outcome, status.message) == (Outcome.ROLLED_BACK, "It was cancelled. Nothing was changed.")
     assert not settled_by(both, killed)
+
+
+@pytest.mark.parametrize("settling", [Action.FINISH, Action.ROLL_BACK])
+def test_what_was_overtaken_by_hand_is_left_alone(both: Bench, settling: Action) -> None:
+    operation = kill(both, StepKind.WAIT)
+    both.run(Action.REMOVE, "b")
+    both.run(Action.START, "b")
+    assert "start b has been done since" in both.run(settling, operation).message
+    assert both.runs("b")
+    assert "overtaken" in settled_by(both, operation)
