@@ -10,11 +10,30 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from engine.errors import OperationFailed, Refused
-from engine.operations.job import patiently
+from engine.operations.job import Job, patiently
 from engine.operations.waiting import Waiting
 from engine.plan import Adoption
 from engine.runtimes.base import Runtime
-from engine.snapshot import StepKind
+from engine.snapshot import Step, StepKind
+
+
+def adopt_steps(job: Job) -> list[Step]:
+    name = job.request.name
+    return [
+        Step(StepKind.CHECK, "look at it", subject=name),
+        Step(StepKind.PROFILE, "write its profile", subject=name),
+        Step(StepKind.ADOPT, "adopt", subject=name),
+    ]
+
+
+def adopt_foreign(job: Job) -> str:
+    with job.record.step(StepKind.CHECK) as waiting:
+        adoption = job.tools.plan_adoption(job.request.name)
+        job.record.require_journal()
+        waiting.detail(f"as {adoption.name}")
+    job.lease.confirm()
+    adopt(adoption, job.runtime(adoption.launch.runtime), job.record.step)
+    return f"{adoption.container} is the deployment {adoption.name} now; its profile is {adoption.profile_path}."
 
 
 def adopt(adoption: Adoption, runtime: Runtime, step: Callable[[StepKind], AbstractContextManager[Waiting]]) -> None:

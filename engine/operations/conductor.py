@@ -10,7 +10,7 @@ from dataclasses import replace
 from engine.catalog import NAME
 from engine.errors import EngineError, Exit, NotFound, OperationFailed
 from engine.lease import LEASE, Holder
-from engine.operations import adopting, settle, start, swap
+from engine.operations import adopt, settle, start, swap
 from engine.operations.job import Job, Tools
 from engine.operations.lease import held
 from engine.operations.record import Ended, Progress, Record, RolledBack
@@ -28,7 +28,7 @@ _OPERATIONS: dict[Action, tuple[Callable[[Job], list[Step]], Callable[[Job], str
     Action.RESTART: (start.restart_steps, start.restart),
     Action.REMOVE: (start.remove_steps, start.remove),
     Action.SWAP: (swap.check_steps, swap.swap),
-    Action.ADOPT: (adopting.adopt_steps, adopting.adopt_foreign),
+    Action.ADOPT: (adopt.adopt_steps, adopt.adopt_foreign),
 }
 
 

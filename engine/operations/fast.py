@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from engine.deployment import Deployment, Protocol, Service
 from engine.drift import facts, launch_facts
-from engine.errors import EngineError, OperationFailed
 from engine.inference import triton_control, vllm_control
 from engine.inference.control import ControlFailed
 from engine.inference.triton_control import NOT_HELD
 from engine.operations.asking import ask
-from engine.operations.waiting import Cancelled, Waiting
+from engine.operations.waiting import Waiting
 from engine.plan import Plan
 
 ANSWER_S = 10.0
@@ -84,26 +83,6 @@ class InOneServer:
     def _missing(self, waiting: Waiting) -> list[str]:
         held = ask(triton_control.index(self.service, ANSWER_S), waiting)
         return [model for model in self.incoming if not held.get(model, NOT_HELD).ready]
-
-
-def load_in_server(
-    outgoing: Deployment, incoming: Plan, waiting: Waiting, deadline: float, *, unload_first: bool = False
-) -> str:
-    """Both steps, in the order that the memory allows. When one fails, the outgoing's models are loaded again.
-
-    Raises `OperationFailed` with the cause when that does not succeed either.
-    """
-    models = InOneServer.of(outgoing, incoming)
-    steps = (models.unload, models.load) if unload_first else (models.load, models.unload)
-    try:
-        told = [step(waiting, deadline) for step in steps]
-    except (ControlFailed, Cancelled) as error:
-        try:
-            take_back(models, Waiting(waiting.detail), time.monotonic() + UNDO_S)
-        except EngineError as left:
-            raise OperationFailed(f"{error} It could not be undone: {left}") from error
-        raise
-    return "; ".join(told)
 
 
 def take_back(models: InOneServer, waiting: Waiting, deadline: float) -> str:

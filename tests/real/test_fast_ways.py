@@ -19,7 +19,7 @@ from engine.inference import triton_control
 from engine.inference.control import ControlFailed
 from engine.operations.asking import ask
 from engine.operations.drain import drain, drained_by
-from engine.operations.fast import InOneServer, load_in_server, take_back
+from engine.operations.fast import UNDO_S, InOneServer, take_back
 from engine.operations.waiting import Cancelled, Waiting
 from engine.operations.ways import choose_way
 from engine.plan import Launch, Plan
@@ -96,6 +96,23 @@ class Shared:
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(launch.service.health, timeout=1).status_code == httpx.codes.OK
         return False
+
+
+def load_in_server(
+    outgoing: Deployment, incoming: Plan, waiting: Waiting, deadline: float, *, unload_first: bool = False
+) -> str:
+    """Both steps of a swap; when one fails, the outgoing's models are loaded again."""
+    models = InOneServer.of(outgoing, incoming)
+    steps = (models.unload, models.load) if unload_first else (models.load, models.unload)
+    try:
+        told = [step(waiting, deadline) for step in steps]
+    except (ControlFailed, Cancelled) as error:
+        try:
+            take_back(models, Waiting(waiting.detail), time.monotonic() + UNDO_S)
+        except EngineError as left:
+            pytest.fail(f"{error} It could not be undone: {left}")
+        raise
+    return "; ".join(told)
 
 
 @pytest.fixture

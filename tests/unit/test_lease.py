@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import OperationFailed, Refused, RuntimeUnreachable
 from engine.lease import LEASE
-from engine.operations import lease, lease_found
+from engine.operations import lease
 from engine.operations.lease import Lease, current, held
 from engine.runtimes.process import ProcessRuntime
 from engine.settings import Settings
