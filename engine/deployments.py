@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from engine.catalog import NAME
 from engine.deployment import Deployment, precedence
-from engine.errors import NotFound, RuntimeUnreachable
+from engine.errors import NotFound, Refused, RuntimeUnreachable
 from engine.runtimes.base import Runtime
 from engine.text import clean_line
 
@@ -34,9 +34,8 @@ class Deployments:
         return max(found, key=lambda place: precedence(place[1]), default=None)
 
     def require(self, name: str) -> Place:
-        """As `locate`, but raises `NotFound` when there is none."""
-        if not NAME.fullmatch(name):
-            raise NotFound(f"{clean_line(name)} can be no deployment's name.", "`tritontui ls` shows those that exist.")
+        """As `locate`, but raises `NotFound` when there is none, and `Refused` for a foreign one."""
+        self.check_name(name)
         found = self.locate(name)
         if not found:
             raise NotFound(f"{name} has not been started: there is no deployment of that name.")
@@ -44,11 +43,24 @@ class Deployments:
 
     def watched(self, name: str) -> Place:
         """As `require`, for what only looks: a foreign one, too."""
+        return self._foreign(name) or self.require(name)
+
+    def check_name(self, name: str) -> None:
+        """Raises `Refused` when it is a foreign one's, and `NotFound` when it can be no deployment's."""
+        if self._foreign(name):
+            raise Refused(
+                f"{clean_line(name)} was started by hand, and is only watched.",
+                f"`tritontui adopt {clean_line(name)}` makes it a deployment, which can be changed.",
+            )
+        if not NAME.fullmatch(name):
+            raise NotFound(f"{clean_line(name)} can be no deployment's name.", "`tritontui ls` shows those that exist.")
+
+    def _foreign(self, name: str) -> Place | None:
         for runtime in self.runtimes.values() if "/" in name else ():
             for deployment in runtime.foreign():
                 if deployment.name == name:
                     return runtime, deployment
-        return self.require(name)
+        return None
 
     def beside(self, name: str, wanted: str) -> Place | None:
         """As `locate`; that a runtime other than the `wanted` one is silent does not hinder."""

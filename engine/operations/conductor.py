@@ -7,8 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.catalog import NAME
-from engine.errors import EngineError, Exit, NotFound, OperationFailed
+from engine.errors import EngineError, Exit, OperationFailed
 from engine.lease import LEASE, Holder
 from engine.operations import adopt, settle, start, swap
 from engine.operations.job import Job, Tools
@@ -18,7 +17,6 @@ from engine.operations.waiting import Cancelled
 from engine.request import Action, Request
 from engine.settings import refuse_read_only
 from engine.snapshot import AuditEntry, OperationStatus, Outcome, Step
-from engine.text import clean_line
 
 Writer = Callable[[AuditEntry], None]
 
@@ -80,11 +78,8 @@ class Conductor:
 
     def _carry_out(self, record: Record, request: Request) -> str:
         refuse_read_only(self._tools.settings, self._title(request, record))
-        foreign = request.action is Action.ADOPT
-        if not foreign and not NAME.fullmatch(request.name):
-            raise NotFound(
-                f"{clean_line(request.name)} can be no deployment's name.", "`tritontui ls` shows those that exist."
-            )
+        if request.action is not Action.ADOPT:
+            self._tools.deployments.check_name(request.name)
         for status in self._tools.journal.recent():
             if status.unsettled and status.id != request.name:
                 record.note(f"{status.title} was interrupted and is not settled yet: see `tritontui recover`.")

@@ -11,7 +11,7 @@ from engine.operations.in_the_way import Deployments, Holdings, InTheWay, adopt_
 from engine.plan import Outgoing, Plan, SwapPlan
 from engine.request import Way
 from engine.runtimes.base import Runtime
-from engine.stacks.placement import Credit
+from engine.stacks.placement import NO_CREDIT, Credit
 from engine.text import clean_line
 
 Ways = Callable[[Plan, Deployment | None, tuple[Deployment, ...]], tuple[Way, str, tuple[str, ...]]]
@@ -57,7 +57,7 @@ class SwapPlanner:
         way_in = InTheWay(
             name, lambda credit: self._planner(name, runtime, credit), there.running, there.foreign, holdings
         )
-        going = going or way_in.found()
+        going = going or self._in_the_way(way_in, there, name, runtime)
         plan = way_in.plan(going)
         way_in.refuse_held_ports(plan, going)
         plan, (way, reason, others) = self._way(way_in, plan, incoming, going, full=full)
@@ -78,6 +78,16 @@ class SwapPlanner:
             (*there.silent, *warnings),
             hashlib.sha256(words.encode()).hexdigest()[:16],
         )
+
+    def _in_the_way(self, way_in: InTheWay, there: "_There", name: str, runtime: str | None) -> Deployments:
+        """Raises `RuntimeUnreachable` when nothing is found where nothing can be seen."""
+        try:
+            return way_in.found()
+        except Refused as refused:
+            if unseen := there.unreachable.get(self._planner(name, runtime, NO_CREDIT).launch.runtime):
+                what = f"What is in the way of {name} cannot be told. {unseen.what}"
+                raise RuntimeUnreachable(what, unseen.remedy) from refused
+            raise
 
     def _way(
         self, way_in: InTheWay, plan: Plan, incoming: Deployment | None, going: Deployments, *, full: bool
@@ -137,14 +147,14 @@ class _There:
 
     def __init__(self, runtimes: Mapping[str, Runtime]) -> None:
         self._runtimes = runtimes
-        self._unreachable: RuntimeUnreachable | None = None
+        self.unreachable: dict[str, RuntimeUnreachable] = {}
         found: list[Deployment] = []
         silent: list[str] = []
         for runtime in runtimes.values():
             try:
                 found += runtime.deployments()
             except RuntimeUnreachable as error:
-                self._unreachable = error
+                self.unreachable[runtime.name] = error
                 silent.append(f"What runs on {runtime.name} is not counted: {error.what}")
         self._deployments = tuple(found)
         self.silent = tuple(silent)
@@ -166,10 +176,9 @@ class _There:
         if foreign or "/" in name:
             shown = foreign.name if foreign else said
             raise Refused(f"{shown} was started by hand and is not ours to stop.", adopt_hint(shown))
-        if self._unreachable:
+        if unseen := next(iter(self.unreachable.values()), None):
             raise RuntimeUnreachable(
-                f"{said} is not among the deployments that can be seen. {self._unreachable.what}",
-                self._unreachable.remedy,
+                f"{said} is not among the deployments that can be seen. {unseen.what}", unseen.remedy
             )
         raise NotFound(f"{said} has not been started: there is no deployment of that name.", "See `tritontui ls`.")
 

@@ -126,7 +126,7 @@ def prepare(cell: Cell, lab: Lab) -> None:
     there = lab.containers()
     if cell.operation == "start":
         if there.get(f"{PREFIX}a"):
-            lab.kill("a")
+            lab.docker.api.stop(f"{PREFIX}a", timeout=0)
         return
     if f"{PREFIX}a" in there and not there[f"{PREFIX}a"]:
         lab.docker.api.start(f"{PREFIX}a")

@@ -67,7 +67,7 @@ FAULTS = (
     Fault(
         "Docker restarted, and its containers ended",
         strikes.docker_restarted_with_containers,
-        {"start": "udffff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrff"},
+        {"start": "uddfff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrff"},
         ("Docker", "ended"),
     ),
     Fault(

@@ -21,15 +21,19 @@ needs_demo = pytest.mark.skipif(importlib.util.find_spec("pytriton") is None, re
 
 
 class Commands:
-    def __init__(self, folder: Path, *, docker: bool = False) -> None:
+    def __init__(self, folder: Path, *, docker: bool = False, installed: bool = False) -> None:
+        """`installed`: the program that installing tritontui makes, instead of the module."""
         self.folder = folder
+        self._program = (
+            [str(Path(sys.executable).with_name("tritontui"))] if installed else [sys.executable, "-m", "tui"]
+        )
         self.env = {**os.environ, "PYTHONPATH": str(ROOT)}
         if not docker:
             # Whatever runs on the machine's own Docker Engine is none of such a test's business.
             self.env["DOCKER_HOST"] = f"unix://{folder}/docker.sock"
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "tui", *words]
+        return [*self._program, *words]
 
     def __call__(self, *words: str) -> Done:
         return subprocess.run(
