@@ -8,8 +8,8 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from engine.api import Action
 from engine.facade import Engine
+from engine.request import Action, Request
 from engine.settings import Settings
 from tui.app import Console
 
@@ -46,10 +46,10 @@ def main() -> None:
         folder = Path(name)
         engine = Engine(Settings(folder / "config", folder / "state", folder / "cache", working_dir=folder))
         try:
-            engine.perform(Action.START, "demo")
+            engine.perform(Request(Action.START, "demo"))
             PICTURE.write_text(asyncio.run(draw(engine)), encoding="utf-8")
         finally:
-            engine.perform(Action.REMOVE, "demo")
+            engine.perform(Request(Action.REMOVE, "demo"))
             engine.close()
 
 

@@ -1,6 +1,5 @@
 """What can be asked for: a change to the world, by whom, from where."""
 
-import getpass
 import json
 import os
 import socket
@@ -54,6 +53,8 @@ class Origin:
 
     @classmethod
     def here(cls, via: str) -> "Origin":
+        import getpass  # for the first paint it is not needed
+
         try:
             user = getpass.getuser()
         except (OSError, KeyError):

@@ -10,9 +10,9 @@ from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, T
 from engine.snapshot import AuditEntry, Freshness, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
-from tui.cli_progress import short_id, step_name
+from tui.cli_progress import short_id
 from tui.format import duration
-from tui.operation_words import usual
+from tui.operation_words import usual, what
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
@@ -239,9 +239,9 @@ def _print_operations(operations: Iterable[OperationStatus], now: float) -> None
 def _operation(operation: OperationStatus, now: float) -> str:
     if operation.outcome is Outcome.RUNNING:
         step = operation.current
-        what = f"{step_name(operation, step)} {step.detail}".rstrip() if step else "under way"
+        doing = f"{what(operation, step)} {step.detail}".rstrip() if step else "under way"
         back = "rolling back, " if operation.rolling_back else ""
-        return f"{back}{what}, for {duration(now - operation.began_at)}, by {operation.owner}"
+        return f"{back}{doing}, for {duration(now - operation.began_at)}, by {operation.owner}"
     if operation.unsettled:
         which = short_id(operation.id)
         return f"interrupted; `tritontui recover {which}` shows how to finish it or to roll it back"

@@ -10,8 +10,9 @@ from engine.snapshot import OperationStatus, Outcome, StepKind
 from tui import cli_output as out
 from tui.cli_engine import Engine, Performer
 from tui.cli_plan import print_adoption
-from tui.cli_progress import Progress, short_id, step_name
+from tui.cli_progress import Progress, short_id
 from tui.cli_questions import Question, ask_for
+from tui.operation_words import finished, undone, what
 
 Follow = Callable[[Callable[[OperationStatus], None]], OperationStatus]
 
@@ -243,29 +244,16 @@ def _is_about(operation: str, what: str, which: str) -> bool:
 
 def _print_interrupted(operation: OperationStatus) -> None:
     done, broken_off = (
-        ", ".join(step_name(operation, step) for step in operation.steps if step.outcome in outcomes)
+        ", ".join(what(operation, step) for step in operation.steps if step.outcome in outcomes)
         for outcomes in ((Outcome.DONE,), (Outcome.RUNNING, Outcome.INTERRUPTED))
     )
-    names = {"target": operation.target, "outgoing": ", ".join(operation.outgoing) or "what was to go"}
-    finish, roll_back = _SETTLED.get(operation.kind, ("what was begun is done", "what was begun is undone"))
     out.print_facts(
         [
             ("operation", f"{short_id(operation.id)}  {operation.title}"),
             ("begun", f"{out.moment(operation.began_at)}, by {operation.owner}"),
             ("done", done or "nothing"),
             ("broken off", broken_off),
-            ("--finish", finish.format(**names)),
-            ("--roll-back", roll_back.format(**names)),
+            ("--finish", finished(operation)),
+            ("--roll-back", undone(operation)),
         ]
     )
-
-
-_SETTLED: dict[str, tuple[str, str]] = {
-    Action.START: ("{target} is started, and answers", "{target} is stopped, and removed if it was made for this"),
-    Action.RESTART: ("{target} is started, and answers", "{target} runs as it did before"),
-    Action.STOP: ("{target} is stopped", "{target} runs again, and answers"),
-    Action.REMOVE: ("{target} is removed", "{target} runs again if it ran and is not removed yet"),
-    Action.SWAP: ("{target} serves, and {outgoing} is let go", "{target} is taken away, and {outgoing} serves again"),
-    Action.ADOPT: ("{target} is adopted, with its profile", "{target} is only watched again, without a profile"),
-}
-"""What finishing it and what rolling it back come to"""

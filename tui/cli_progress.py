@@ -8,7 +8,7 @@ from types import TracebackType
 
 from engine.snapshot import OperationStatus, Outcome, Step
 from tui import format as write
-from tui.operation_words import pace, usual
+from tui.operation_words import cause, pace, usual, what
 from tui.widgets.glyphs import cut
 
 TICK_S = 1.0
@@ -84,16 +84,16 @@ class Progress:
             self._tell_step(status, step, f"{number}/{max(self._planned, number)}")
         for number, step in enumerate(back, start=1):
             if step.outcome is not None:
-                self._once("back", f"rolling back: {_cause(status)}")
+                self._once("back", f"rolling back: {cause(status)}")
             self._tell_step(status, step, f"back {number}")
         self._tell_late(status)
 
     def _tell_step(self, status: OperationStatus, step: Step, number: str) -> None:
         if step.outcome is Outcome.RUNNING:
             if not self._rewrites:
-                self._once(("began", _key(step)), f"{number} {step_name(status, step)}")
+                self._once(("began", _key(step)), f"{number} {what(status, step)}")
         elif step.outcome is not None:
-            self._once(("ended", _key(step)), f"{number} {step_name(status, step)}{_ending(step)}")
+            self._once(("ended", _key(step)), f"{number} {what(status, step)}{_ending(step)}")
 
     def _tell_late(self, status: OperationStatus) -> None:
         if ":" in (late := pace(status, write.now())):
@@ -116,7 +116,7 @@ class Progress:
         # How many steps it takes to go back shows only on the way.
         number = f"back {place}" if step.undo else f"{place}/{max(self._planned, place)}"
         took = write.duration(write.now() - step.began_at) if step.began_at else ""
-        facts = [f"{number} {step_name(status, step)}", took, pace(status, write.now()), step.detail]
+        facts = [f"{number} {what(status, step)}", took, pace(status, write.now()), step.detail]
         self._live = cut("  ".join(fact for fact in facts if fact), _columns() - 1).rstrip()
         print(self._live, end="", file=sys.stderr, flush=True)
 
@@ -124,13 +124,6 @@ class Progress:
         if self._live:
             print(f"\r{cut('', _columns() - 1)}\r", end="", file=sys.stderr, flush=True)
             self._live = ""
-
-
-def step_name(status: OperationStatus, step: Step) -> str:
-    """Where an operation changes several deployments, each step says which."""
-    if status.outgoing and step.subject in status.subjects and step.subject not in step.title.split():
-        return f"{step.subject}: {step.title}"
-    return step.title
 
 
 def _key(step: Step | None) -> Hashable:
@@ -144,15 +137,6 @@ def _ending(step: Step) -> str:
         took = f"{step.outcome.value} after {took}" if took else step.outcome.value
     told = ", ".join(fact for fact in (took, step.detail) if fact)
     return f": {told}" if told else ""
-
-
-def _cause(status: OperationStatus) -> str:
-    if status.outcome is Outcome.RUNNING and status.message:
-        return status.message
-    if status.cancelled:
-        return "it was cancelled"
-    failed = next((step for step in status.steps if step.outcome is Outcome.FAILED and not step.undo), None)
-    return f"“{step_name(status, failed)}” failed" if failed else "it did not succeed"
 
 
 def _columns() -> int:

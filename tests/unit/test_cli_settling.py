@@ -129,8 +129,8 @@ def test_recover_tells_what_was_done_and_what_each_choice_comes_to(engine: FakeE
     assert facts["operation"] == "5f2c81d0  swap old → new"
     assert facts["done"] == "new: check"
     assert facts["broken off"] == "old: drain"
-    assert facts["--finish"] == "new serves, and old is let go"
-    assert facts["--roll-back"] == "new is taken away, and old serves again"
+    assert facts["--finish"] == "new serves, and old is let go."
+    assert facts["--roll-back"] == "new is taken away, and old serves again."
     assert engine.requests == []
     assert main(["recover", "--json"], engine) == 0
     (found,) = json.loads(capsys.readouterr().out)["interrupted"]
