@@ -38,7 +38,7 @@ class Deployments:
         self.check_name(name)
         found = self.locate(name)
         if not found:
-            raise NotFound(f"{name} has not been started: there is no deployment of that name.")
+            raise NotFound(f"{name} has not been started: there is no deployment of that name.", "See `tritontui ls`.")
         return found
 
     def watched(self, name: str) -> Place:

@@ -12,7 +12,7 @@ from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.cli_progress import short_id
 from tui.format import duration
-from tui.operation_words import usual, what
+from tui.operation_words import ending, usual, what
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
@@ -247,7 +247,7 @@ def _operation(operation: OperationStatus, now: float) -> str:
         return f"interrupted; `tritontui recover {which}` shows how to finish it or to roll it back"
     ended = f" {duration(now - operation.ended_at)} ago" if operation.ended_at else ""
     settled = f" ({operation.settled_by})" if operation.settled_by else ""
-    return f"{operation.outcome.value}{ended}{settled}{f': {operation.message}' if operation.message else ''}"
+    return f"{ending(operation)}{ended}{settled}{f': {operation.message}' if operation.message else ''}"
 
 
 def _lease(lease: LeaseStatus, now: float) -> str:

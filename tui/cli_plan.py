@@ -106,7 +106,7 @@ _WAYS = {
 
 def _outgoing_line(one: Outgoing) -> str:
     state = "running" if one.running else "not running"
-    drained = f"; its requests under way: {one.drained_by or 'nothing counts them'}" if one.running else ""
+    drained = f"; {one.drained_by or 'nothing'} tells its requests under way" if one.running else ""
     return f"{one.name} on {one.runtime}, {state}{f' ({one.why})' if one.why else ''}{drained}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.errors import OperationFailed, Refused
 from engine.operations.job import Job, patiently
+from engine.operations.record import Context, Written
 from engine.operations.waiting import Waiting
 from engine.plan import Adoption
 from engine.runtimes.base import Runtime
@@ -30,10 +31,26 @@ def adopt_foreign(job: Job) -> str:
     with job.record.step(StepKind.CHECK) as waiting:
         adoption = job.tools.plan_adoption(job.request.name)
         job.record.require_journal()
+        job.record.keep(Context(written=Written(adoption.name, adoption.profile_path, adoption.profile_text)))
         waiting.detail(f"as {adoption.name}")
     job.lease.confirm()
     adopt(adoption, job.runtime(adoption.launch.runtime), job.record.step)
     return f"{adoption.container} is the deployment {adoption.name} now; its profile is {adoption.profile_path}."
+
+
+def finish_adoption(job: Job, written: Written, carry_out: Callable[[Job], str]) -> str:
+    """Of an adoption whose process is gone. `carry_out` adopts as if it were asked for now."""
+    if (place := job.tools.deployments.locate(written.name)) and place[1].adopted:
+        return f"{written.name} is adopted already."
+    withdraw(Path(written.path), written.text)
+    return carry_out(job)
+
+
+def undo_adoption(job: Job, written: Written) -> str:
+    if (place := job.tools.deployments.locate(written.name)) and place[1].adopted:
+        place[0].unclaim(written.name)
+    withdraw(Path(written.path), written.text)
+    return f"{written.name} is only watched again, and its profile is gone."
 
 
 def adopt(adoption: Adoption, runtime: Runtime, step: Callable[[StepKind], AbstractContextManager[Waiting]]) -> None:

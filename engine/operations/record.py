@@ -31,12 +31,22 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The profile that an adoption writes."""
+
+    name: str
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What it takes to finish an operation or to roll it back, whoever does it."""
 
     incoming: Side | None = None
     outgoing: tuple[Side, ...] = ()
     way: Way = Way.FULL
+    written: Written | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -46,7 +56,8 @@ class Context:
         """Raises ValueError, TypeError or KeyError when the text is not what `to_json` writes."""
         data = json.loads(text)
         incoming = Side(**data["incoming"]) if data["incoming"] else None
-        return cls(incoming, tuple(Side(**side) for side in data["outgoing"]), Way(data["way"]))
+        written = Written(**data["written"]) if data["written"] else None
+        return cls(incoming, tuple(Side(**side) for side in data["outgoing"]), Way(data["way"]), written)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.errors import NotFound, OperationFailed, Refused
+from engine.operations.adopt import finish_adoption, undo_adoption
 from engine.operations.finish_swap import finish_swap
 from engine.operations.job import Job
 from engine.operations.record import Context, RolledBack
@@ -126,6 +127,8 @@ def _finish(job: Job, entry: Entry, carry_out: Operation) -> str:
     request = job.request
     if job.interrupted is None:
         return carry_out(job)
+    if job.interrupted.written:
+        return finish_adoption(job, job.interrupted.written, carry_out)
     if request.action is Action.SWAP:
         return finish_swap(job, job.interrupted, carry_out)
     if request.action is Action.RESTART and _has_stopped(entry.status):
@@ -140,11 +143,10 @@ def _has_stopped(status: OperationStatus) -> bool:
 
 
 def _roll_back(job: Job, context: Context | None, interrupted: OperationStatus) -> str:
-    if written := next((step for step in interrupted.steps if step.kind is StepKind.PROFILE and step.outcome), None):
-        where = f" {written.detail}" if written.detail else ""
-        return f"The profile{where} that it may have written is left: remove it if nothing is to be adopted."
     if context is None:
         return "Nothing had been changed."
+    if context.written:
+        return undo_adoption(job, context.written)
     if job.request.action is Action.REMOVE and not job.tools.deployments.locate(job.request.name):
         raise Refused(f"{job.request.name} is removed, and its log with it.", "Start it anew from its profile.")
     return undo(job, context, f"{interrupted.title} was interrupted.")

@@ -267,6 +267,7 @@ class Bench:
         self.planned = 0
         self.memory_error = ""
         self.audited: list[AuditEntry] = []
+        self.adoptions: dict[str, Adoption] = {}
         self.cancelled = threading.Event()
         self.at: Callable[[OperationStatus], None] = lambda _: None
         """Told every status, in the operation's own thread"""
@@ -300,6 +301,8 @@ class Bench:
         return SwapPlan(self.plan(name, runtime, Credit(frozenset(outgoing))), gone, self.way, "asked for")
 
     def plan_adoption(self, name: str) -> Adoption:
+        if adoption := self.adoptions.get(name):
+            return adoption
         raise NotFound(f"There is no container {name}.")
 
     def wait_for_memory(self, plan: Plan, waiting: Waiting, way: Way) -> str:

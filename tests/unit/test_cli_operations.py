@@ -252,7 +252,7 @@ def test_a_swap_is_planned_without_being_done(argv: list[str], engine: FakeEngin
     assert engine.asked == [("plan_swap", "new", ("demo",), True)]
     for told in (
         "demo → new\n",
-        "demo on docker, running (GPU 0); its requests under way: nv_inference_pending\n",
+        "demo on docker, running (GPU 0); nv_inference_pending tells its requests under way\n",
         "full: what goes is stopped, then what comes is started\n",
         "They run in different containers.\n",
         "Neither allows vLLM's sleep mode.\n",
@@ -277,7 +277,7 @@ def test_a_swap_that_would_be_refused_says_why_and_exits_3(capsys: Capture) -> N
     out, err = capsys.readouterr()
     assert "0    H100  GPU-1  71.0 of 80.0  71.0        40.0         demo" in out
     assert "demo, more → new" in out
-    assert "nothing counts them" in out
+    assert "nothing tells its requests under way" in out
     assert err.splitlines()[:2] == [
         "The swap would be refused; --force does it all the same.",
         "refused: GPU 0 is too small.",

@@ -4,15 +4,27 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from engine.deployment import Lifecycle
+from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import Exit
+from engine.plan import Adoption
 from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome, StepKind
+from engine.stacks.placement import NO_CREDIT
 from tests.unit.model_server import Server
 from tests.unit.operations_bench import Bench, Failed, Killed
+
+MADE = Deployment(
+    *("docker/x", "docker", "vllm", "id-by-hand", "image", Lifecycle.RUNNING),
+    service=Service(Protocol.OPENAI, "", ""),
+    created_at=1.0,
+    started_at=1.0,
+    foreign=True,
+)
+"""By hand"""
 
 
 @pytest.fixture
@@ -278,3 +290,23 @@ def test_what_was_overtaken_by_hand_is_left_alone(both: Bench, settling: Action)
     assert "start b has been done since" in both.run(settling, operation).message
     assert both.runs("b")
     assert "overtaken" in settled_by(both, operation)
+
+
+@pytest.mark.parametrize("kind", [StepKind.PROFILE, StepKind.ADOPT])
+@pytest.mark.parametrize("settling", [Action.FINISH, Action.ROLL_BACK])
+def test_an_adoption_that_was_killed_is_finished_or_undone_whole(
+    bench: Bench, kind: StepKind, settling: Action, tmp_path: Path
+) -> None:
+    launch = bench.plan("x", None, NO_CREDIT).launch
+    bench.docker.outside["docker/x"] = replace(MADE, service=bench.service)
+    path = tmp_path / "profiles" / "x.yaml"
+    bench.adoptions["docker/x"] = Adoption("x", "x", MADE.id, str(path), "name: x\n", launch)
+    operation = kill(bench, kind, Action.ADOPT, "docker/x")
+    if kind is StepKind.ADOPT:
+        path.write_text("name: x\n")  # a true kill takes nothing back
+    bench.at = lambda _: None
+    bench.run(settling, operation)
+    adopted = settling is Action.FINISH
+    assert path.exists() is adopted
+    assert ("x" in bench.docker.held, "docker/x" in bench.docker.outside) == (adopted, not adopted)
+    assert not bench.journal.recent()[-1].unsettled
