@@ -8,11 +8,12 @@ from engine.deployments import Place
 from engine.drift import differences, launch_facts
 from engine.errors import EngineError, NotFound, OperationFailed, Refused
 from engine.operations.gpus import check_gpus
+from engine.operations.in_the_way import adopt_hint, holds_port, runs
 from engine.operations.job import Job, patiently
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Side
 from engine.operations.waiting import Waiting
-from engine.plan import Plan
+from engine.plan import Plan, PortBinding
 from engine.runtimes.base import Runtime
 from engine.snapshot import Step, StepKind
 from engine.stacks.context import is_free
@@ -72,10 +73,18 @@ class BringUp:
             raise Refused(missing)
         for port in self._plan.launch.ports:
             if not _will_be_free(port.host_ip, port.host_port, freed):
-                raise Refused(
-                    f"Port {port.host_port} ({port.purpose}) of {self._name} is in use on {port.host_ip}.",
-                    "Stop what uses it, or give the profile another port under `expose`.",
-                )
+                raise self._taken(port)
+
+    def _taken(self, port: PortBinding) -> Refused:
+        what = f"Port {port.host_port} ({port.purpose}) of {self._name} is in use on {port.host_ip}"
+        for runtime in self._job.tools.deployments.runtimes.values():
+            with contextlib.suppress(EngineError):  # who it is only helps
+                for one in (*runtime.deployments(), *runtime.foreign()):
+                    if not (runs(one) and holds_port(one, port)):
+                        continue
+                    swap = f"`tritontui swap {self._name}` stops it, and starts {self._name} in its place."
+                    return Refused(f"{what}, by {one.name}.", adopt_hint(one.name) if one.foreign else swap)
+        return Refused(f"{what}.", "Stop what uses it, or give the profile another port under `expose`.")
 
     def _may_be_kept(self, freed: Collection[Address]) -> bool:
         """There is one that can be started again as it is."""

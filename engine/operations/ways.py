@@ -53,8 +53,6 @@ def _against_loading(incoming: Plan, kept: Deployment | None, running: tuple[Dep
             yield f"{name} is no Triton server on a model repository of its own, its stack is {stack}"
     if one.runtime != launch.runtime:
         yield f"{one.name} runs on {one.runtime}, and {launch.name} is to run on {launch.runtime}"
-    if kept:
-        yield f"{launch.name} has a server of its own, kept from before: remove it, and the next swap can"
     text = launch_facts(launch)
     before, after = facts(one.launch_facts), facts(text)
     if not before:
@@ -75,6 +73,8 @@ def _against_loading(incoming: Plan, kept: Deployment | None, running: tuple[Dep
     placed = {gpu.uuid for gpu in incoming.placement}
     if placed and one.gpus and placed != set(one.gpus):
         yield f"{launch.name} is to run on other GPUs"
+    if kept:  # the last: only then is it true
+        yield f"{launch.name} has a server of its own, kept from before: remove it, and the next swap can"
 
 
 def _server(known: dict[str, str], name: str) -> Iterator[tuple[str, str]]:

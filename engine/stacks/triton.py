@@ -27,6 +27,9 @@ def plan(context: PlanContext) -> Plan:
     if not repository.is_dir():
         raise context.invalid(f"the model repository {repository} is not a folder.", "Check the path.")
     options = tritonserver.named(context, profile.engine)
+    if profile.model and "load_model" not in options:
+        # A server that starts empty would never be ready for the prompts that go to it.
+        options = tritonserver.loading(options, profile.model)
     launch = tritonserver.launch(
         context,
         repository=REPOSITORY_IN_CONTAINER if context.on_docker else str(repository),
@@ -78,8 +81,9 @@ def _loaded_at_start(context: PlanContext, models: Mapping[str, Model], options:
     names = {str(name) for name in (wanted if isinstance(wanted, list) else [wanted])}
     if "*" in names:
         return set(models)
+    said = "`load_model`" if "load_model" in context.profile.engine else "`model`"
     for name in names:
-        _require(context, models, name, "`load_model` names")
+        _require(context, models, name, f"{said} names")
     loaded: set[str] = set()
     while names:
         loaded |= names

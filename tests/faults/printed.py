@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from tests.faults.table import FAULTS, STEPS, Result, cells
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+HEAD = 4
+"""Lines of a table above its first row"""
 LONGEST = 110
 """Characters of a message"""
 FOLDER = re.compile(r"/\S+/tritontui-faults-\w+/lab/")
@@ -20,10 +22,11 @@ def tables(results: Mapping[str, Result]) -> str:
         lines = [f"### {operation.capitalize()}", "", f"| fault | {' | '.join(steps)} |", f"|---|{'---|' * len(steps)}"]
         for fault in FAULTS:
             keys = [f"{operation} / {step} / {fault.name}" for step in steps]
-            if any(key in said for key in keys):
+            if any(key in results for key in keys):
                 words = (_word(key, results) if key in said else "–" for key in keys)
                 lines.append(f"| {fault.name} | {' | '.join(words)} |")
-        found.append("\n".join(lines))
+        if len(lines) > HEAD:
+            found.append("\n".join(lines))
     return "\n\n".join(found)
 
 
