@@ -233,7 +233,7 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
 
 
 def _timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="for it to become ready, e.g. 90s or 30m")
+    parser.add_argument("--timeout", type=_some_time, metavar="TIME", help="for it to become ready, e.g. 90s or 30m")
 
 
 def _choosing(parser: argparse.ArgumentParser) -> None:
@@ -279,6 +279,12 @@ def _duration(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"{text} is no duration; write 90s, 30m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _some_time(text: str) -> float:
+    if duration := _duration(text):
+        return duration
+    raise argparse.ArgumentTypeError(f"{text} leaves no time; write 90s or 30m")
 
 
 def _since(text: str) -> float:

@@ -73,12 +73,13 @@ class Progress:
         # What goes is known only after the first look.
         self._once(("title", status.title), f"{status.title} ({short_id(status.id)})")
         if status.estimate:
-            self._once("estimate", usual(status.estimate))
+            self._once("estimate", f"start: {usual(status.estimate)}")
         for note in status.notes:
             self._once(("note", note), note)
         there = [step for step in status.steps if not step.undo]
         back = [step for step in status.steps if step.undo]
-        if all(step.outcome in (None, Outcome.RUNNING, Outcome.DONE) for step in there):
+        ahead = not back and all(step.outcome in (None, Outcome.RUNNING, Outcome.DONE) for step in there)
+        if ahead or not self._planned:
             self._planned = len(there)  # those that a failure leaves undone are taken out
         for number, step in enumerate(there, start=1):
             self._tell_step(status, step, f"{number}/{max(self._planned, number)}")

@@ -78,12 +78,12 @@ class Record:
         self.status = OperationStatus(
             id=self.id,
             kind=self.request.action.value,
-            target=self.request.name,
+            target=clean_line(self.request.name),
             steps=tuple(self.steps),
             began_at=time.time(),
             outcome=Outcome.RUNNING,
             owner=str(self.request.origin),
-            outgoing=self.request.outgoing,
+            outgoing=tuple(map(clean_line, self.request.outgoing)),
             pid=os.getpid(),
         )
         self._tell()

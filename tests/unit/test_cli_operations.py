@@ -128,7 +128,7 @@ def test_a_swap_that_is_rolled_back_tells_the_way_back_and_exits_1(engine: FakeE
         "swap new (5f2c81d0)",
         "1/1 check",
         "swap old → new (5f2c81d0)",
-        "usually 11m02s, 9m10s to 14m31s of 6 starts",
+        "start: usually 11m02s, 9m10s to 14m31s of 6 starts",
         "1/3 new: check: 1s",
         "2/3 old: drain",
         "2/3 old: drain: 14s, no request is under way",

@@ -98,12 +98,23 @@ def test_what_is_too_long_for_the_line_is_cut(monkeypatch: pytest.MonkeyPatch) -
         assert terminal.lines[-1].endswith("x…")
 
 
+def test_the_number_of_steps_stays_when_a_cancel_leaves_those_ahead_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    with Progress() as progress:
+        begun = status(WAIT, began=935.0)
+        progress.show(begun)
+        done = replace(begun.steps[0], outcome=Outcome.DONE, ended_at=1000.0, detail="")
+        back = replace(done, title="stop again", undo=True)
+        progress.show(replace(begun, steps=(done, back)))
+        assert "1/2 wait until ready: 1m05s" in terminal.lines
+
+
 def test_a_late_one_says_so_once_without_being_told_anything_new(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_terminal(monkeypatch, tick_s=0.01)
     estimate = Estimate(41.0, 30.0, 55.0, 4, "another host")
     with Progress() as progress:
         progress.show(status(LOAD, began=945.0, estimate=estimate))
-        assert "usually 41s, 30s to 55s of 4 starts (another host)" in terminal.lines
+        assert "start: usually 41s, 30s to 55s of 4 starts (another host)" in terminal.lines
         assert "  55s  at most ~1 s left  " in terminal.lines[-1]
         terminal.now += 30
         until(lambda: any(line.startswith("late: ") for line in terminal.lines))

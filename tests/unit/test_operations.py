@@ -211,6 +211,7 @@ def test_a_name_that_is_none_reaches_no_file(bench: Bench, tmp_path: Path) -> No
             bench.run(Action.START, name)
     assert not list(tmp_path.rglob("locks"))
     assert not bench.docker.records
+    assert not any("\x1b" in status.title for status in bench.journal.recent())
 
 
 def test_what_breaks_off_unforeseen_is_a_failure_with_no_step_under_way(bench: Bench) -> None:
