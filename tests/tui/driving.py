@@ -75,3 +75,16 @@ async def still(pilot: Pilot[None]) -> None:
         await pilot.pause(0.05)
         if (now := screen_text(pilot)) != before:
             before, since = now, time.monotonic()
+
+
+def top(pilot: Pilot[None]) -> str:
+    return screen_text(pilot).splitlines()[0]
+
+
+async def told(pilot: Pilot[None], text: str) -> None:
+    """In a notice, however its lines are wrapped."""
+    await until(pilot, lambda: any(text in notice.message for notice in pilot.app._notifications))
+
+
+async def on_main(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
