@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import threading
 import time
@@ -277,7 +278,9 @@ def drains(service: Service) -> None:
     streaming, shown = Streaming(service, "prose", 12, 60), list[str]()
     said = drain(service, Waiting(shown.append), 60)
     assert said.startswith("no requests under way")
-    assert shown[0] == "up to 12 requests under way, 60 s left", "8 run at once, the model queues the others itself"
+    first = re.fullmatch(r"up to (\d+) requests under way, 60 s left", shown[0])
+    assert first
+    assert 0 < int(first[1]) <= 12, "8 run at once, the model queues the others itself, and some may have ended"
     streaming.join()
     assert [count >= 60 for count in streaming.events] == [True] * 12
 
