@@ -38,7 +38,11 @@ def terminal(tmp_path: Path, docker_engine: docker.DockerClient, triton_image: s
 def test_start_kill_the_console_prompt_stop_and_remove(terminal: Terminal, docker_engine: docker.DockerClient) -> None:
     terminal.run_console()
     terminal.see(f"{NAME} +–")
-    terminal.press("g", "Enter")
+    terminal.press("/")
+    terminal.type(NAME)
+    terminal.press("Enter")
+    terminal.see(rf"/ {NAME} +1 of \d+")
+    terminal.press("Enter")
     terminal.see("triton on process")
     terminal.press("r")
     terminal.see("triton on docker(.|\n)*docker run")

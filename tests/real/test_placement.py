@@ -127,7 +127,7 @@ def test_each_deployment_gets_a_gpu_of_its_own(
     refused = machine.act("start", "c")
     assert refused["exit_code"] == Exit.REFUSED
     assert "GPU 0 is used by a: stop it, or set `share_gpus: true`" in refused["message"]
-    assert "tritontui up c --force" in refused["message"]
+    assert "`--force` starts it all the same" in refused["message"]
     assert [one.name for one in runtime.deployments()] == ["a", "b"]
     machine.start("c", force=True)
     machine.start("shared")
