@@ -23,7 +23,7 @@ def finish_swap(job: Job, context: Context, carry_out: Callable[[Job], str]) -> 
     `context`: how all was before the swap was begun. Raises `RolledBack` when that is so again.
     """
     request, deployments = job.request, job.tools.deployments
-    found = deployments.locate(request.name)
+    found = deployments.beside(request.name, context.incoming.runtime) if context.incoming else None
     serves = found is not None and _runs(found[1]) and not fast.sleeps(found[1].service)
     left = tuple(side.name for side in context.outgoing if deployments.on(side.runtime, side.name))
     if left and not serves:

@@ -133,7 +133,7 @@ def _finish(job: Job, entry: Entry, carry_out: Operation) -> str:
         return finish_swap(job, job.interrupted, carry_out)
     if request.action is Action.RESTART and _has_stopped(entry.status):
         return carry_out(replace(job, request=replace(request, action=Action.START)))
-    if request.action in (Action.STOP, Action.REMOVE) and not job.tools.deployments.locate(request.name):
+    if request.action in (Action.STOP, Action.REMOVE) and _is_gone(job, job.interrupted):
         return f"{request.name} is gone already."
     return carry_out(job)
 
@@ -147,6 +147,11 @@ def _roll_back(job: Job, context: Context | None, interrupted: OperationStatus) 
         return "Nothing had been changed."
     if context.written:
         return undo_adoption(job, context.written)
-    if job.request.action is Action.REMOVE and not job.tools.deployments.locate(job.request.name):
+    if job.request.action is Action.REMOVE and _is_gone(job, context):
         raise Refused(f"{job.request.name} is removed, and its log with it.", "Start it anew from its profile.")
     return undo(job, context, f"{interrupted.title} was interrupted.")
+
+
+def _is_gone(job: Job, context: Context) -> bool:
+    """From where it was; that another runtime is silent says nothing about it."""
+    return not any(job.tools.deployments.on(side.runtime, side.name) for side in context.outgoing)

@@ -310,3 +310,16 @@ def test_an_adoption_that_was_killed_is_finished_or_undone_whole(
     assert path.exists() is adopted
     assert ("x" in bench.docker.held, "docker/x" in bench.docker.outside) == (adopted, not adopted)
     assert not bench.journal.recent()[-1].unsettled
+
+
+@pytest.mark.parametrize("settling", [Action.FINISH, Action.ROLL_BACK])
+@pytest.mark.parametrize("action", [Action.SWAP, Action.STOP, Action.REMOVE])
+def test_that_another_runtime_is_silent_hinders_no_settling(both: Bench, action: Action, settling: Action) -> None:
+    operation = kill(both, StepKind.STOP, action, "b" if action is Action.SWAP else "a")
+    both.process.unreachable = True
+    both.at = lambda _: None
+    assert both.run(settling, operation).outcome is Outcome.DONE
+    serves = (
+        {Action.SWAP: {"b"}, Action.STOP: set(), Action.REMOVE: set()}[action] if settling is Action.FINISH else {"a"}
+    )
+    assert {name for name in ("a", "b") if both.runs(name)} == serves
