@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from engine.diagnosis import Change, Diagnosis
+from engine.finding import Finding
+from engine.log_line import LogLine, LogMark
 from engine.request import Request
 from engine.snapshot import AuditEntry, Freshness, MetricsReading, Snapshot
 
@@ -25,16 +28,6 @@ class ProfileSource:
     """Cleaned of control sequences"""
     shipped: bool
     """It came with tritontui: to be duplicated rather than edited"""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    seq: int
-    """Counts every line ever read from this log, so that a gap shows"""
-    time: str
-    """RFC 3339 with nine decimals, UTC; empty when the line had none"""
-    text: str
-    """Cleaned; long lines are cut and say so"""
 
 
 class LogFeed(Protocol):
@@ -67,6 +60,11 @@ class LogFeed(Protocol):
 
     def lines(self, start: int, stop: int) -> Sequence[LogLine]:
         """The kept ones among `start <= seq < stop`."""
+        ...
+
+    @property
+    def marks(self) -> Sequence[LogMark]:
+        """Places worth jumping to among the kept lines, in their order; at most some thousands."""
         ...
 
     def close(self) -> None: ...
@@ -150,4 +148,23 @@ class EngineApi(Protocol):
 
     def ask(self, name: str, request: "PromptRequest", on_event: "Callable[[PromptEvent], None]") -> Cancel:
         """Sends one prompt. Tokens and, always last, the result come to `on_event`. Raises `NotFound`."""
+        ...
+
+    def diagnose(self, name: str) -> Diagnosis:
+        """Why the deployment failed, from its log, or the kept one when it is gone, and what its runtime tells.
+
+        Blocks (reads the log). Raises `NotFound` when there is neither, and other `EngineError`s.
+        """
+        ...
+
+    def with_changes(self, name: str, changes: Sequence[Change]) -> str:
+        """The profile's text as it would be with the changes, comments kept. Blocks. Raises `EngineError`."""
+        ...
+
+    def write_changed(self, name: str, new_name: str, changes: Sequence[Change]) -> Path:
+        """Writes a copy of the profile with the changes, as `duplicate` does. Blocks. Raises `EngineError`."""
+        ...
+
+    def doctor(self, found: Callable[[Finding], None]) -> Sequence[Finding]:
+        """Looks over the machine; `found` is told each finding as it comes. Blocks for seconds. Changes nothing."""
         ...

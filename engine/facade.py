@@ -7,12 +7,13 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from engine import profile_files
-from engine.api import Cancel, LogFeed, LogLine, ProfileSource
+from engine.api import Cancel, LogFeed, ProfileSource
 from engine.deployment import Deployment
 from engine.errors import InvalidProfile, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
+from engine.log_line import LogLine
 from engine.observe.gpus import GpuSampler
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
@@ -96,8 +97,11 @@ class Engine:
     def plan(self, name: str, runtime: str | None = None) -> Plan:
         return self._parts.planning.plan(name, runtime, observed=self._monitor.latest.gpus)
 
-    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
-        return self._parts.swaps.plan(name, outgoing, None, full=full)
+    def plan_swap(
+        self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False, runtime: str | None = None
+    ) -> SwapPlan:
+        """`runtime`: for what comes; where its profile says when None."""
+        return self._parts.swaps.plan(name, outgoing, runtime, full=full)
 
     def plan_adoption(self, name: str) -> Adoption:
         return self._parts.plan_adoption(name)
@@ -143,8 +147,11 @@ class Engine:
         """Newest first, those under way and those that ended or were interrupted."""
         return self._parts.journal.recent()
 
-    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
-        return self._parts.audit.read(limit)
+    def history(
+        self, limit: int = 200, *, name: str | None = None, since: float | None = None
+    ) -> Sequence[AuditEntry]:
+        """`name`: only what was done with that deployment; `since`: seconds since the epoch."""
+        return self._parts.audit.read(limit, name=name, since=since)
 
     def lease(self) -> LeaseStatus | None:
         return current(self._parts.runtimes)

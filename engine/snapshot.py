@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.deployment import Deployment, State
+from engine.diagnosis import Cause
+from engine.startup import Startup
 
 
 class Freshness(StrEnum):
@@ -53,6 +55,10 @@ class Model:
     """What differs between what runs and what its profile and image now say, each in one line"""
     estimate: "Estimate | None" = None
     """How long its next start may take, from past ones"""
+    startup: Startup | None = None
+    """Of its present run: how far its start has come, and what the engine told of itself then"""
+    cause: Cause | None = None
+    """Why it failed, as far as its log tells"""
 
     @property
     def endpoint(self) -> str:

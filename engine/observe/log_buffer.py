@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from engine.api import LogLine
+from engine.log_line import LogLine
 from engine.observe.log_lines import split_stamp
 
 

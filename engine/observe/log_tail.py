@@ -3,8 +3,8 @@
 import re
 from collections.abc import Generator
 
-from engine.api import LogLine
 from engine.errors import EngineError
+from engine.log_line import LogLine
 from engine.observe.log_lines import LineAssembler, split_stamp
 from engine.runtimes.base import Runtime
 

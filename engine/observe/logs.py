@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from engine.api import LogLine
 from engine.errors import EngineError, NotFound, RuntimeUnreachable
+from engine.log_line import LogLine
 from engine.observe.log_buffer import LogBuffer
 from engine.observe.log_lines import LineAssembler, stamp_of
 from engine.runtimes.base import LogSource, Runtime

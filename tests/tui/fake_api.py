@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.api import Cancel, LogFeed, LogLine, ProfileSource
+from engine.api import Cancel, LogFeed, ProfileSource
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
+from engine.log_line import LogLine
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
 from engine.request import Action, Request, Way
 from engine.snapshot import (

@@ -9,8 +9,9 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Footer, Input, Static
 
-from engine.api import Cancel, LogLine
+from engine.api import Cancel
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.log_line import LogLine
 from engine.snapshot import Freshness, Model, Snapshot
 from tui.widgets.log_search import LogSearch, compile_pattern
 from tui.widgets.log_view import LogView

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from engine.api import LogLine
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
+from engine.log_line import LogLine
 from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
 from engine.request import Request, Way
 from engine.settings import Settings
@@ -140,8 +140,10 @@ class FakeEngine:
         )
         return Plan(launch, "demo.yaml", "A demo", ("The port 8000 is taken; 8010 is used.",), ("process", "docker"))
 
-    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
-        self._ask("plan_swap", name, outgoing, full)
+    def plan_swap(
+        self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False, runtime: str | None = None
+    ) -> SwapPlan:
+        self._ask("plan_swap", name, outgoing, full, runtime)
         return replace(SWAP_PLAN, way=Way.FULL if full else Way.LOAD)
 
     def plan_adoption(self, name: str) -> Adoption:
@@ -168,8 +170,10 @@ class FakeEngine:
     def operations(self) -> tuple[OperationStatus, ...]:
         return self.known
 
-    def history(self, limit: int = 200) -> Sequence[AuditEntry]:
-        self._ask("history", limit)
+    def history(
+        self, limit: int = 200, *, name: str | None = None, since: float | None = None
+    ) -> Sequence[AuditEntry]:
+        self._ask("history", limit, name, since)
         return self.audit[:limit]
 
     def lease(self) -> LeaseStatus | None:

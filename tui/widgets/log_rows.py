@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 
-from engine.api import LogFeed, LogLine
+from engine.api import LogFeed
+from engine.log_line import LogLine
 
 
 @dataclass(frozen=True, slots=True, order=True)
