@@ -5,7 +5,7 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -75,13 +75,22 @@ class DockerConnection:
                 return None
 
     def stream(
-        self, doing: str, path: str, parameters: dict[str, Any], body: dict[str, Any] | None = None
+        self,
+        doing: str,
+        path: str,
+        parameters: dict[str, Any],
+        body: dict[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        begins_within_s: float = QUERY_S,
     ) -> DockerStream:
         """Asks with GET, or with `body` with POST. Raises what `session` raises, until the answer begins."""
         with self.session(doing) as api:
             url = f"{api.base_url}/v{api.api_version}/{path}"
             method = "GET" if body is None else "POST"
-            response = api.request(method, url, params=parameters, json=body, stream=True, timeout=QUERY_S)
+            response = api.request(
+                method, url, params=parameters, json=body, headers=headers, stream=True, timeout=begins_within_s
+            )
             try:
                 response.raise_for_status()
             except requests.HTTPError as error:

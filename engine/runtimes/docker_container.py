@@ -143,6 +143,19 @@ _REMEDIES = (
     (r"executable file not found|no such file or directory: unknown", "Check the command against the image."),
     (r"error setting rlimit", "The engine may not raise this limit: remove the deployment, and start it again."),
     (r"no space left on device", "Free disk space: docker system df shows what takes it."),
+    (
+        r"manifest.* not found|manifest unknown|not found: manifest|repository .* not found",
+        "Check the image's name and tag; for a new release, whether it is out.",
+    ),
+    (
+        r"pull access denied|unauthorized|authentication required|no basic auth|access forbidden|403 Forbidden|denied:",
+        "Check its name, and log in to its registry: `docker login`, and for nvcr.io with the user `$oauthtoken`.",
+    ),
+    (r"toomanyrequests|429 Too Many", "The registry limits how often it is asked: log in to it, or try again later."),
+    (
+        r"no such host|i/o timeout|connection refused|TLS handshake|context deadline|Client.Timeout|network is unreach",
+        "The registry cannot be reached from here: check the network, its proxy, and the name.",
+    ),
     (r"cannot assign requested address", "The machine does not have the address in `bind`."),
 )
 
