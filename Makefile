@@ -2,6 +2,7 @@
 # when pyproject.toml or constraints.txt has changed.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 4
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test check screenshot bench faults wheel clean
@@ -9,8 +10,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 run: .venv/installed-run
 	$(BIN)/tritontui
 
+# Most tests wait, for a server or a daemon: more workers than processors finish sooner.
 test: .venv/installed-dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -28,6 +28,8 @@ WIDTH = 130
 class RecordedLog:
     """A log that arrives as fast as it is read."""
 
+    secrets = ("a-secret-that-is-looked-for",)
+
     def __init__(self, blocks: list[bytes]) -> None:
         self.blocks = blocks
 

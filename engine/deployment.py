@@ -129,6 +129,12 @@ class Deployment:
     """Its restart policy may bring it back after a stop, or when the container engine starts"""
     removed_when_stopped: bool = False
     """`docker run --rm`: stopping it is removing it"""
+    restarts: int = 0
+    """How often the container engine has started it anew by itself, since it was last started on purpose"""
+    replaces: str = ""
+    """Id of the one of its name that is set aside until this one serves; empty for none"""
+    made_as: str = ""
+    """The deployment as which its server was started, where that is another: it serves this one's model for one run"""
 
 
 def precedence(deployment: Deployment) -> tuple[bool, float]:

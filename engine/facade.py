@@ -5,11 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import profile_files
 from engine.api import Cancel, LogFeed, ProfileSource
 from engine.deployment import Deployment
+from engine.diagnosis import Change, Diagnosis
 from engine.errors import InvalidProfile, NotFound
+from engine.finding import Finding
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
@@ -30,6 +33,9 @@ from engine.settings import Settings, refuse_read_only
 from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
 from engine.text import clean_line
 
+if TYPE_CHECKING:
+    from engine.launches import Phases
+
 SURVEY_LIMIT_S = 8.0
 SCRAPE_APART_S = 1.0
 
@@ -41,11 +47,11 @@ class Engine:
         self._settings = settings
         self._parts = Parts(settings, runtimes)
         self._gpu_sampler = GpuSampler()
-        self._monitor = self._new_monitor()
+        self._monitor = self._new_monitor(self._parts.history.usual)
         self._launcher = Launcher(settings, self._parts.journal)
         self._prompts = PromptRunner()
 
-    def _new_monitor(self) -> Monitor:
+    def _new_monitor(self, usual: "Callable[[Deployment], Phases] | None" = None) -> Monitor:
         parts = self._parts
         return Monitor(
             parts.runtimes,
@@ -54,6 +60,7 @@ class Engine:
             self._gpu_sampler,
             plan=parts.planning.plan,
             history=parts.history,
+            usual=usual,
             lease=lambda: current(parts.runtimes),
             read_only=self._settings.read_only,
         )
@@ -113,6 +120,29 @@ class Engine:
         refuse_read_only(self._settings, f"duplicating {clean_line(name)}")
         return profile_files.duplicate(self._parts.catalog.load(), self._settings, name, new_name)
 
+    def diagnose(self, name: str) -> Diagnosis:
+        return self._parts.diagnoses.of(name)
+
+    def with_changes(self, name: str, changes: Sequence[Change]) -> str:
+        from engine.authoring.changed import with_changes
+
+        return with_changes(self._parts.catalog.load(), self._settings, name, changes)
+
+    def write_changed(self, name: str, new_name: str, changes: Sequence[Change]) -> Path:
+        from engine.authoring.changed import write_changed
+
+        refuse_read_only(self._settings, f"copying {clean_line(name)} with changes")
+        return write_changed(self._parts.catalog.load(), self._settings, name, new_name, changes)
+
+    def doctor(
+        self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
+    ) -> Sequence[Finding]:
+        """`profile`: only for its needs. Raises `NotFound` when there is none of that name."""
+        from engine.diagnose.doctor import examine
+
+        parts = self._parts
+        return examine(self._settings, parts.catalog.load(), parts.runtimes, parts.processes, found, profile)
+
     def survey(self) -> Snapshot:
         """One complete look at everything, at most `SURVEY_LIMIT_S`."""
         complete = threading.Event()
@@ -140,16 +170,14 @@ class Engine:
         return self._launcher.perform(request, progress or (lambda _: None))
 
     def follow(self, operation: str, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
-        """Attaches to an operation by its id; returns at its end. Raises `NotFound`."""
+        """Attaches to an operation by its id; returns at its end. Raises `NotFound` and `OperationFailed`."""
         return self._launcher.follow(operation, progress or (lambda _: None))
 
     def operations(self) -> tuple[OperationStatus, ...]:
         """Newest first, those under way and those that ended or were interrupted."""
         return self._parts.journal.recent()
 
-    def history(
-        self, limit: int = 200, *, name: str | None = None, since: float | None = None
-    ) -> Sequence[AuditEntry]:
+    def history(self, limit: int = 200, *, name: str | None = None, since: float | None = None) -> Sequence[AuditEntry]:
         """`name`: only what was done with that deployment; `since`: seconds since the epoch."""
         return self._parts.audit.read(limit, name=name, since=since)
 

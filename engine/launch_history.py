@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
@@ -10,14 +11,16 @@ from engine.launches import Launched, Launches, cache_state
 from engine.request import Way
 from engine.runtimes.base import Runtime
 from engine.snapshot import Estimate, OperationStatus, Outcome, StepKind
+from engine.startup import Phase, Reported, Startup
 from engine.text import clean_line
 
 if TYPE_CHECKING:
-    from engine.launches import Cache
+    from engine.deployment import Deployment
+    from engine.launches import Cache, Phases
     from engine.plan import Plan
 
-LAUNCHING = (StepKind.CREATE, StepKind.START, StepKind.LOAD, StepKind.WAKE, StepKind.GPUS, StepKind.WAIT)
-"""The steps that a launch consists of; the prompt ends it"""
+LAUNCHING = (StepKind.START, StepKind.LOAD, StepKind.WAKE, StepKind.GPUS, StepKind.WAIT)
+"""The steps that a launch consists of; the prompt ends it. To be made takes no time, and in a swap comes long before"""
 
 
 class LaunchHistory:
@@ -39,8 +42,37 @@ class LaunchHistory:
         image_id = self._image_id(plan)
         return self._launches.estimate(launch.name, launch.profile_digest, image_id, self._host, cache, way=way)
 
-    def launched(self, plan: "Plan", status: OperationStatus, *, ready: bool, way: Way = Way.FULL) -> None:
-        """Keeps how long the steps of a start took; nothing when it did not come to its start."""
+    def usual(self, deployment: "Deployment") -> "Phases":
+        """The phases of past starts like its present one, and the typical seconds of each. Blocks shortly."""
+        cache = self._caches.get(deployment.name, "warm")
+        what = (deployment.name, deployment.profile_digest, deployment.image_id, self._host, cache)
+        return self._launches.phases(*what)
+
+    def reported(self, name: str) -> tuple[Reported, ...]:
+        """What the engine told of itself when this was last launched here with success. Blocks shortly."""
+        return self._launches.reported(name, self._host)
+
+    def files(self, plan: "Plan") -> Path | None:
+        """Where what it downloads can be seen to grow; None where it cannot, or it is no repository of the hub."""
+        from engine.observe.startup_files import model_folder
+
+        launch = plan.launch
+        mounts = {mount.target: mount.source for mount in launch.mounts}
+        return model_folder(launch.runtime, launch.env, mounts, plan.model)
+
+    def launched(
+        self,
+        plan: "Plan",
+        status: OperationStatus,
+        *,
+        ready: bool,
+        way: Way = Way.FULL,
+        startup: Startup | None = None,
+    ) -> None:
+        """Keeps how long the phases of a start took, or its steps where no `startup` told of phases.
+
+        Nothing when it did not come to its start.
+        """
         launch = plan.launch
         steps = [
             step
@@ -55,6 +87,8 @@ class LaunchHistory:
         phases = tuple(
             (step.title, later - at) for step, (at, later) in zip(parts, pairwise((*times, end)), strict=True)
         )
+        if startup and len(startup.phases) > 1:
+            phases = _phases(startup)
         self._launches.record(
             Launched(
                 name=launch.name,
@@ -69,6 +103,7 @@ class LaunchHistory:
                 seconds=end - times[0],
                 outcome="ready" if ready else "failed",
                 way=way,
+                reported=startup.reported if startup else (),
             )
         )
 
@@ -79,3 +114,12 @@ class LaunchHistory:
             return self._runtimes[plan.launch.runtime].image_id(plan.launch.image)
         except EngineError:
             return ""
+
+
+def _phases(startup: Startup) -> "Phases":
+    """Those that have ended; one that was broken off says nothing of how long it takes."""
+    return tuple(
+        (one.phase.value, one.ended_at - one.began_at)
+        for one in startup.phases
+        if one.ended_at is not None and one.phase is not Phase.READY
+    )

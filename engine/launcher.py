@@ -19,10 +19,12 @@ from engine.operation_json import from_json
 from engine.request import Request
 from engine.settings import Settings, refuse_read_only
 from engine.snapshot import OperationStatus, Outcome
-from engine.store import Journal
+from engine.store import Entry, Journal
 from engine.text import clean_line
 
 FOLLOW_EVERY_S = 0.2
+READ_S = 10.0
+"""How long a journal that cannot be read is asked again"""
 LAST_LINES = 3
 Listener = Callable[[OperationStatus], None]
 
@@ -71,12 +73,15 @@ class Launcher:
                 return status
 
     def follow(self, operation: str, listener: Listener) -> OperationStatus:
-        """Attaches to one under way, whoever began it, and blocks until it has ended. Raises `NotFound`."""
+        """Attaches to one under way, whoever began it, and blocks until it has ended.
+
+        Raises `NotFound`, and `OperationFailed` when the journal cannot be read any more.
+        """
         last: OperationStatus | None = None
         while True:
-            entry = self._journal.entry(operation)
+            entry = self._entry(operation)
             if not entry:
-                raise NotFound(f"The journal has no operation {clean_line(operation)}.", self._journal.problem)
+                raise NotFound(f"The journal has no operation {clean_line(operation)}.")
             if entry.status != last:
                 last = entry.status
                 listener(last)
@@ -85,9 +90,9 @@ class Launcher:
             time.sleep(FOLLOW_EVERY_S)
 
     def cancel(self, operation: str) -> None:
-        """Asks it to roll back. Raises `NotFound`, and `Refused` when it cannot be cancelled (any more)."""
+        """Asks it to roll back. Raises what `follow` raises, and `Refused` when it cannot be cancelled (any more)."""
         refuse_read_only(self._settings, "cancelling")
-        entry = self._journal.entry(operation)
+        entry = self._entry(operation)
         if not entry:
             raise NotFound(f"No operation {clean_line(operation)} of this user is under way.")
         if entry.status.outcome is not Outcome.RUNNING:
@@ -102,6 +107,20 @@ class Launcher:
             raise Refused(
                 f"{entry.status.title} is carried out by {entry.status.owner}.", "Only they or root can cancel it."
             ) from None
+
+    def _entry(self, operation: str) -> Entry | None:
+        """None when the journal has none of that id. What holds it, such as a backup, is waited for.
+
+        Raises `OperationFailed` when it cannot be read for so long.
+        """
+        deadline = time.monotonic() + READ_S
+        while True:
+            entry = self._journal.entry(operation)
+            if entry or not (problem := self._journal.problem):
+                return entry
+            if time.monotonic() > deadline:
+                raise OperationFailed(problem, "The operation itself goes on.")
+            time.sleep(FOLLOW_EVERY_S)
 
     def _read(
         self,
@@ -129,7 +148,9 @@ class Launcher:
         errors: IO[bytes],
     ) -> OperationStatus:
         """Its process has ended without an outcome."""
-        entry = self._journal.entry(operation)
+        entry = None
+        with contextlib.suppress(OperationFailed):  # what it told is known all the same
+            entry = self._entry(operation)
         known = entry.status if entry else latest
         if known and known.outcome not in (Outcome.RUNNING, Outcome.INTERRUPTED):
             return known  # it told the journal only
@@ -144,12 +165,23 @@ class Launcher:
                 operation, request.action.value, request.name, (), now, Outcome.FAILED, str(request.origin)
             )
             return replace(known, ended_at=now, message=message, exit_code=Exit.FAILED)
-        message += " `tritontui recover` finishes it or rolls it back."
+        remains = self._remains(entry) if entry else ""
+        message = " ".join(
+            text for text in (message, remains, "`tritontui recover` finishes it or rolls it back.") if text
+        )
         steps = tuple(
             replace(step, outcome=Outcome.INTERRUPTED) if step.outcome is Outcome.RUNNING else step
             for step in known.steps
         )
         return replace(known, outcome=Outcome.INTERRUPTED, message=message, steps=steps, exit_code=Exit.FAILED)
+
+    def _remains(self, entry: Entry) -> str:
+        # What this loads is needed for nothing else here.
+        from engine.deployments import Deployments
+        from engine.remains import what_remains
+        from engine.runtimes import RUNTIMES
+
+        return what_remains(Deployments({name: make(self._settings) for name, make in RUNTIMES.items()}), entry)
 
 
 def _give(process: subprocess.Popen[str], order: str) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from engine.database import Database
+from engine.database import Database, Statement
 from engine.estimates import ENOUGH
 from engine.request import Way
 from engine.snapshot import Estimate
+from engine.startup import Reported
 from engine.text import clean_line, mask_secrets
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Cache = Literal["cold", "warm"]
 Phases = tuple[tuple[str, float], ...]
-"""Title and seconds, in their order"""
+"""Title and seconds, in their order; the title of a phase of the start is its `engine.startup.Phase`"""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS launches (
@@ -28,7 +29,12 @@ CREATE TABLE IF NOT EXISTS launches (
     outcome TEXT NOT NULL, way TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS launches_by_name ON launches (name, outcome, began_at);
+CREATE TABLE IF NOT EXISTS launch_figures (
+    name TEXT NOT NULL, host TEXT NOT NULL, began_at REAL NOT NULL, reported TEXT NOT NULL,
+    PRIMARY KEY (name, host, began_at)
+);
 """
+"""Figures have a table of their own: older versions, which may use the same file, count the columns of launches"""
 KEPT: Mapping[str, int] = {"ready": 150, "failed": 50}
 """Of each name, the latest: those that fail over and over push out none of those that tell how long it takes"""
 LATEST = 20
@@ -55,6 +61,8 @@ class Launched:
     """Until the prompt was answered, or it had failed"""
     outcome: Literal["ready", "failed"]
     way: Way = Way.FULL
+    reported: tuple[Reported, ...] = ()
+    """What the engine told of itself"""
 
 
 class Launches:
@@ -84,12 +92,23 @@ class Launches:
             *(launched.outcome, launched.way.value),
         )
         of_these = (launched.name, launched.outcome, KEPT[launched.outcome])
+        told: list[Statement] = []
+        if launched.reported:
+            figures = [(one.key, one.value, clean_line(mask_secrets(one.line))) for one in launched.reported]
+            of_this = (launched.name, launched.host, launched.began_at, json.dumps(figures))
+            told = [("INSERT OR REPLACE INTO launch_figures VALUES (?,?,?,?)", of_this)]
         self._database.write(
             ("INSERT INTO launches VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row),
+            *told,
             (
                 "DELETE FROM launches WHERE rowid IN (SELECT rowid FROM launches WHERE name = ? AND outcome = ?"
                 " ORDER BY began_at DESC, rowid DESC LIMIT -1 OFFSET ?)",
                 of_these,
+            ),
+            (
+                "DELETE FROM launch_figures WHERE (name, host, began_at) NOT IN"
+                " (SELECT name, host, began_at FROM launches)",
+                (),
             ),
         )
 
@@ -117,6 +136,17 @@ class Launches:
         # A phase that most launches do not have (a download) is not to be waited for.
         usual = {title: times for title, times in taken.items() if 2 * len(times) >= len(found)}
         return tuple((title, statistics.median(times)) for title, times in usual.items())
+
+    def reported(self, name: str, host: str) -> tuple[Reported, ...]:
+        """What the engine told of itself in the latest launch on this host that succeeded and told anything."""
+        query = (
+            "SELECT reported FROM launch_figures JOIN launches USING (name, host, began_at)"
+            " WHERE name = ? AND host = ? AND outcome = 'ready' ORDER BY began_at DESC LIMIT 1"
+        )
+        if self._database.changed_at == 0:
+            return ()
+        found = self._database.read(query, (name, host), _reported)
+        return found[0] if found else ()
 
     def names(self) -> frozenset[str]:
         """Of what has been launched with success."""
@@ -192,20 +222,14 @@ def _is_missing(launch: "Launch", model: str | None) -> bool:
 
     A volume that is gone or new since the last launch is told by nobody here; that start is then late.
     """
-    from engine.stacks.huggingface import CACHE_IN_CONTAINER, hub_cache
+    from engine.observe.startup_files import model_folder
 
-    if not model or model.startswith((".", "/", "~")) or "://" in model:
+    mounts = {mount.target: mount.source for mount in launch.mounts}
+    folder = model_folder(launch.runtime, launch.env, mounts, model)
+    if folder is None:
         return False
-    cache = hub_cache()
-    if launch.runtime == "docker":
-        source = next((mount.source for mount in launch.mounts if mount.target == CACHE_IN_CONTAINER), "")
-        if not source.startswith("/"):
-            return False
-        cache = Path(source) / "hub"
-    owner_and_name = model.partition(":")[0].split("/")[:2]
     try:
-        # As the hub's own library lays its cache out; a file or quantization may be named after the repository.
-        return not any((cache / f"models--{'--'.join(owner_and_name)}" / "snapshots").iterdir())
+        return not any((folder / "snapshots").iterdir())
     except FileNotFoundError:
         return True
     except OSError:
@@ -233,6 +257,11 @@ def _spread(seconds: list[float], note: str) -> Estimate:
     return Estimate(statistics.median(seconds), low, high, len(seconds), note)
 
 
+def _reported(row: sqlite3.Row) -> tuple[Reported, ...]:
+    """Raises ValueError or TypeError when the row is none that `record` writes."""
+    return tuple(Reported(str(key), float(value), str(line)) for key, value, line in json.loads(row["reported"]))
+
+
 def _launched(row: sqlite3.Row) -> Launched:
     """Raises ValueError, TypeError or KeyError when the row is none that `record` writes."""
     cache, outcome = row["cache"], row["outcome"]
@@ -247,4 +276,5 @@ def _launched(row: sqlite3.Row) -> Launched:
         seconds=float(row["seconds"]),
         outcome=outcome,
         way=Way(row["way"]),
+        reported=(),
     )

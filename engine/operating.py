@@ -3,6 +3,7 @@
 from engine.audit import Audit
 from engine.catalog import CatalogReader
 from engine.deployments import Deployments
+from engine.diagnose.of_deployment import Diagnoses
 from engine.launch_history import LaunchHistory
 from engine.launches import Launches
 from engine.observe.gpu_processes import GpuProcesses
@@ -33,6 +34,7 @@ class Parts:
         self.history = LaunchHistory(Launches(settings.history_path), self.runtimes)
         self.audit = Audit(settings.audit_path)
         self.planning = Planning(settings, self.runtimes, self.catalog)
+        self.diagnoses = Diagnoses(self.deployments, self.catalog.load, self.journal.recent)
         self.processes = GpuProcesses(self.runtimes)
         self.swaps = SwapPlanner(self.planning.plan, self.runtimes, self.processes, choose_way, drained_by, fast.sleeps)
 

@@ -5,12 +5,12 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.api import ProfileSource
-from engine.catalog import MAX_PROFILE_BYTES, NAME, SUFFIXES, Catalog, CatalogEntry, is_shipped, read_profile, resolved
+from engine.catalog import MAX_PROFILE_BYTES, NAME, SUFFIXES, Catalog, CatalogEntry, is_shipped, read_text, resolved
 from engine.errors import InvalidProfile, NotFound, OperationFailed, Refused
 from engine.text import clean, clean_line
 
@@ -31,8 +31,12 @@ def source(catalog: Catalog, settings: "Settings", name: str) -> ProfileSource:
     return ProfileSource(path, clean(text.removeprefix("\ufeff").replace("\r\n", "\n")), is_shipped(settings, path))
 
 
-def duplicate(catalog: Catalog, settings: "Settings", name: str, new_name: str) -> Path:
+def duplicate(
+    catalog: Catalog, settings: "Settings", name: str, new_name: str, edit: Callable[[str], str] | None = None
+) -> Path:
     """Returns the new file, in the user's own folder; paths relative to the old one's folder become absolute.
+
+    `edit` makes of the copy's text what is written, or raises `InvalidProfile`.
 
     Raises `Refused` for a name that is taken, `InvalidProfile`, `NotFound`, and `OperationFailed` when it cannot be
     written.
@@ -49,13 +53,14 @@ def duplicate(catalog: Catalog, settings: "Settings", name: str, new_name: str) 
     text = _renamed(_read(entry.path), entry, new_name)
     with _writing(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check(text, target, entry, new_name)
+        text = edit(text) if edit else text
         descriptor, new = tempfile.mkstemp(prefix=f".{new_name}-", suffix=".new", dir=folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(descriptor)
-            _check(Path(new), entry, new_name)
             try:
                 # Nobody else's new file of that name is overwritten.
                 target.touch(mode=0o600, exist_ok=False)
@@ -189,9 +194,9 @@ def _scalar(value: str) -> str:
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _check(new: Path, entry: CatalogEntry, new_name: str) -> None:
+def _check(text: str, target: Path, entry: CatalogEntry, new_name: str) -> None:
     """That the copy means what the original does. Raises `InvalidProfile`."""
-    copy = read_profile(new)
+    copy = read_text(target, text)
     wanted = entry.profile.model_copy(update=_as_wanted(entry, new_name))
     if not isinstance(copy, CatalogEntry) or copy.profile != wanted:
         raise InvalidProfile(

@@ -4,12 +4,48 @@ Values are read at the moment of launch and go nowhere but into the environment 
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from engine.errors import Refused
+from engine.text import clean, mask_secrets, mask_unfinished
 
 LONGEST_FILE_BYTES = 64 * 1024
+MASKED = "***"
+_SHORTEST = 4
+"""Characters of a value that is masked: a shorter one is no secret, and would be found everywhere"""
+_SHORT = 8
+"""One that is shorter is masked where it stands alone, not within words"""
+
+
+class Masker:
+    """Takes values that are secrets, and what looks like one, out of text that is to be read."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        lines = {line.strip() for value in values for line in clean(value).split("\n")}
+        self._values = sorted((line for line in lines if len(line) >= _SHORTEST), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Lines that have ended."""
+        for value in self._values:
+            if value not in text:
+                continue
+            if len(value) < _SHORT:
+                text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASKED, text)
+            else:
+                text = text.replace(value, MASKED)
+        return mask_secrets(text)
+
+    def unfinished(self, text: str) -> str:
+        """A line of which more may come: without the beginning of a secret at its end, either."""
+        text = self(text)
+        for value in self._values:
+            for length in range(min(len(value) - 1, len(text)), _SHORTEST - 1, -1):
+                if text.endswith(value[:length]):
+                    text = text[:-length] + MASKED
+                    break
+        return mask_unfinished(text)
 
 
 def resolve_secrets(secrets: Mapping[str, str]) -> dict[str, str]:

@@ -185,8 +185,8 @@ class OperationStatus:
 
     @property
     def launching_since(self) -> float | None:
-        """When what is started began to be made; None before that."""
-        launching = (StepKind.CREATE, StepKind.START, StepKind.LOAD, StepKind.WAKE)
+        """When what was made began to start; None before that."""
+        launching = (StepKind.START, StepKind.LOAD, StepKind.WAKE)
         return next((step.began_at for step in self.steps if step.kind in launching and not step.undo), None)
 
     @property

@@ -14,6 +14,9 @@ _STRING = r"[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
 _CSI = r"[0-?]*[ -/]*[@-~]?"
 _SEQUENCE = rf"(?<=\x1b)(?:\[{_CSI}|[\]PX^_]{_STRING}|[ -/]*[0-~]?)|(?<=\x9b){_CSI}|(?<=[\x90\x98\x9d-\x9f]){_STRING}"
 _UNWANTED = re.compile(f"{_TRIGGER}(?:{_SEQUENCE})?")
+COLOUR = re.compile(r"\x1b\[([0-9;:]{0,64})m")
+"""The one kind of sequence that `clean_but_colours` leaves (SGR)"""
+_UNWANTED_BUT_COLOURS = re.compile(rf"(?!{COLOUR.pattern}){_UNWANTED.pattern}")
 _SUSPECT = re.compile(_TRIGGER)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ASCII_CONTROLS = bytes(byte for byte in (*range(32), 127) if byte != 10)
@@ -23,7 +26,15 @@ _ASCII_CONTROLS = bytes(byte for byte in (*range(32), 127) if byte != 10)
 _SECRETS = (
     (("hf_",), re.compile(r"hf_[A-Za-z0-9]{16,}"), "hf_***"),
     (("nvapi-",), re.compile(r"nvapi-[A-Za-z0-9_-]{16,}"), "nvapi-***"),
+    (("sk-",), re.compile(r"(?<![A-Za-z0-9_-])sk-[A-Za-z0-9_-]{20,}"), "sk-***"),
     (("earer", "EARER"), re.compile(r"(bearer[ \t]+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), r"\1***"),
+    (
+        ("uthorization", "UTHORIZATION"),
+        re.compile(r"(authorization['\"]?[ \t]*[=:,][ \t]*b?['\"]?basic[ \t]+)[A-Za-z0-9+/=_-]{4,}", re.IGNORECASE),
+        r"\1***",
+    ),
+    (("token=",), re.compile(r"((?<=[?&])(?:\w+_)?token=)[^\s&'\"#]{4,}"), r"\1***"),
+    (("://",), re.compile(r"(?<=://)([^/\s:@]*:)[^/\s@]+(?=@)"), r"\1***"),
     (
         ("pi_key", "PI_KEY", "pi-key", "PI-KEY", "pi-Key", "pikey", "piKey", "PIKEY"),
         re.compile(
@@ -32,6 +43,13 @@ _SECRETS = (
         ),
         r"\1***",
     ),
+)
+# The last word of a line of which more may come: it may become a secret.
+_BEGUN = re.compile(
+    r"((?:hf_|nvapi-|(?<![A-Za-z0-9_-])sk-|bearer[ \t]|basic[ \t]|token=|://[^/\s:@]*:"
+    r"|api[_-]?key['\"]?[ \t=:]+[\[(]?['\"]?))"
+    r"(?!None|null|\*\*\*)[^\s'\",;&)\]]+\Z",
+    re.IGNORECASE,
 )
 
 
@@ -51,6 +69,15 @@ def clean(text: str) -> str:
     return _UNWANTED.sub("", text)
 
 
+def clean_but_colours(text: str) -> str:
+    """As `clean`, but what sets colours stays: every ESC that is left begins a match of `COLOUR`."""
+    if "\x1b[" not in text:
+        return clean(text)
+    text = text.replace("\t", TAB)
+    text = _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
+    return _UNWANTED_BUT_COLOURS.sub("", text)
+
+
 def clean_line(text: str) -> str:
     """`clean`, and on one line: line breaks become spaces. For names and messages."""
     return " ".join(clean(text.replace("\r", "\n")).split("\n"))
@@ -67,3 +94,8 @@ def mask_secrets(text: str) -> str:
         if any(hint in text for hint in hints):
             text = pattern.sub(remainder, text)
     return text
+
+
+def mask_unfinished(text: str) -> str:
+    """Takes away what stands last in an unfinished line if it may be the beginning of what `mask_secrets` masks."""
+    return _BEGUN.sub(r"\1***", text)

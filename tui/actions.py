@@ -115,6 +115,15 @@ def _edit(model: Model | None, _: Snapshot | None) -> str:
     return "" if model.has_profile else f"{model.name} has no profile any more."
 
 
+def _explain(model: Model | None, snapshot: Snapshot | None) -> str:
+    if not model:
+        return NO_MODEL
+    if model.state in (State.READY, State.ASLEEP):
+        return f"{model.name} is {model.state.value}: there is no failure to explain."
+    kept = any(status.log_path and status.target == model.name for status in snapshot.operations) if snapshot else False
+    return "" if model.deployment or kept else f"{model.name} has not been started: there is nothing to explain."
+
+
 def _cancel(model: Model | None, snapshot: Snapshot | None) -> str:
     status = operations.to_cancel(snapshot, model) if snapshot else None
     if status:
@@ -165,6 +174,7 @@ ACTIONS = (
         Action.ADOPT,
         _adopt,
     ),
+    ConsoleAction("explain", "w", "why", "Why it failed, and what to change", MODEL_GROUP, None, _explain, footer=False),
     ConsoleAction(
         "edit",
         "e",
@@ -228,6 +238,9 @@ ACTIONS = (
     ),
     ConsoleAction("previous_area", "shift+tab", "previous area", "The same the other way round", "Panes", footer=False),
     ConsoleAction("leave", "escape", "list", "Back to the list of models; closes messages, too", "Panes"),
+    ConsoleAction(
+        "doctor", "D", "doctor", "What this machine lacks to serve models, and what mends it", "Console", footer=False
+    ),
     ConsoleAction("help", "question_mark", "help", "All keys, and what the states mean", "Console"),
     ConsoleAction("palette", "ctrl+p", "palette", "Find a command by typing", "Console", footer=False),
     ConsoleAction(

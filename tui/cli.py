@@ -3,12 +3,9 @@
 import argparse
 import io
 import os
-import re
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from engine import __version__
@@ -17,8 +14,9 @@ from engine.inference.prompt import Transport
 from engine.request import Action
 from engine.settings import Settings
 from tui import cli_commands as commands
+from tui import cli_doctor, cli_explain, cli_plan, cli_profiles
 from tui import cli_operations as operations
-from tui import cli_plan, cli_profiles
+from tui import cli_values as values
 from tui.cli_engine import Engine, Performer
 
 INTERRUPTED = 130
@@ -26,7 +24,6 @@ BROKEN_PIPE = 141
 """128 + the signal, as shells report programs that Ctrl+C or a closed pipe ended"""
 
 EngineFactory = Callable[[Settings], Engine]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
@@ -121,28 +118,32 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", nargs="?", metavar="NAME")
     one = add("plan", cli_plan.plan, "show what starting a profile would do, and do nothing")
     one.add_argument("name", metavar="PROFILE")
-    one.add_argument("--runtime", help="docker or process; by default what the profile says")
+    _runtime(one)
     one.add_argument("--swap", action="store_true", help="what swapping to it would do; --from and --full imply it")
     _choosing(one)
     _add_operations(add)
     one = add("history", commands.history, "show what was done on this machine, by whom, newest first")
     one.add_argument("name", nargs="?", metavar="NAME", help="only what was done with this model")
-    one.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many; 50 unless told")
-    one.add_argument("--since", type=_since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
+    one.add_argument("--limit", type=values.count, default=50, metavar="N", help="at most so many; 50 unless told")
+    one.add_argument("--since", type=values.since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
 
     one = add("logs", commands.logs, "print a deployment's log")
     one.add_argument("name", metavar="NAME")
     one.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl+C")
-    one.add_argument("--since", type=_since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
-    one.add_argument("--tail", type=_count, metavar="N", help="only the last N lines, before --grep")
-    one.add_argument("--grep", type=_pattern, metavar="REGEX", help="only lines that match")
+    one.add_argument("--since", type=values.since, metavar="TIME", help="10m, 2h, 1d, or a date and time")
+    one.add_argument("--tail", type=values.count, metavar="N", help="only the last N lines, before --grep")
+    one.add_argument("--grep", type=values.pattern, metavar="REGEX", help="only lines that match")
+    text = "say what a log's failure is, what proves it, and what to change"
+    cli_explain.add_arguments(add("explain", cli_explain.explain, text))
     one = add("metrics", commands.metrics, "measure a deployment's metrics for a second")
     one.add_argument("name", metavar="NAME")
     add("gpus", commands.gpus, "show the GPUs and the machine's load")
+    one = add("doctor", cli_doctor.doctor, "look over what the machine needs to serve models, and change nothing")
+    one.add_argument("name", nargs="?", metavar="PROFILE", help="only what this profile needs")
     one = add("ask", commands.ask, "send one prompt; the answer streams, with its timings")
     one.add_argument("name", metavar="NAME")
     one.add_argument("prompt", metavar="PROMPT")
-    one.add_argument("--max-tokens", type=_count, default=256, metavar="N", help="256 unless told")
+    one.add_argument("--max-tokens", type=values.count, default=256, metavar="N", help="256 unless told")
     one.add_argument("--temperature", type=float, metavar="T", help="the server's own unless told")
     one.add_argument("--transport", choices=[str(transport) for transport in Transport])
 
@@ -166,7 +167,7 @@ def _add_operations(
 ) -> None:
     one = add("up", operations.change, "start a profile")
     one.add_argument("name", metavar="PROFILE")
-    one.add_argument("--runtime", help="docker or process; by default what the profile says")
+    _runtime(one)
     _waiting(one)
     _forcing(one)
     one.set_defaults(action=Action.START)
@@ -186,7 +187,10 @@ def _add_operations(
     one.add_argument("name", metavar="TO", help="the profile to start")
     one.add_argument("--wait", action="store_true", help="until it has ended, and tell its steps")
     _timeout(one)
-    one.add_argument("--drain", type=_duration, metavar="TIME", help="for requests under way to end; 60s unless told")
+    _runtime(one)
+    one.add_argument(
+        "--drain", type=values.duration, metavar="TIME", help="for requests under way to end; 60s unless told"
+    )
     _choosing(one)
     one.add_argument("--remove", action="store_true", help="remove what was swapped out, instead of keeping it stopped")
     _forcing(one)
@@ -218,7 +222,7 @@ def _common(parser: argparse.ArgumentParser, profiles: str, default: object) -> 
         "--profiles",
         dest=profiles,
         action="append",
-        type=_folder,
+        type=values.folder,
         default=[],
         metavar="DIR",
         help="a folder of profiles to search first; may be given more than once",
@@ -233,7 +237,13 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
 
 
 def _timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=_some_time, metavar="TIME", help="for it to become ready, e.g. 90s or 30m")
+    parser.add_argument(
+        "--timeout", type=values.some_time, metavar="TIME", help="for it to become ready, e.g. 90s or 30m"
+    )
+
+
+def _runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runtime", help="docker or process; by default what the profile says")
 
 
 def _choosing(parser: argparse.ArgumentParser) -> None:
@@ -256,50 +266,3 @@ def _which(parser: argparse.ArgumentParser) -> None:
 def _forcing(parser: argparse.ArgumentParser) -> None:
     text = "although the plan says that it does not fit, or its GPUs are taken"
     parser.add_argument("--force", action="store_true", help=text)
-
-
-def _folder(text: str) -> Path:
-    try:
-        folder = Path(text).expanduser().absolute()
-    except (RuntimeError, FileNotFoundError) as error:
-        raise argparse.ArgumentTypeError(f"{text} cannot be found: {error}") from error
-    if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return folder
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 upwards")
-    return int(text)
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text} is no duration; write 90s, 30m, 2h or 1d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _some_time(text: str) -> float:
-    if duration := _duration(text):
-        return duration
-    raise argparse.ArgumentTypeError(f"{text} leaves no time; write 90s or 30m")
-
-
-def _since(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        pass
-    try:
-        return time.time() - _duration(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text} is neither 90s, 30m, 2h, 1d nor a date and time") from None
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from None

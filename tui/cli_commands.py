@@ -1,8 +1,9 @@
 """The subcommands that print facts: each asks the engine, and returns the exit code."""
 
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing, suppress
+from itertools import groupby
 
 from engine.deployment import State
 from engine.errors import Exit, NotFound
@@ -12,14 +13,12 @@ from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.cli_progress import short_id
 from tui.format import duration
-from tui.operation_words import ending, usual, what
+from tui.operation_words import REFUSED, ending, usual, what
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
 _HEADER = (" ", "MODEL", "STATE", "STACK", "RUNTIME", "SINCE", "ENDPOINT", "")
 _STATUS_KEYS = ("at", "hostname", "runtimes", "operations", "lease", "read_only", "problems")
-_ALL = 1_000_000
-"""Entries of the history, when some of them are chosen"""
 
 
 def ls(engine: Engine, args: Namespace) -> int:
@@ -55,21 +54,17 @@ def status(engine: Engine, args: Namespace) -> int:
 
 
 def history(engine: Engine, args: Namespace) -> int:
-    chosen = args.name is not None or args.since is not None
-    # Those that began and have ended are shown as one.
-    entries: Sequence[AuditEntry] = [
-        entry
-        for entry in engine.history(_ALL if chosen else 2 * args.limit)
-        if (args.since is None or entry.at >= args.since) and (args.name is None or args.name in out.names(entry.what))
-    ]
     if args.json:
-        out.print_json({"entries": out.plain(entries[: args.limit])})
+        out.print_json({"entries": out.plain(engine.history(args.limit, name=args.name, since=args.since))})
         return Exit.DONE
+    # Those that began and have ended are shown as one.
+    entries = engine.history(2 * args.limit, name=args.name, since=args.since)
     ended = {entry.operation for entry in entries if entry.event != "began"}
     rows = [_history_row(entry) for entry in entries if entry.event != "began" or entry.operation not in ended]
     if rows:
         out.print_table(("TIME", "WHO", "WHAT", "OUTCOME", "TOOK", ""), rows[: args.limit])
     else:
+        chosen = args.name is not None or args.since is not None
         out.talk("Nothing that fits is in the history." if chosen else "The history is empty.")
     return Exit.DONE
 
@@ -232,11 +227,15 @@ def _print_model(model: Model, snapshot: Snapshot) -> None:
 
 
 def _print_operations(operations: Iterable[OperationStatus], now: float) -> None:
-    for operation in operations:
-        print(f"{operation.title}: {_operation(operation, now)}")
+    """Who is refused tries again: what was refused of one model in a row is one line, with the last reason."""
+    for refused, alike in groupby(operations, lambda one: one.target if ending(one) == REFUSED else None):
+        group = list(alike)
+        for tries in [group] if refused else [[one] for one in group]:
+            titles = ", ".join(dict.fromkeys(one.title for one in tries))
+            print(f"{titles}: {_operation(tries[0], now, tries=len(tries))}")
 
 
-def _operation(operation: OperationStatus, now: float) -> str:
+def _operation(operation: OperationStatus, now: float, *, tries: int = 1) -> str:
     if operation.outcome is Outcome.RUNNING:
         step = operation.current
         doing = f"{what(operation, step)} {step.detail}".rstrip() if step else "under way"
@@ -247,7 +246,8 @@ def _operation(operation: OperationStatus, now: float) -> str:
         return f"interrupted; `tritontui recover {which}` shows how to finish it or to roll it back"
     ended = f" {duration(now - operation.ended_at)} ago" if operation.ended_at else ""
     settled = f" ({operation.settled_by})" if operation.settled_by else ""
-    return f"{ending(operation)}{ended}{settled}{f': {operation.message}' if operation.message else ''}"
+    times = f" {tries} times, last" if tries > 1 else ""
+    return f"{ending(operation)}{times}{ended}{settled}{f': {operation.message}' if operation.message else ''}"
 
 
 def _lease(lease: LeaseStatus, now: float) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from engine.errors import Exit, InvalidProfile, NotFound, Refused
 from engine.request import Action, Origin, Request
-from engine.snapshot import OperationStatus, Outcome, StepKind
+from engine.snapshot import LeaseStatus, OperationStatus, Outcome, StepKind
 from tui import cli_output as out
+from tui import format as write
 from tui.cli_engine import Engine, Performer
 from tui.cli_plan import print_adoption
 from tui.cli_progress import Progress, short_id
@@ -40,6 +41,7 @@ def swap(engine: Performer, args: Namespace) -> int:
         Action.SWAP,
         args.name,
         outgoing=tuple(args.outgoing),
+        runtime=args.runtime,
         timeout_s=args.timeout,
         drain_s=args.settings.drain_s if args.drain is None else args.drain,
         force=args.force,
@@ -188,7 +190,7 @@ def _tell(status: OperationStatus, args: Namespace, wanted: Outcome = Outcome.DO
 def _under_way(engine: Engine, which: str | None, *, ended: bool = False) -> OperationStatus:
     """The one that is meant: by its id (with `ended` also of one that has), by a deployment, or the only one.
 
-    Raises `NotFound`, `InvalidProfile` when several could be meant, and `Refused` when it is another user's.
+    Raises `NotFound`, `InvalidProfile` when several could be meant, and `Refused` when its journal is not at hand.
     """
     operations = engine.operations()
     running = [operation for operation in operations if operation.outcome is Outcome.RUNNING]
@@ -198,10 +200,7 @@ def _under_way(engine: Engine, which: str | None, *, ended: bool = False) -> Ope
         return _one(by_id, None, "has this id")
     lease = engine.lease()
     if lease and lease.alive is not False and (which is None or _is_about(lease.operation, lease.what, which)):
-        raise Refused(
-            f"{lease.what} is under way, by {lease.who}, and its journal is not yours.",
-            "`tritontui status` shows when it has ended.",
-        )
+        raise _out_of_reach(lease)
     interrupted = _matching([operation for operation in operations if operation.unsettled], which)
     if interrupted:
         found = interrupted[0]
@@ -214,6 +213,22 @@ def _under_way(engine: Engine, which: str | None, *, ended: bool = False) -> Ope
     return _one(running, which, "is under way")
 
 
+def _out_of_reach(lease: LeaseStatus) -> Refused:
+    """Only the state folder that an operation was begun with has its journal."""
+    here, (user, _, host) = Origin.here("command"), lease.who.partition(" from ")[0].partition("@")
+    lives = "" if lease.alive else ", and whether its process still lives cannot be told from here"
+    what = f"{lease.what} is under way, by {lease.who} for {write.duration(write.now() - lease.since)}{lives}."
+    if (user, host) == (here.user, here.host):
+        return Refused(
+            f"{what} It was begun with another state folder than this one.",
+            "It can be followed and cancelled with the TRITONTUI_STATE_DIR that it was begun with.",
+        )
+    if host:
+        which = short_id(lease.operation)
+        return Refused(what, f"It can be followed and cancelled by {user} on {host}: `tritontui cancel {which}`.")
+    return Refused(what, "`tritontui status` shows when it has ended.")
+
+
 def _one(operations: list[OperationStatus], which: str | None, what: str) -> OperationStatus:
     found = _matching(operations, which)
     if len(found) == 1:
@@ -224,7 +239,10 @@ def _one(operations: list[OperationStatus], which: str | None, what: str) -> Ope
     if which is None:
         raise NotFound(f"No operation {what}.", "`tritontui history` shows what was done.")
     names = {name for one in operations for name in one.subjects}
-    hint = out.near(which, names) or "`tritontui status` shows what is under way or was interrupted."
+    hint = out.near(which, names) or (
+        "`tritontui status` shows what is under way or was interrupted. A start that waits for its server is known "
+        "only to the state folder that it was begun with."
+    )
     raise NotFound(f"No operation with {which} {what}.", hint)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.by_hand import command_line
-from engine.errors import Exit, InvalidProfile
+from engine.errors import Exit
 from engine.fit.result import Fit
 from engine.plan import Adoption, Outgoing, PlacedGpu, Plan, SwapPlan
 from engine.request import Way
@@ -17,8 +17,6 @@ from tui.widgets.glyphs import gib
 
 def plan(engine: Engine, args: Namespace) -> int:
     if args.swap or args.outgoing or args.full:
-        if args.runtime:
-            raise InvalidProfile("A swap starts the profile where the profile says.", "Leave out --runtime.")
         return swap_plan(engine, args)
     found = engine.plan(args.name, args.runtime)
     if args.json:
@@ -29,7 +27,7 @@ def plan(engine: Engine, args: Namespace) -> int:
 
 
 def swap_plan(engine: Engine, args: Namespace) -> int:
-    found = engine.plan_swap(args.name, tuple(args.outgoing), full=args.full)
+    found = engine.plan_swap(args.name, tuple(args.outgoing), full=args.full, runtime=args.runtime)
     if args.json:
         incoming: dict[str, Any] = {**out.plain(found.incoming), "command_line": command_line(found.incoming.launch)}
         out.print_json({**out.plain(found), "incoming": incoming, "obstacles": out.plain(found.obstacles)})

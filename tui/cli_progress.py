@@ -8,7 +8,7 @@ from types import TracebackType
 
 from engine.snapshot import OperationStatus, Outcome, Step
 from tui import format as write
-from tui.operation_words import cause, pace, usual, what
+from tui.operation_words import cause, counted, pace, usual, what
 from tui.widgets.glyphs import cut
 
 TICK_S = 1.0
@@ -81,20 +81,30 @@ class Progress:
         ahead = not back and all(step.outcome in (None, Outcome.RUNNING, Outcome.DONE) for step in there)
         if ahead or not self._planned:
             self._planned = len(there)  # those that a failure leaves undone are taken out
-        for number, step in enumerate(there, start=1):
-            self._tell_step(status, step, f"{number}/{max(self._planned, number)}")
-        for number, step in enumerate(back, start=1):
+        for step in there:
+            self._tell_step(step, self._titled(status, step))
+        for step in back:
             if step.outcome is not None:
                 self._once("back", f"rolling back: {cause(status)}")
-            self._tell_step(status, step, f"back {number}")
+            self._tell_step(step, self._titled(status, step))
         self._tell_late(status)
 
-    def _tell_step(self, status: OperationStatus, step: Step, number: str) -> None:
+    def _tell_step(self, step: Step, titled: str) -> None:
         if step.outcome is Outcome.RUNNING:
             if not self._rewrites:
-                self._once(("began", _key(step)), f"{number} {what(status, step)}")
+                self._once(("began", _key(step)), titled)
         elif step.outcome is not None:
-            self._once(("ended", _key(step)), f"{number} {what(status, step)}{_ending(step)}")
+            self._once(("ended", _key(step)), f"{titled}{_ending(step)}")
+
+    def _titled(self, status: OperationStatus, step: Step) -> str:
+        """`2/9 mixtral: drain`; `check …` and, when that has ended, `check`: how many there are it only finds out."""
+        title = what(status, step)
+        place = [one for one in status.steps if one.undo == step.undo].index(step) + 1
+        if step.undo:
+            return f"back {place} {title}"  # how many steps it takes to go back shows only on the way
+        if counted(status, step):
+            return f"{place}/{max(self._planned, place)} {title}"
+        return f"{title} …" if step.outcome is Outcome.RUNNING else title
 
     def _tell_late(self, status: OperationStatus) -> None:
         if ":" in (late := pace(status, write.now())):
@@ -112,12 +122,8 @@ class Progress:
         if not self._rewrites or not step:
             return
         self._erase()
-        same = [one for one in status.steps if one.undo == step.undo]
-        place = same.index(step) + 1
-        # How many steps it takes to go back shows only on the way.
-        number = f"back {place}" if step.undo else f"{place}/{max(self._planned, place)}"
         took = write.duration(write.now() - step.began_at) if step.began_at else ""
-        facts = [f"{number} {what(status, step)}", took, pace(status, write.now()), step.detail]
+        facts = [self._titled(status, step), took, pace(status, write.now()), step.detail]
         self._live = cut("  ".join(fact for fact in facts if fact), _columns() - 1).rstrip()
         print(self._live, end="", file=sys.stderr, flush=True)
 

@@ -3,8 +3,8 @@
 from engine import estimates
 from engine.errors import Exit
 from engine.request import Action
-from engine.snapshot import Estimate, OperationStatus, Outcome, Step
-from tui.format import duration
+from engine.snapshot import Estimate, OperationStatus, Outcome, Step, StepKind
+from tui.format import duration, roughly
 
 SYMBOLS = {
     None: " ",
@@ -24,6 +24,8 @@ COLOURS = {
     Outcome.INTERRUPTED: "error",
 }
 """Of the theme"""
+
+REFUSED = "refused"
 
 _SETTLED: dict[str, tuple[str, str]] = {
     Action.START: ("{target} is started, and answers.", "{target} is stopped, and removed if it was made for this."),
@@ -78,11 +80,25 @@ def usual(estimate: Estimate) -> str:
 
 
 def pace(status: OperationStatus, now: float) -> str:
-    """`~3 m left` or `late: …`; empty when it has ended, goes back, or nothing is known."""
-    if status.outcome is not Outcome.RUNNING or status.rolling_back:
+    """`~3m left` or `late: …`; empty when it has ended, goes back, or nothing is known."""
+    if status.outcome is not Outcome.RUNNING or status.rolling_back or not status.estimate:
         return ""
     elapsed = max(0.0, now - (status.launching_since or now))  # what goes first takes its own time
-    return estimates.late(status.estimate, elapsed) or estimates.left(status.estimate, elapsed)
+    if elapsed > estimates.late_from(status.estimate):
+        return f"late: {_expected(status.estimate)}"
+    seconds = estimates.remaining(status.estimate, elapsed)
+    if seconds is None:
+        return ""
+    return f"{'at most ' if elapsed >= status.estimate.typical else ''}~{roughly(seconds)} left"
+
+
+def _expected(estimate: Estimate) -> str:
+    """E.g. `usually 41s, at most 55s of 4 starts`."""
+    usual, most = duration(estimate.typical), duration(estimate.high)
+    if estimate.launches == 1:
+        return f"the one start known took {usual}"
+    spread = "at most" if estimate.launches < estimates.ENOUGH else "nine in ten within"
+    return f"usually {usual}, {spread} {most} of {estimate.launches} starts"
 
 
 def took(status: OperationStatus, now: float) -> str:
@@ -93,7 +109,7 @@ def took(status: OperationStatus, now: float) -> str:
 def ending(status: OperationStatus) -> str:
     """Its outcome in a word or two; of what is under way that it is on its way back, if it is."""
     if status.outcome is Outcome.FAILED and status.exit_code == Exit.REFUSED:
-        return "refused"
+        return REFUSED
     if status.outcome is not Outcome.RUNNING:
         return status.outcome.value
     if status.rolling_back:
@@ -101,8 +117,14 @@ def ending(status: OperationStatus) -> str:
     return "being cancelled" if status.cancelled else ""
 
 
+def counted(status: OperationStatus, step: Step) -> bool:
+    """Whether it is known how many steps there are: a check may add some and leave some out."""
+    checked = all(one.outcome is Outcome.DONE for one in status.steps if one.kind is StepKind.CHECK)
+    return checked and step.kind is not StepKind.CHECK
+
+
 def place(status: OperationStatus) -> str:
-    """`4/10 wait until ready`; of the way back `rolling back: start again`. Empty between two steps."""
+    """`check …`, `4/10 wait until ready`; of the way back `rolling back: start again`. Empty between two steps."""
     step = status.current
     if not step:
         return ending(status)
@@ -111,6 +133,8 @@ def place(status: OperationStatus) -> str:
         if step.undo:
             return f"rolling back: {step.title}"
         steps = tuple(one for one in steps if not one.undo)
+    if not counted(status, step):
+        return f"{step.title} …"
     return f"{steps.index(step) + 1}/{len(steps)} {step.title}"
 
 

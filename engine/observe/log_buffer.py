@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 
 from engine.log_line import LogLine
-from engine.observe.log_lines import split_stamp
+from engine.observe.log_lines import CONTEXT, read_line, reader_after
 
 
 class LogBuffer:
@@ -58,8 +58,16 @@ class LogBuffer:
 
     def lines(self, start: int, stop: int) -> Sequence[LogLine]:
         """The kept ones among `start <= seq < stop`."""
-        start, raw = self._copy(start, stop)
-        return [LogLine(seq, *split_stamp(line)) for seq, line in enumerate(raw, start)]
+        begin, raw = self._copy(start - CONTEXT, stop)
+        before = min(max(0, start - begin), len(raw))
+        reader = reader_after(raw[:before])
+        return [read_line(begin + index, raw[index], reader) for index in range(before, len(raw))]
+
+    def finished(self, start: int, count: int) -> tuple[int, list[str]]:
+        """At most so many lines that have ended, from `start` or the first that is kept on, each with its time."""
+        with self._lock:
+            start = max(start, self._first)
+            return start, self._slice(start, min(start + count, self._end))
 
     def since(self, stamp: str) -> list[str]:
         """The finished lines at the end whose time is `stamp` or later, each with its time before it."""

@@ -5,8 +5,10 @@ from collections.abc import Generator
 
 from engine.errors import EngineError
 from engine.log_line import LogLine
-from engine.observe.log_lines import LineAssembler, split_stamp
+from engine.observe.log_lines import LineAssembler, read_line
+from engine.observe.log_words import LineReader
 from engine.runtimes.base import Runtime
+from engine.secrets import Masker
 
 LAST_LINES = 60
 MAX_SHOWN = 300
@@ -17,16 +19,17 @@ def read_lines(
     runtime: Runtime, name: str, *, tail: int | None, follow: bool, since: float | None = None
 ) -> Generator[LogLine, None, None]:
     """Lines as they come; closing the generator closes the log. Raises `EngineError`."""
-    assembler = LineAssembler()
     source = runtime.logs(name, tail=tail, follow=follow, since=since)
+    assembler = LineAssembler(Masker(source.secrets))
+    reader = LineReader()
     seq = 0
     try:
         for block in source:
             for line in assembler.feed(block):
-                yield LogLine(seq, *split_stamp(line))
+                yield read_line(seq, line, reader)
                 seq += 1
         for line in assembler.flush():
-            yield LogLine(seq, *split_stamp(line))
+            yield read_line(seq, line, reader)
             seq += 1
     finally:
         source.close()

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from engine.errors import EngineError, NotFound, RuntimeUnreachable
-from engine.log_line import LogLine
+from engine.log_line import LogLine, LogMark
 from engine.observe.log_buffer import LogBuffer
-from engine.observe.log_lines import LineAssembler, stamp_of
+from engine.observe.log_lines import FIRST_OF_RUN, LineAssembler, is_first_of_run, stamp_of
+from engine.observe.log_marks import MarkIndex
 from engine.runtimes.base import LogSource, Runtime
+from engine.secrets import Masker
 from engine.snapshot import Freshness
 
 ENDED = "ended"
@@ -42,15 +44,19 @@ class LogReader:
         changed: Callable[[], None],
         *,
         tail: int | None = None,
+        since: float | None = None,
         max_lines: int = 100_000,
         max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
+        """`since`: seconds since the epoch; nothing older is read."""
         self._runtime = runtime
         self._name = name
         self._changed = changed
         self._tail = tail
+        self._since = since
         self._buffer = LogBuffer(max_lines, max_bytes)
         self._assembler = LineAssembler()
+        self._index = MarkIndex()
         self._status = (Freshness.LOADING, "")
         self._unfinished = ""
         self._latest: float | None = None
@@ -87,6 +93,11 @@ class LogReader:
     def lines(self, start: int, stop: int) -> Sequence[LogLine]:
         return self._buffer.lines(start, stop)
 
+    @property
+    def marks(self) -> Sequence[LogMark]:
+        """Of what has been read by now a moment ago."""
+        return self._index.marks(self._buffer.first)
+
     def close(self) -> None:
         """Ends both threads soon; `changed` is not called anew."""
         self._closing.set()
@@ -98,6 +109,8 @@ class LogReader:
         while not self._closing.is_set():
             self._news.wait()
             self._news.clear()
+            if self._index.advance(self._buffer):
+                self._news.set()
             if not self._closing.is_set():
                 self._changed()
             self._closing.wait(NOTIFY_INTERVAL_S)
@@ -150,19 +163,22 @@ class LogReader:
             source.close()
 
     def _open(self) -> LogSource:
+        tail, since = self._tail, self._since
+        if self._latest is not None:
+            begin = self._latest - OVERLAP_S
+            self._resumed_from, self._resumed_to = _stamp(begin), _stamp(self._latest + OVERLAP_S)
+            self._seen = Counter(map(_within_run, self._buffer.since(_stamp(begin - 10 * OVERLAP_S))))
+            tail, since = None, begin - ROUNDING_S
+        source = self._runtime.logs(self._name, tail=tail, follow=True, since=since)
         self._assembler.reset()
-        if self._latest is None:
-            return self._runtime.logs(self._name, tail=self._tail, follow=True)
-        since = self._latest - OVERLAP_S
-        self._resumed_from, self._resumed_to = _stamp(since), _stamp(self._latest + OVERLAP_S)
-        self._seen = Counter(self._buffer.since(_stamp(since - 10 * OVERLAP_S)))
-        return self._runtime.logs(self._name, tail=None, follow=True, since=since - ROUNDING_S)
+        self._assembler.masker = Masker(source.secrets)
+        return source
 
     def _add(self, lines: list[str]) -> None:
         unfinished = self._assembler.unfinished()
         if self._resumed_from:
             lines = self._unseen(lines)
-            if unfinished < self._resumed_from or unfinished in self._seen:
+            if unfinished < self._resumed_from or _within_run(unfinished) in self._seen:
                 unfinished = ""
         if not lines and not unfinished and not self._unfinished:
             return
@@ -177,8 +193,8 @@ class LogReader:
         """Without those that were read before the log was opened again."""
         unseen = []
         for line in lines:
-            if self._seen[line] > 0:
-                self._seen[line] -= 1
+            if self._seen[known := _within_run(line)] > 0:
+                self._seen[known] -= 1
             elif line >= self._resumed_from or not stamp_of(line):
                 unseen.append(line)
         if lines and stamp_of(lines[-1]) > self._resumed_to:
@@ -197,6 +213,11 @@ class LogReader:
         if self._status != (freshness, message):
             self._status = (freshness, message)
             self._news.set()
+
+
+def _within_run(line: str) -> str:
+    """Whether a line is the first of its run, only who reads from before it on can tell."""
+    return f"{line[:30]}{FIRST_OF_RUN[line[30]]}{line[31:]}" if is_first_of_run(line) else line
 
 
 def _stamp(at: float) -> str:

@@ -22,6 +22,7 @@ from engine.observe.gpus import GpuSampler
 from engine.observe.picture import Known, picture
 from engine.observe.probe import new_client
 from engine.observe.runs import Runs
+from engine.observe.startups import Startups
 from engine.runtimes.base import Runtime
 from engine.snapshot import LeaseStatus, MetricsReading, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.store import Journal
@@ -30,6 +31,8 @@ from engine.text import clean_line
 if TYPE_CHECKING:
     import httpx
 
+    from engine.deployment import Deployment
+    from engine.launches import Phases
     from engine.plan import Plan
 
 PUBLISH_EVERY_S = 0.1
@@ -58,10 +61,14 @@ class Monitor:
         *,
         plan: "Callable[[str, str | None], Plan] | None" = None,
         history: History | None = None,
+        usual: "Callable[[Deployment], Phases] | None" = None,
         lease: Callable[[], LeaseStatus | None] | None = None,
         read_only: str = "",
     ) -> None:
-        """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates."""
+        """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates.
+
+        `usual`: the phases of past starts; without it starts are not followed.
+        """
         self._runtimes = runtimes
         self._catalog_reader = catalog
         self._journal = journal
@@ -87,7 +94,10 @@ class Monitor:
         """Which of those have not reported yet"""
         self._runs = Runs(self._begin, self._news.set)
         hostname = clean_line(socket.gethostname())
-        self._known = Known(hostname, self._runs, Planned(plan, history), tuple(runtimes), read_only)
+        self._follows_starts = usual is not None
+        self._startups = Startups(runtimes, usual, self._told_of_start)
+        planned = Planned(plan, history)
+        self._known = Known(hostname, self._runs, planned, self._startups, tuple(runtimes), read_only)
         self.latest = Snapshot(at=time.time(), hostname=hostname, loading=True, read_only=read_only)
 
     def open(self) -> None:
@@ -137,6 +147,7 @@ class Monitor:
             tasks = [self._begin(source) for source in sources]
             if not self._closing.is_set():
                 await self._ended.wait()
+            self._startups.close()
             tasks += self._runs.tasks
             for task in tasks:
                 task.cancel()
@@ -146,7 +157,7 @@ class Monitor:
         return asyncio.create_task(tend(source, self._troubles))
 
     def _sources(self) -> list[Source]:
-        sources: list[Source] = [self._watch_catalog, self._watch_journal, self._watch_gpus]
+        sources: list[Source] = [self._watch_catalog, self._watch_journal, self._watch_gpus, self._startups.read]
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
             sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
@@ -312,6 +323,8 @@ class Monitor:
                 self._surveyed.set()
             self._runs.follow(client, self._known.every())
             snapshot = picture(self._known, loading=self._loading, trouble=self._trouble)
+            if self._follows_starts:
+                self._follow_starts(snapshot)
             if replace(snapshot, at=0.0) != replace(self.latest, at=0.0):
                 self.latest = snapshot
                 with self._lock:
@@ -319,6 +332,19 @@ class Monitor:
                 for listener in listeners:
                     listener(snapshot)
             await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def _follow_starts(self, snapshot: Snapshot) -> None:
+        """Of those that have been asked: until then one that has long been ready counts as starting, too."""
+        catalog, runs = self._known.catalog, self._runs
+        asked = [one for one in snapshot.models if one.deployment and (run := runs.of(one.deployment)) and run.probe]
+        profiles = {name: entry.profile.model for name, entry in catalog.entries.items()} if catalog else {}
+        self._startups.follow(asked, profiles)
+
+    def _told_of_start(self) -> None:
+        """From any thread."""
+        if self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                self._loop.call_soon_threadsafe(self._news.set)
 
     @property
     def _loading(self) -> bool:

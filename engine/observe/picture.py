@@ -9,6 +9,7 @@ from engine.deployment import Deployment, State, precedence
 from engine.observe.drift import Planned, image_drift
 from engine.observe.gpus import aged
 from engine.observe.runs import Runs
+from engine.observe.startups import Startups
 from engine.observe.state import judge
 from engine.snapshot import GpuReading, LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
 from engine.text import clean_line
@@ -23,6 +24,7 @@ class Known:
     hostname: str
     runs: Runs
     planned: Planned
+    startups: Startups
     runtimes: tuple[str, ...] = ()
     """Names, in the order that they are shown in"""
     read_only: str = ""
@@ -109,6 +111,7 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         since=verdict.since,
         has_profile=False,
         deployment=deployment,
+        startup=known.startups.of(deployment),
         stale_since=status.since if status and not status.reachable else None,
     )
 

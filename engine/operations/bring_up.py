@@ -25,10 +25,16 @@ Address = tuple[str, int]
 
 
 def steps(name: str, *, placed: bool = True, wait: bool = True) -> list[Step]:
-    found = [Step(StepKind.CREATE, "create", subject=name), Step(StepKind.START, "start", subject=name)]
-    if placed:
-        found.append(Step(StepKind.GPUS, "check GPUs", subject=name))
-    return found + (ready_steps(name) if wait else [])
+    return [create_step(name), *start_steps(name, placed=placed), *(ready_steps(name) if wait else ())]
+
+
+def create_step(name: str) -> Step:
+    return Step(StepKind.CREATE, "create", subject=name)
+
+
+def start_steps(name: str, *, placed: bool) -> list[Step]:
+    found = [Step(StepKind.START, "start", subject=name)]
+    return [*found, Step(StepKind.GPUS, "check GPUs", subject=name)] if placed else found
 
 
 def ready_steps(name: str, *, undo: bool = False) -> list[Step]:
@@ -36,6 +42,10 @@ def ready_steps(name: str, *, undo: bool = False) -> list[Step]:
         Step(StepKind.WAIT, "wait until ready", subject=name, undo=undo),
         Step(StepKind.PROMPT, "answer a prompt", subject=name, undo=undo),
     ]
+
+
+def replaced_step(name: str) -> Step:
+    return Step(StepKind.LET_GO, "remove the one before", subject=name)
 
 
 class BringUp:
@@ -48,12 +58,25 @@ class BringUp:
         self.runtime: Runtime = job.runtime(plan.launch.runtime)
         self.kept = False
         """Found by `check`: the one that is there is started again as it is"""
+        self.late = False
+        """What goes has its name until it has stopped: it was started as this one, and serves another's model"""
 
     @property
     def before(self) -> Side:
-        if not self._found:
+        """On the runtime on which it comes: what there is of it on another one stays as it is until it serves."""
+        if not self._found or self._found[0] is not self.runtime:
             return Side(self._name, self.runtime.name)
         return side(*self._found)
+
+    @property
+    def replaces(self) -> bool:
+        """An older one of its name is there until it serves, to be gone back to."""
+        if not self._found:
+            return False
+        runtime, found = self._found
+        if runtime is not self.runtime or found.replaces:
+            return True
+        return found.lifecycle is Lifecycle.EXITED and not self.kept and not found.made_as
 
     def check(self, *, running: bool, force: bool, freed: Collection[Address] = ()) -> None:
         """Raises `Refused` when it cannot be started. `freed`: ports that will be free by then."""
@@ -97,17 +120,21 @@ class BringUp:
             and all(_will_be_free(host, port, freed) for host, port in kept.service.addresses())
         )
 
-    def create_and_start(self) -> None:
+    def create(self) -> None:
+        """Raises what the runtime refuses with. Nothing that serves is touched: ports and GPUs are taken by a start."""
+        self._job.lease.confirm()
+        with self._job.record.step(StepKind.CREATE, self._name) as waiting:
+            if self.kept:
+                waiting.detail("kept from its last run")
+                return
+            patiently(waiting, self._create)
+            ports = (f"{port.purpose} {port.host_ip}:{port.host_port}" for port in self._plan.launch.ports)
+            waiting.detail(", ".join([*ports, *(["the one before is set aside"] if self.replaces else ())]))
+
+    def start(self) -> None:
         """Raises what the runtime refuses with; what could not even be started is left for the caller to undo."""
         job, plan, name = self._job, self._plan, self._name
         job.lease.confirm()
-        with job.record.step(StepKind.CREATE, name) as waiting:
-            if self.kept:
-                waiting.detail("kept from its last run")
-            else:
-                patiently(waiting, self._create)
-                ports = (f"{port.purpose} {port.host_ip}:{port.host_port}" for port in plan.launch.ports)
-                waiting.detail(", ".join(ports))
         with job.record.step(StepKind.START, name) as waiting:
             patiently(waiting, lambda: self.runtime.start(name))
         if plan.placement:
@@ -117,13 +144,10 @@ class BringUp:
     def _create(self) -> None:
         """May be asked for again when the answer to the first time was lost."""
         there = self._job.tools.deployments.on(self.runtime.name, self._name)
-        if there and there.lifecycle is Lifecycle.CREATED and (not self._found or there.id != self._found[1].id):
-            return
-        if self._found and self._found[0].name != self.runtime.name:
-            with contextlib.suppress(NotFound):  # removed the first time
-                self._found[0].remove(self._name)
+        if there and (there.lifecycle is Lifecycle.CREATED or there.replaces):
+            self.runtime.remove(self._name)  # it may lack its files, and is not known to have served
         elif there:
-            self.runtime.remove(self._name)
+            self.runtime.set_aside(self._name)
         self.runtime.create(self._plan.launch)
 
     def wait(self, timeout_s: float | None, *, always_prompt: bool = False) -> Deployment:
@@ -132,6 +156,23 @@ class BringUp:
         limit_s = timeout_s or deployment.service.ready_timeout_s
         ReadyWait(self._job, self.runtime, deployment).run(limit_s, always_prompt=always_prompt)
         return deployment
+
+    def let_go(self) -> None:
+        """Of the one that it replaces, when it serves."""
+        if not self.replaces:
+            return
+        try:
+            with self._job.record.step(StepKind.LET_GO, self._name) as waiting:
+                patiently(waiting, self._drop)
+        except EngineError as error:
+            raise OperationFailed(f"{self._name} runs. The one before could not be removed: {error}") from error
+
+    def _drop(self) -> None:
+        if self._found and self._found[0] is not self.runtime:
+            with contextlib.suppress(NotFound):  # removed the first time
+                self._found[0].remove(self._name)
+        else:
+            self.runtime.drop_aside(self._name)
 
     def deployed(self) -> Deployment:
         """Raises `OperationFailed` when it is gone."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from engine.deployment import Deployment, Lifecycle
 from engine.deployments import Place
 from engine.operations import bring_up, fast, take_down
-from engine.operations.bring_up import BringUp, ready_steps
-from engine.operations.job import Job
+from engine.operations.bring_up import BringUp, ready_steps, replaced_step
+from engine.operations.job import Job, patiently
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Context, Side
 from engine.operations.swap_ways import put_to_sleep
@@ -36,6 +36,9 @@ def finish_swap(job: Job, context: Context, carry_out: Callable[[Job], str]) -> 
         ReadyWait(job, runtime, deployment).run(limit_s, always_prompt=True)
     except BaseException as error:
         raise undone(job, context, error) from error
+    if deployment.replaces:
+        with job.record.step(StepKind.LET_GO, request.name) as waiting:
+            patiently(waiting, lambda: runtime.drop_aside(deployment.name))
     for side in context.outgoing:
         take_down.let_go(job, side, context.way)
     return f"{request.name} serves at {deployment.service.http}."
@@ -51,7 +54,7 @@ def _see_out(job: Job, context: Context, found: Place) -> Deployment:
         [
             *(Step(StepKind.SLEEP, "put to sleep", subject=side.name) for side in asleep),
             *(take_down.stop_step(side.name) for side in stopped),
-            *_last_steps(job.request.name, context.outgoing),
+            *_last_steps(found[1], context.outgoing),
         ]
     )
     for side in asleep:
@@ -67,14 +70,18 @@ def _bring_up(job: Job, context: Context, found: Place | None) -> Deployment:
     plan = job.tools.plan(name, found[0].name if found else job.request.runtime, NO_CREDIT)
     one = BringUp(job, plan, found)
     one.check(running=False, force=True)
-    start = bring_up.steps(name, placed=bool(plan.placement), wait=False)
-    job.record.set_steps([*start, *_last_steps(name, context.outgoing)])
-    one.create_and_start()
-    return one.deployed()
+    job.record.set_steps(bring_up.steps(name, placed=bool(plan.placement), wait=False))
+    one.create()
+    one.start()
+    deployment = one.deployed()
+    job.record.set_steps(_last_steps(deployment, context.outgoing))
+    return deployment
 
 
-def _last_steps(name: str, outgoing: tuple[Side, ...]) -> list[Step]:
-    return [*ready_steps(name), *(Step(StepKind.LET_GO, "let go", subject=side.name) for side in outgoing)]
+def _last_steps(incoming: Deployment, outgoing: tuple[Side, ...]) -> list[Step]:
+    replaced = [replaced_step(incoming.name)] if incoming.replaces else []
+    let_go = (Step(StepKind.LET_GO, "let go", subject=side.name) for side in outgoing)
+    return [*ready_steps(incoming.name), *replaced, *let_go]
 
 
 def _runs(deployment: Deployment) -> bool:

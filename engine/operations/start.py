@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine.deployment import Lifecycle
 from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
 from engine.operations import bring_up, take_down
-from engine.operations.bring_up import BringUp, refuse_obstacles, side
+from engine.operations.bring_up import BringUp, refuse_obstacles, replaced_step, side
 from engine.operations.job import Job, take_again
 from engine.operations.record import Context, Ended, RolledBack, Side
 from engine.operations.undo import explain, undone, what_is
@@ -34,29 +34,33 @@ def start(job: Job, *, force: bool = False) -> str:
             raise undone(job, job.interrupted, error) from error
         raise
     context = job.interrupted or Context(incoming=one.before)
-    if running:
-        job.record.set_steps(bring_up.ready_steps(request.name) if request.wait else [])
-    else:
-        _begin(job, one, context, to_run=to_run)
+    goes_back = one.replaces and (not running or job.interrupted is not None)
+    if not running:
+        _begin(job, one, context, goes_back=to_run or goes_back)
     if not request.wait:
+        one.let_go()
         return f"{request.name} was started; it is not known yet whether it becomes ready."
-    job.lease.give_back()
+    if not one.replaces:
+        job.lease.give_back()
     try:
-        ready = one.wait(request.timeout_s)
-    except Cancelled as cancelled:
-        if running or to_run:
-            left = f"{request.name} was left running, and may still become ready."
-            raise OperationFailed(str(cancelled), left) from cancelled
-        _take_again(job, context, cancelled)
-        raise undone(job, context, cancelled) from cancelled
+        # What has served is only given up for what answers.
+        ready = one.wait(request.timeout_s, always_prompt=one.replaces and to_run)
     except Ended:
         raise
-    except EngineError as error:
-        if not running:
+    except BaseException as error:
+        failed = isinstance(error, EngineError) and not isinstance(error, Cancelled)
+        if failed and not running:
             job.tools.history.launched(plan, job.record.status, ready=False)
-        raise OperationFailed(str(error), _remains(one)) from error
+        if goes_back:
+            raise undone(job, context, error) from error
+        if failed:
+            raise OperationFailed(str(error), _remains(one)) from error
+        if isinstance(error, Cancelled):
+            raise _cancelled(job, context, error, stays=running or to_run) from error
+        raise
     if not running:
         job.tools.history.launched(plan, job.record.status, ready=True)
+    one.let_go()
     return f"{request.name} is ready at {ready.service.http}."
 
 
@@ -71,34 +75,39 @@ def _checked(job: Job, *, force: bool) -> tuple[BringUp, Plan, bool]:
         one.check(running=running, force=force or request.force)
         if not running:
             record.require_journal()
-        if not plan.placement:
-            record.leave_out(StepKind.GPUS)
+        made = [] if running else bring_up.steps(request.name, placed=bool(plan.placement), wait=False)
+        waited = bring_up.ready_steps(request.name) if request.wait else []
+        record.set_steps([*made, *waited, *([replaced_step(request.name)] if one.replaces else ())])
         record.change(plan_digest=plan.digest, estimate=job.tools.history.expect(plan))
         record.keep(job.interrupted or Context(incoming=one.before))
         waiting.detail(f"{plan.launch.stack} on {one.runtime.name}")
     return one, plan, running
 
 
-def _begin(job: Job, one: BringUp, context: Context, *, to_run: bool) -> None:
+def _begin(job: Job, one: BringUp, context: Context, *, goes_back: bool) -> None:
     """What could not even be started is taken away again, so that the next try begins afresh."""
     try:
-        one.create_and_start()
+        one.create()
+        one.start()
     except BaseException as error:
-        if any(step.kind is StepKind.GPUS and step.outcome for step in job.record.status.steps):
+        if not one.replaces and any(step.kind is StepKind.GPUS and step.outcome for step in job.record.status.steps):
             raise  # it was stopped again, and its log may say why it got others
-        if to_run or (isinstance(error, EngineError) and not isinstance(error, RuntimeUnreachable)):
+        if goes_back or (isinstance(error, EngineError) and not isinstance(error, RuntimeUnreachable)):
             raise undone(job, context, error) from error
         if isinstance(error, RuntimeUnreachable):
             raise RuntimeUnreachable(str(error), what_is(job, context)) from error
         raise
 
 
-def _take_again(job: Job, context: Context, cancelled: Cancelled) -> None:
+def _cancelled(job: Job, context: Context, cancelled: Cancelled, *, stays: bool) -> EngineError:
+    """While it was waited for without the lease. Raises what `undo` raises."""
+    if stays:
+        return OperationFailed(str(cancelled), f"{job.request.name} was left running, and may still become ready.")
     try:
         take_again(job.lease)
     except EngineError as error:
-        what = f"{cancelled} It could not be rolled back: {error}"
-        raise OperationFailed(what, what_is(job, context)) from error
+        return OperationFailed(f"{cancelled} It could not be rolled back: {error}", what_is(job, context))
+    return undone(job, context, cancelled)
 
 
 def _remains(one: BringUp) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from engine.deployment import Lifecycle
 from engine.errors import EngineError, OperationFailed, Refused
 from engine.operations import swap_ways, take_down
-from engine.operations.bring_up import BringUp, refuse_obstacles
+from engine.operations.bring_up import BringUp, refuse_obstacles, replaced_step
 from engine.operations.job import Job
 from engine.operations.record import Context, Side
 from engine.operations.undo import undone
@@ -29,7 +29,7 @@ def swap(job: Job) -> str:
             refuse_obstacles(plan.incoming)
         one = _checked(job, plan)
         record.change(estimate=job.tools.history.expect(plan.incoming, plan.way))
-        record.set_steps(swap_ways.steps(plan))
+        record.set_steps(_steps(plan, one))
         sides = tuple(Side(out.name, out.runtime, out.id, out.running) for out in plan.outgoing)
         context = Context(one.before, sides, plan.way)
         before = _before(job, context)
@@ -42,6 +42,8 @@ def swap(job: Job) -> str:
         job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way)
         raise undone(job, before, error) from error
     job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way)
+    if plan.way is not Way.LOAD:
+        one.let_go()
     try:
         for side in context.outgoing:
             take_down.let_go(job, side, plan.way)
@@ -50,6 +52,14 @@ def swap(job: Job) -> str:
     names = " and ".join(side.name for side in context.outgoing)
     gone = f"{'is' if len(sides) == 1 else 'are'} {take_down.gone_word(plan.way, removed=request.remove_outgoing)}"
     return f"{request.name} serves at {serving.service.http}; {names} {gone}."
+
+
+def _steps(plan: SwapPlan, one: BringUp) -> list[Step]:
+    steps = swap_ways.steps(plan, late=one.late)
+    if not one.replaces or plan.way is Way.LOAD:
+        return steps
+    last = next(index for index, step in enumerate(steps) if step.kind is StepKind.LET_GO)
+    return [*steps[:last], replaced_step(plan.incoming.launch.name), *steps[last:]]
 
 
 def _before(job: Job, now: Context) -> Context:
@@ -73,5 +83,6 @@ def _checked(job: Job, plan: SwapPlan) -> BringUp:
         there = job.tools.deployments.on(out.runtime, out.name)
         if there and there.lifecycle is Lifecycle.RUNNING:
             freed += list(there.service.addresses())
+            one.late = one.late or (there.made_as, there.runtime) == (launch.name, launch.runtime)
     one.check(running=False, force=job.request.force, freed=freed)
     return one

@@ -18,31 +18,41 @@ SLEEP_S = 300.0
 UNLOAD_S = 300.0
 
 
-def steps(plan: SwapPlan) -> list[Step]:
-    """What comes after the check."""
+def steps(plan: SwapPlan, *, late: bool = False) -> list[Step]:
+    """What comes after the check. `late`: what comes in cannot be made while what goes has its name."""
     name, running = plan.incoming.launch.name, [one.name for one in plan.outgoing if one.running]
     placed = bool(plan.incoming.placement)
     memory = [Step(StepKind.MEMORY, "wait for GPU memory", subject=name)] if placed else []
+    create, start = bring_up.create_step(name), bring_up.start_steps(name, placed=placed)
     found = [Step(StepKind.DRAIN, "drain", subject=outgoing) for outgoing in running]
     match plan.way:
         case Way.FULL:
-            found += [take_down.stop_step(outgoing) for outgoing in running] + memory
-            found += bring_up.steps(name, placed=placed)
+            stop = [take_down.stop_step(outgoing) for outgoing in running]
+            found = [*found, *stop, create] if late else [create, *found, *stop]
+            found += [*memory, *start]
         case Way.SLEEP:
-            found += [Step(StepKind.SLEEP, "put to sleep", subject=outgoing) for outgoing in running] + memory
             # Which of these it takes is known once it has been looked for.
-            found += [Step(StepKind.WAKE, "wake", subject=name), *bring_up.steps(name, placed=placed)]
+            sleep = [Step(StepKind.SLEEP, "put to sleep", subject=outgoing) for outgoing in running]
+            found = [create, *found, *sleep, *memory, Step(StepKind.WAKE, "wake", subject=name), *start]
         case Way.LOAD:
             unload = [Step(StepKind.UNLOAD, "unload", subject=outgoing) for outgoing in running]
             load = [Step(StepKind.LOAD, "load", subject=name)]
             found += [*unload, *memory, *load] if placed else [*load, *unload]
-            found += [Step(StepKind.ADOPT, "hand the server over", subject=name), *bring_up.ready_steps(name)]
+            found += [Step(StepKind.ADOPT, "hand the server over", subject=name)]
+    found += bring_up.ready_steps(name)
     return found + [Step(StepKind.LET_GO, "let go", subject=one.name) for one in plan.outgoing]
 
 
 def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> Deployment:
     """The incoming one, which has answered. Raises what its steps raise."""
     running = [side for side in context.outgoing if side.running]
+    wakes = context.incoming is not None and context.incoming.running
+    made = plan.way is not Way.LOAD and not wakes
+    if plan.way is Way.SLEEP:
+        for kind in (StepKind.CREATE, StepKind.START, StepKind.GPUS) if wakes else (StepKind.WAKE,):
+            job.record.leave_out(kind)
+    if made and not one.late:
+        one.create()
     for side in running:
         take_down.drain_outgoing(job, side)
     if plan.way is Way.LOAD:
@@ -53,12 +63,13 @@ def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> Deplo
                 put_to_sleep(job, side)
             else:
                 take_down.stop(job, side)
+        if made and one.late:
+            one.create()
         _wait_for_memory(job, plan)
-        if context.incoming and context.incoming.running:
+        if made:
+            one.start()
+        elif context.incoming:
             _wake(job, context.incoming)
-        else:
-            job.record.leave_out(StepKind.WAKE)
-            one.create_and_start()
     return one.wait(job.request.timeout_s, always_prompt=True)
 
 
@@ -78,8 +89,6 @@ def put_to_sleep(job: Job, side: Side) -> None:
 
 
 def _wake(job: Job, side: Side) -> None:
-    for kind in (StepKind.CREATE, StepKind.START, StepKind.GPUS):
-        job.record.leave_out(kind)
     job.lease.confirm()
     with job.record.step(StepKind.WAKE, side.name) as waiting:
         service = patiently(waiting, lambda: there(job, side)).service

@@ -47,17 +47,21 @@ def _stop(job: Job, side: Side, waiting: Waiting) -> bool:
     return True
 
 
-def remove(job: Job, side: Side) -> None:
+def remove(job: Job, side: Side, *, replaced: bool = True) -> None:
+    """`replaced`: and the one that is set aside for it, which else has its place again."""
     job.lease.confirm()
     with job.record.step(StepKind.REMOVE, side.name) as waiting:
-        if not patiently(waiting, lambda: _remove(job, side)):
+        if not patiently(waiting, lambda: _remove(job, side, replaced=replaced)):
             waiting.detail("it is gone already")
 
 
-def _remove(job: Job, side: Side) -> bool:
+def _remove(job: Job, side: Side, *, replaced: bool = True) -> bool:
     """Whether it was there. May be asked for again when the answer to the first time was lost."""
+    runtime = job.runtime(side.runtime)
+    if replaced:
+        runtime.drop_aside(side.name)
     try:
-        job.runtime(side.runtime).remove(side.name)
+        runtime.remove(side.name)
     except NotFound:
         return False
     return True

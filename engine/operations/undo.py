@@ -51,26 +51,31 @@ def explain(error: BaseException) -> str:
 
 def _undo(job: Job, context: Context, cause: str) -> str:
     back = tuple(side for side in context.outgoing if side.running)
-    now = {
-        side.name: patiently(Waiting(), lambda side=side: _now(job, side))  # type: ignore[misc]
-        for side in (*back, *((context.incoming,) if context.incoming else ()))
-    }
-    taking = _taking_back(context.incoming, now[context.incoming.name]) if context.incoming else []
-    bringing = {side.name: _bringing_back(side, now[side.name]) for side in back}
-    job.record.set_steps([*taking, *(step for steps in bringing.values() for step in steps)])
+    incoming = (context.incoming,) if context.incoming else ()
+    now = {side.name: _patient_now(job, side) for side in (*back, *incoming)}
+    replaced = tuple(side for side in back if _is_replaced(side, now[side.name]))
+    taking = {side.name: _taking_back(side, now[side.name]) for side in (*incoming, *replaced)}
+    bringing = {side.name: _bringing_back(side, now[side.name], ended=side in replaced) for side in back}
+    job.record.set_steps([step for steps in (*taking.values(), *bringing.values()) for step in steps])
     told: list[str] = []
     problems: list[str] = []
-    if context.incoming and (incoming := now[context.incoming.name]):
+    in_place: set[str] = set()
+    """Those that still have the place of one that is to come back"""
+    for side in (*incoming, *replaced):
         try:
-            told += _take_back(job, context.incoming, incoming, taking, cause)
+            told += _take_back(job, side, now[side.name], taking[side.name], cause)
         except EngineError as error:
-            left = patiently(Waiting(), lambda: _now(job, incoming))
+            left = _patient_now(job, side)
             if left and left.lifecycle is Lifecycle.RUNNING:
                 raise  # both at once would be worse
             problems.append(str(error))
+            in_place.add(side.name)
     for side in back:
+        if side.name in in_place:
+            continue
         try:
-            told.append(_bring_back(job, side, now[side.name], bringing[side.name]))
+            there = _patient_now(job, side) if side in replaced else now[side.name]
+            told.append(_bring_back(job, side, there, bringing[side.name]))
         except EngineError as error:  # another one may come back all the same
             problems.append(str(error))
     if problems:
@@ -91,8 +96,19 @@ def _taking_back(before: Side, now: Deployment | None) -> list[Step]:
     return steps
 
 
-def _take_back(job: Job, before: Side, now: Deployment, steps: list[Step], cause: str) -> list[str]:
-    """The incoming one, as it was before the operation."""
+def _is_replaced(side: Side, now: Deployment | None) -> bool:
+    """By another of its name, which was to serve in its place."""
+    return now is not None and bool(side.id) and now.replaces == side.id
+
+
+def _take_back(job: Job, before: Side, now: Deployment | None, steps: list[Step], cause: str) -> list[str]:
+    """What the operation has made or started; what it has set aside for that has its place again."""
+    told = _take_away(job, before, now, steps, cause) if now else []
+    patiently(Waiting(), lambda: job.runtime(before.runtime).bring_back(before.name))
+    return told
+
+
+def _take_away(job: Job, before: Side, now: Deployment, steps: list[Step], cause: str) -> list[str]:
     kinds = [step.kind for step in steps]
     name = before.name
     if StepKind.STOP in kinds:
@@ -104,8 +120,8 @@ def _take_back(job: Job, before: Side, now: Deployment, steps: list[Step], cause
     if StepKind.REMOVE not in kinds:
         return [f"{name} is stopped again."] if kinds else []
     kept = _keep_log(job, now, cause)
-    remove(job, before)
-    return [f"{name} is removed{kept}."]
+    remove(job, before, replaced=False)
+    return [f"{f'The new {name}' if before.id else name} is removed{kept}."]
 
 
 def _keep_log(job: Job, deployment: Deployment, cause: str) -> str:
@@ -124,9 +140,10 @@ def _keep_log(job: Job, deployment: Deployment, cause: str) -> str:
     return f"; its log is kept in {path}"
 
 
-def _bringing_back(side: Side, now: Deployment | None) -> list[Step]:
+def _bringing_back(side: Side, now: Deployment | None, *, ended: bool = False) -> list[Step]:
+    """`ended`: although what there is now may run, which is then another one."""
     steps = []
-    if not now or now.lifecycle is not Lifecycle.RUNNING:
+    if ended or not now or now.lifecycle is not Lifecycle.RUNNING:
         if now and now.gpus:
             steps.append(Step(StepKind.MEMORY, "wait for GPU memory", subject=side.name, undo=True))
         steps.append(Step(StepKind.START, "start again", subject=side.name, undo=True))
@@ -135,8 +152,8 @@ def _bringing_back(side: Side, now: Deployment | None) -> list[Step]:
     return steps + ready_steps(side.name, undo=True)
 
 
-def _bring_back(job: Job, side: Side, now: Deployment | None, steps: list[Step]) -> str:
-    """The outgoing one serves again, and has answered a prompt."""
+def _bring_back(job: Job, side: Side, now: Deployment | None, steps: list[Step], *, ended: str = "") -> str:
+    """The outgoing one serves again, and has answered a prompt. `ended`: how its first start did, of a second one."""
     runtime, name = job.runtime(side.runtime), side.name
     kinds = [step.kind for step in steps]
     if StepKind.MEMORY in kinds:
@@ -144,20 +161,46 @@ def _bring_back(job: Job, side: Side, now: Deployment | None, steps: list[Step])
     if StepKind.START in kinds:
         job.lease.confirm()
         with job.record.step(StepKind.START, name) as waiting:
-            if now is None:
+            if ended:
+                waiting.detail(f"once more: {ended}")
+            if now is None or now.made_as:
                 waiting.detail("made anew from its profile: it is gone")
-                plan = patiently(waiting, lambda: job.tools.plan(name, side.runtime, NO_CREDIT))
-                # The answer to the first time may have been lost.
-                patiently(waiting, lambda: None if _now(job, side) else runtime.create(plan.launch))
+                patiently(waiting, lambda: _make_anew(job, side))
             patiently(waiting, lambda: runtime.start(name))
     if now and StepKind.WAKE in kinds:
         with job.record.step(StepKind.WAKE, name) as waiting:
             waiting.detail(fast.wake(now.service, waiting, time.monotonic() + SLEEP_S))
-    there = patiently(Waiting(), lambda: _now(job, side))
+    there = _patient_now(job, side)
     if there is None:
         raise OperationFailed(f"{name} is gone from {side.runtime}.")
-    ReadyWait(job, runtime, there).run(there.service.ready_timeout_s, always_prompt=True)
+    try:
+        ReadyWait(job, runtime, there).run(there.service.ready_timeout_s, always_prompt=True)
+    except OperationFailed as error:
+        left = _patient_now(job, side)
+        if ended or (left and left.lifecycle is Lifecycle.RUNNING):
+            raise
+        return _once_more(job, side, left, error)
     return f"{name} {'still serves' if len(kinds) == READY else 'serves again'}, and answers."
+
+
+def _once_more(job: Job, side: Side, now: Deployment | None, error: OperationFailed) -> str:
+    steps = _bringing_back(side, now)
+    others = [step for step in job.record.status.steps if step.outcome is None and step.subject != side.name]
+    job.record.set_steps([*steps, *others])
+    try:
+        return _bring_back(job, side, now, steps, ended=str(error))
+    except EngineError as second:
+        raise OperationFailed(f"{error} It was started once more: {second}") from second
+
+
+def _make_anew(job: Job, side: Side) -> None:
+    """May be asked for again when the answer to the first time was lost."""
+    runtime, there = job.runtime(side.runtime), _now(job, side)
+    if there and there.made_as:  # no more than a name: the server that it was in has ended
+        runtime.remove(side.name)
+    elif there:
+        return
+    runtime.create(job.tools.plan(side.name, side.runtime, NO_CREDIT).launch)
 
 
 def _wait_for_memory(job: Job, side: Side) -> None:
@@ -180,10 +223,15 @@ def what_is(job: Job, context: Context) -> str:
             sentences.append(f"What has become of {side.name} cannot be told: {side.runtime} does not answer.")
             continue
         state = "is gone" if now is None else "runs" if now.lifecycle is Lifecycle.RUNNING else "does not run"
+        aside = "; the one before it is set aside" if now and now.replaces else ""
         if now or side.id:
-            sentences.append(f"{side.name} {state}.")
+            sentences.append(f"{side.name} {state}{aside}.")
     return " ".join(sentences)
 
 
-def _now(job: Job, side: Side | Deployment) -> Deployment | None:
+def _patient_now(job: Job, side: Side) -> Deployment | None:
+    return patiently(Waiting(), lambda: _now(job, side))
+
+
+def _now(job: Job, side: Side) -> Deployment | None:
     return job.tools.deployments.on(side.runtime, side.name)

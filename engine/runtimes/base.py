@@ -6,7 +6,7 @@ word when it refuses. A constructor neither connects nor raises.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from engine.deployment import Deployment
@@ -16,12 +16,18 @@ from engine.plan import Launch
 class LogSource(Protocol):
     """An open log. Iterate it in one thread; `close` from any thread ends the iteration promptly, without an error."""
 
+    secrets: Sequence[str]
+    """Values that the program was given and that nobody is to read in its log"""
+
     def __iter__(self) -> Iterator[bytes]:
         r"""Blocks of raw bytes as they arrive, not cut at lines.
 
-        Each line begins with its time as RFC 3339 with nine decimals and `Z` and a space (30 + 1 bytes), as
-        `docker logs --timestamps` writes it. The end of the iteration is the end of the log (not followed, or the
-        deployment is gone). Raises `RuntimeUnreachable` when the stream breaks.
+        Each line begins with its time as RFC 3339 with nine decimals and `Z` (30 bytes), and one more byte that tells
+        where it comes from (`engine.runtimes.log_writer`): `>` standard output, `!` standard error, a space where that
+        is not known; `}`, `|` and `@` are the same of the first line of a run; `#` is before a word of ours on lines
+        that are missing. A line that ends in `\x18` does not count: its text comes again in a later one, because the
+        other stream came in between. The end of the iteration is the end of the log (not followed, or the deployment is
+        gone). Raises `RuntimeUnreachable` when the stream breaks.
         """
         ...
 
@@ -42,6 +48,22 @@ class Runtime(Protocol):
 
     def create(self, launch: Launch) -> None:
         """Makes it ready to start, with its generated files in place. Raises `Refused` when the name is taken."""
+        ...
+
+    def set_aside(self, name: str) -> None:
+        """Makes room for another of its name, which then `replaces` this ended one.
+
+        While there is no other it goes on being the deployment of that name: it can be started, and removed. Set aside
+        already is no error. Raises `Refused` while it runs.
+        """
+        ...
+
+    def bring_back(self, name: str) -> None:
+        """Undoes `set_aside`, as a start of it does. No error when there is none, or another has its place."""
+        ...
+
+    def drop_aside(self, name: str) -> None:
+        """Forgets what is set aside, with its log, now that another has its place. No error when that is not so."""
         ...
 
     def missing(self, launch: Launch) -> str:

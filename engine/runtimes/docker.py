@@ -12,7 +12,7 @@ from engine.errors import EngineError, NotFound, OperationFailed, Refused, Runti
 from engine.plan import Launch
 from engine.runtimes import docker_container
 from engine.runtimes.docker_container import FOREIGN, word
-from engine.runtimes.docker_logs import DockerLog
+from engine.runtimes.docker_logs import Demultiplexer, DockerLog, secrets_of
 from engine.runtimes.docker_stream import StreamBrokenError
 from engine.runtimes.gpu_uuids import listed
 from engine.secrets import resolve_secrets
@@ -65,7 +65,7 @@ class DockerRuntime:
             raise OperationFailed(f"Docker lists its containers in an unknown way: {word(error)}.") from error
         claims = docker_claims.claims(self._docker)
         inspected = docker_claims.reports(self._docker, [*ids, *(claim.container for claim in claims)])
-        held = docker_claims.held(inspected, claims, local=self._docker.is_local)
+        held = docker_claims.shown(docker_claims.held(inspected, claims, local=self._docker.is_local))
         return tuple(sorted((one.deployment for one in held), key=lambda ours: ours.name))
 
     def create(self, launch: Launch) -> None:
@@ -87,6 +87,21 @@ class DockerRuntime:
             self._put_files(container, launch)
         if launch.ulimits:
             self._unstarted[launch.name] = launch
+
+    def set_aside(self, name: str) -> None:
+        from engine.runtimes import docker_aside
+
+        docker_aside.set_aside(self._docker, self._held(name))
+
+    def bring_back(self, name: str) -> None:
+        from engine.runtimes import docker_aside
+
+        docker_aside.bring_back(self._docker, name)
+
+    def drop_aside(self, name: str) -> None:
+        from engine.runtimes import docker_aside
+
+        docker_aside.drop(self._docker, name)
 
     def missing(self, launch: Launch) -> str:
         from engine.runtimes import docker_claims
@@ -160,6 +175,8 @@ class DockerRuntime:
                 f"{name} was loaded into a running server, which has ended since; it cannot be started again so.",
                 f"Remove it and start it from its profile (`tritontui rm {name}`, `tritontui up {name}`).",
             )
+        if held.aside:
+            self.bring_back(name)
         container = held.deployment
         launch = self._unstarted.pop(name, None)
         try:
@@ -208,6 +225,7 @@ class DockerRuntime:
         }
         if since is not None:
             parameters["since"] = f"{since:.9f}"
+        secrets = secrets_of(opened, self._docker.inspect(opened.id) or {})
         stream = self._docker.stream(f"read the log of {name}", f"containers/{opened.id}/logs", parameters)
 
         def still_running() -> bool:
@@ -218,7 +236,8 @@ class DockerRuntime:
             same = (now.id, now.started_at) == (opened.id, opened.started_at)
             return same and now.lifecycle is Lifecycle.RUNNING
 
-        return DockerLog(name, stream, follow=follow, still_running=still_running)
+        frames = Demultiplexer(began=opened.started_at, from_start=since is None and tail is None)
+        return DockerLog(name, stream, follow=follow, still_running=still_running, frames=frames, secrets=secrets)
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
         filters = {"type": ["container"], "event": EVENTS, "label": [docker_container.LABEL_SCHEMA]}

@@ -5,7 +5,7 @@ ignored, once its container is gone or, where it was for one run, has been start
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from engine.errors import NotFound, OperationFailed, Refused
 from engine.plan import CONTAINER_PREFIX, Launch
 from engine.runtimes import docker_container, docker_foreign
 from engine.runtimes.docker_client import DockerConnection
-from engine.runtimes.docker_container import LABEL_CREATED, LABEL_GPUS, LABEL_NAME, name_of, word
+from engine.runtimes.docker_container import ASIDE, LABEL_CREATED, LABEL_GPUS, LABEL_NAME, name_of, word
 from engine.runtimes.docker_exec import output_of
 from engine.runtimes.gpu_uuids import listed
 
@@ -56,6 +56,8 @@ class Held:
     deployment: Deployment
     claim: Claim | None = None
     """None: by the labels of its container"""
+    aside: bool = False
+    """It is set aside: another of its name may be made, and then is the deployment"""
 
     @property
     def spent(self) -> bool:
@@ -82,12 +84,32 @@ def adopted(found: Collection[Claim]) -> frozenset[str]:
 
 def locate(docker: DockerConnection, name: str) -> Held | None:
     """The deployment of that name, by its container's labels or by a claim."""
+    return next(iter(shown(named(docker, name))), None)
+
+
+def named(docker: DockerConnection, name: str) -> list[Held]:
+    """And what is set aside for it."""
     there = claims(docker)
     inspected = reports(docker, [claim.container for claim in there if claim.name == name])
-    if report := docker.inspect(CONTAINER_PREFIX + name):
-        inspected[str(report.get("Id"))] = report
-    found = held(inspected, there, local=docker.is_local)
-    return next((one for one in found if one.deployment.name == name), None)
+    for container in (CONTAINER_PREFIX + name, CONTAINER_PREFIX + name + ASIDE):
+        if report := docker.inspect(container):
+            inspected[str(report.get("Id"))] = report
+    return [one for one in held(inspected, there, local=docker.is_local) if one.deployment.name == name]
+
+
+def shown(found: Iterable[Held]) -> list[Held]:
+    """Without what is set aside and has another in its place, which says so."""
+    there = list(found)
+    aside = {one.deployment.name: one.deployment.id for one in there if one.aside}
+    in_place = [one for one in there if not one.aside]
+    taken = {one.deployment.name for one in in_place}
+    return [
+        *(
+            replace(one, deployment=replace(one.deployment, replaces=aside.get(one.deployment.name, "")))
+            for one in in_place
+        ),
+        *(one for one in there if one.aside and one.deployment.name not in taken),
+    ]
 
 
 def reports(docker: DockerConnection, ids: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -101,7 +123,9 @@ def held(inspected: Mapping[str, Mapping[str, Any]], found: Collection[Claim], *
     for container, report in inspected.items():
         own = [claim for claim in found if claim.container == container and not claim.is_void(report)]
         try:
-            yield from _of_container(report, own, local=local)
+            aside = name_of(report).endswith(ASIDE)
+            for one in _of_container(report, own, local=local):
+                yield replace(one, aside=aside and not (one.claim and one.claim.run))
         except (TypeError, AttributeError, ValueError) as error:
             raise OperationFailed(f"Docker describes a container in an unknown way: {word(error)}.") from error
 
@@ -117,7 +141,8 @@ def _of_container(report: Mapping[str, Any], own: Collection[Claim], *, local: b
         if base:
             yield base
         return
-    now = Held(_described(report, of_run, adopted=base.deployment.adopted, local=local), of_run)
+    served = _described(report, of_run, adopted=base.deployment.adopted, local=local)
+    now = Held(replace(served, made_as=base.deployment.name), of_run)
     if not now.spent:
         yield now
         return
@@ -158,17 +183,19 @@ def claim(docker: DockerConnection, container: str, launch: Launch, *, this_run_
     elif not (report.get("State") or {}).get("Running"):
         raise Refused(f"{name_of(report)} does not run, so it serves nothing as {launch.name}.", "Start it first.")
     if not (this_run_only and itself and itself.deployment.name == launch.name):
-        _discard(docker, [one for one in there if one.name == launch.name])
+        discard(docker, [one for one in there if one.name == launch.name])
         _keep(docker, launch, container, _run_of(report) if this_run_only else "", report)
-    _discard(docker, [one for one in there if one.container == container and one.run and one.name != launch.name])
+    discard(docker, [one for one in there if one.container == container and one.run and one.name != launch.name])
 
 
 def refuse_taken(docker: DockerConnection, launch: Launch) -> None:
     """Before a container is created; a void claim on its name is cleared away. Raises `Refused`."""
     there = [one for one in claims(docker) if one.name == launch.name]
-    if locate(docker, launch.name):
+    found = locate(docker, launch.name)
+    if found and not found.aside:
         raise Refused(f"The deployment {launch.name} exists already.", "Stop and remove it first.")
-    _discard(docker, there)
+    if not found:
+        discard(docker, there)
     report = docker.inspect(launch.container_name)
     if report is None:
         return
@@ -196,10 +223,10 @@ def _strange(name: str) -> str:
 
 def drop(docker: DockerConnection, name: str) -> None:
     """None of that name is no error."""
-    _discard(docker, [one for one in claims(docker) if one.name == name])
+    discard(docker, [one for one in claims(docker) if one.name == name])
 
 
-def _discard(docker: DockerConnection, found: Collection[Claim]) -> None:
+def discard(docker: DockerConnection, found: Collection[Claim]) -> None:
     """These and no later ones of the same names; a volume that is no claim is left alone."""
     for one in found:
         with docker.session(f"forget the claim on {one.name}", changes=True) as api:

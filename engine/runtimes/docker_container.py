@@ -25,6 +25,8 @@ LABEL_LAUNCH = "tritontui.launch"
 
 FOREIGN = "docker/"
 """Before the name of a container that somebody started by hand: no profile can have a name with a slash"""
+ASIDE = "_set-aside"
+"""After the name of a container that is set aside: no profile can have a name with an underscore"""
 _LIFECYCLES = {
     "created": Lifecycle.CREATED,
     "running": Lifecycle.RUNNING,
@@ -54,7 +56,7 @@ def owned_name(container_name: str, container_labels: Mapping[str, str] | None) 
     The label alone proves nothing: `docker commit` copies it into an image, and so into every container of that image.
     """
     name = (container_labels or {}).get(LABEL_NAME)
-    return name if name and container_name.removeprefix("/") == CONTAINER_PREFIX + name else None
+    return name if name and container_name.removeprefix("/").removesuffix(ASIDE) == CONTAINER_PREFIX + name else None
 
 
 def deployment(report: Mapping[str, Any], *, local: bool) -> Deployment | None:
@@ -101,6 +103,7 @@ def described(report: Mapping[str, Any], name: str, found: Mapping[str, str], *,
         launch_facts=found.get(LABEL_LAUNCH, ""),
         restarts_itself=(host.get("RestartPolicy") or {}).get("Name") not in (None, "", "no"),
         removed_when_stopped=bool(host.get("AutoRemove")),
+        restarts=int(report.get("RestartCount") or 0),
     )
 
 

@@ -1,21 +1,47 @@
 """A container's log as Docker sends it: frames of standard output and error, put together into one stream of lines."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
+from engine.deployment import Deployment
+from engine.drift import facts
 from engine.errors import RuntimeUnreachable
 from engine.runtimes.docker_stream import DockerStream, StreamBrokenError
+from engine.runtimes.log_writer import FIRST_MARKS, MARKS, OUT, STAMP_BYTES, VOID, Weaver, stamp
 from engine.text import clean
 
 SILENCE_S = 10.0
 ENDING_CHECK_S = 0.1
 ENDING_CHECKS = 20
 HEADER = struct.Struct(">BxxxL")
-STAMP_BYTES = 31
-"""RFC 3339 with nine decimals, and a space"""
 SYSTEM_ERROR = 3
 LONGEST_FRAME = 1 << 26
 NEWLINE = 0x0A
+EARLY_S = 0.25
+"""A program's first lines can be older than the time at which Docker says that it was started"""
+_SECRET = "secret."  # noqa: S105 (the name of none)
+"""Before the name of a variable, in what `engine.drift.launch_facts` says"""
+_KEY_OPTIONS = ("--api-key", "--api_key")
+
+
+def secrets_of(deployment: Deployment, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The values in its environment that are secrets: by its launch; of what was started by hand, by their look.
+
+    `report`: an `inspect` of its container.
+    """
+    config: Mapping[str, Any] = report.get("Config") or {}
+    env = dict(str(word).split("=", 1) for word in config.get("Env") or () if "=" in str(word))
+    known = facts(deployment.launch_facts)
+    named = tuple(env.get(key.removeprefix(_SECRET), "") for key in known if key.startswith(_SECRET))
+    if known and not deployment.adopted:
+        return named
+    from engine.profile import is_secret  # brings pydantic, which is slow to import
+
+    words = [str(word) for word in (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))]
+    keys = (key for option, key in pairwise(words) if option in _KEY_OPTIONS)
+    return (*named, *(value for name, value in env.items() if is_secret(name, value)), *keys)
 
 
 class LogCorruptError(Exception):
@@ -23,19 +49,35 @@ class LogCorruptError(Exception):
 
 
 class Demultiplexer:
-    """Frames in, lines with their times out. A frame is one line, or 16 KiB of a longer one with a time of its own."""
+    """Frames in, lines with their times and streams out. A frame is one line, or 16 KiB of a longer one.
 
-    def __init__(self) -> None:
+    `began`: when the latest run began; its first line is marked if that is certainly the first: when all is read
+    (`from_start`), or a line of an earlier run was.
+    """
+
+    def __init__(self, *, began: float | None = None, from_start: bool = False) -> None:
         self._rest = b""
-        self._unfinished = 0
-        """The stream whose last frame did not end its line; 0 for none"""
+        self._weaver = Weaver()
+        self._run = b"" if began is None else stamp(int((began - EARLY_S) * 1e9))
+        """No line of the latest run is older, as long as the first of them has not come"""
+        self._from_start = from_start
+        self._is_plain: bool | None = None
+        """A container with a terminal has one stream, which is sent as it is; only what comes tells which it is"""
 
     def feed(self, data: bytes) -> bytes:
         """Raises `LogCorruptError`."""
         if self._rest:
             data = self._rest + data
+        if self._is_plain is None:
+            self._is_plain = data[:1].isdigit()
+        if self._is_plain:
+            return data.replace(VOID, b"")
         pieces: list[bytes] = []
         position, length = 0, len(data)
+        weaver = self._weaver
+        # Of a program that ends a line so itself, the weaver takes that away.
+        simple = VOID + b"\n" not in data
+        idle = simple and weaver.is_idle
         while position + 8 <= length:
             stream, size = HEADER.unpack_from(data, position)
             begin = position + 8
@@ -49,20 +91,39 @@ class Demultiplexer:
                 continue
             if stream == SYSTEM_ERROR:
                 raise LogCorruptError(clean(data[begin:end].decode("utf-8", "replace")).strip())
-            if self._unfinished == stream:
-                begin += STAMP_BYTES
-            elif self._unfinished:
-                pieces.append(b"\n")
-            pieces.append(data[begin:end])
-            self._unfinished = 0 if data[end - 1] == NEWLINE else stream
+            text = begin + STAMP_BYTES
+            if idle and data[end - 1] == NEWLINE:
+                mark = self._first_mark(data[begin:text], stream) if self._run else MARKS[stream or OUT]
+                pieces += data[begin:text], mark, data[text + 1 : end]
+                continue
+            pieces.append(weaver.feed(stream or OUT, data[text + 1 : end], data[begin:text]))
+            idle = simple and weaver.is_idle
         self._rest = data[position:]
         return b"".join(pieces)
+
+    def _first_mark(self, at: bytes, stream: int) -> bytes:
+        if at < self._run:
+            self._from_start = True
+            return MARKS[stream or OUT]
+        self._run = b""
+        return (FIRST_MARKS if self._from_start else MARKS)[stream or OUT]
 
 
 class DockerLog:
     """An open log; see `LogSource`. `still_running` says whether more can come, and raises what runtimes raise."""
 
-    def __init__(self, name: str, stream: DockerStream, *, follow: bool, still_running: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        stream: DockerStream,
+        *,
+        follow: bool,
+        still_running: Callable[[], bool],
+        frames: Demultiplexer | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self.secrets = secrets
+        self._frames = frames or Demultiplexer()
         self._name = name
         self._stream = stream
         self._follow = follow
@@ -81,12 +142,11 @@ class DockerLog:
             self._stream.close()
 
     def _blocks(self) -> Iterator[bytes]:
-        frames = Demultiplexer()
         over = False
         while (body := self._stream.read(SILENCE_S)) is not None:
             if body:
                 over = False
-                if block := frames.feed(body):
+                if block := self._frames.feed(body):
                     yield block
             elif over:
                 return

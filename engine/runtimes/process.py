@@ -30,7 +30,7 @@ from engine.runtimes.gpu_uuids import uuids
 from engine.runtimes.process_claims import CLAIM, Homes, taken, unreadable
 from engine.runtimes.process_files import write_files
 from engine.runtimes.process_identity import is_alive, wait_for_end
-from engine.runtimes.process_log import FileLog
+from engine.runtimes.process_log import FileLog, secrets_of
 from engine.runtimes.process_state import FILES, RUNTIME, Facts, is_deployment
 from engine.runtimes.process_truth import Truth, ask
 from engine.secrets import resolve_secrets
@@ -75,21 +75,42 @@ class ProcessRuntime:
         facts = Facts.of(launch, uuid.uuid4().hex, time.time())
         with self._writing():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._homes.home(launch.name) != folder:
+            if self._homes.home(launch.name) not in (folder, self._homes.aside(launch.name)):
                 raise taken(launch.name)
             # Complete before it gets its name, so that nobody ever sees half of it; the name decides who was first.
             new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
             try:
                 shim.write_json(str(new), shim.LAUNCH, facts.to_data())
                 write_files(new / FILES, launch.files)
-                if folder.exists() and not is_deployment(folder):
-                    self._bury(folder)
-                new.rename(folder)
+                self._move(new, folder)
             except (OSError, Refused) as error:
                 shutil.rmtree(new, ignore_errors=True)
                 if isinstance(error, OSError) and folder.exists():
                     raise taken(launch.name) from error
                 raise
+
+    def set_aside(self, name: str) -> None:
+        with self._locked(name) as folder, self._writing():
+            held, aside = self._homes.find(name), self._homes.aside(name)
+            if held.deployment.lifecycle is Lifecycle.RUNNING:
+                raise Refused(f"{name} is running.", f"Stop {name} first.")
+            if held.spent:
+                (folder / CLAIM).unlink(missing_ok=True)
+            elif folder != aside:
+                aside.parent.mkdir(mode=0o700, exist_ok=True)
+                folder.rename(aside)
+
+    def bring_back(self, name: str) -> None:
+        aside = self._homes.aside(name)
+        if self._homes.home(name) == aside:
+            with self._locked(name), self._writing():
+                self._move(aside, self._homes.own(name))
+
+    def drop_aside(self, name: str) -> None:
+        aside = self._homes.aside(name)
+        if aside.exists() and self._homes.home(name) != aside:
+            with self._writing():
+                self._bury(aside)
 
     def missing(self, launch: Launch) -> str:
         program = launch.command[0]
@@ -145,6 +166,7 @@ class ProcessRuntime:
 
     def start(self, name: str) -> None:
         """Running already is no error. Raises `Refused` for a secret that cannot be resolved."""
+        self.bring_back(name)
         with self._locked(name) as folder:
             held = self._homes.find(name)
             record = held.record
@@ -195,7 +217,7 @@ class ProcessRuntime:
                     self._bury(folder)
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> FileLog:
-        folder = self._homes.find(name).record.folder
+        record = self._homes.find(name).record
 
         def ended() -> bool:
             try:
@@ -203,7 +225,8 @@ class ProcessRuntime:
             except NotFound:
                 return True
 
-        return FileLog(folder, ended, tail=tail, follow=follow, since=since)
+        secrets = secrets_of(record)
+        return FileLog(record.folder, ended, tail=tail, follow=follow, since=since, secrets=secrets)
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
         seen = self.deployments()
@@ -211,6 +234,12 @@ class ProcessRuntime:
             if (now := self.deployments()) != seen:
                 seen = now
                 changed()
+
+    def _move(self, new: Path, folder: Path) -> None:
+        """Fails when there is another deployment."""
+        if folder.exists() and not is_deployment(folder):
+            self._bury(folder)
+        new.rename(folder)
 
     def _bury(self, folder: Path) -> None:
         """Gone under its name at once; what an interruption leaves has a name that is never listed."""

@@ -18,11 +18,13 @@ from engine.errors import EngineError, NotFound, Refused, RuntimeUnreachable
 from engine.plan import Launch
 from engine.runtimes import shim
 from engine.runtimes.process_identity import as_identity, is_alive
-from engine.runtimes.process_state import Facts, Record
+from engine.runtimes.process_state import Facts, Record, is_deployment
 from engine.runtimes.process_truth import Truth
 from engine.runtimes.shim import Identity
 
 CLAIM = "claim.json"
+ASIDE = ".aside"
+"""Folder of what is set aside until another of its name serves"""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -78,6 +80,10 @@ class Homes:
             raise NotFound(f"No local deployment can be named {name!r}.")
         return self._root / name
 
+    def aside(self, name: str) -> Path:
+        """Where that name is set aside. Under another path than its files are used by it cannot be started."""
+        return self._root / ASIDE / self.own(name).name
+
     def home(self, name: str) -> Path:
         """Where the deployment of that name is or, when there is none, would be."""
         for folder in self._folders():
@@ -85,7 +91,8 @@ class Homes:
                 with suppress(NotFound):
                     if any(held.claimed and held.deployment.name == name for held in self._inside(folder)):
                         return folder
-        return self.own(name)
+        own, aside = self.own(name), self.aside(name)
+        return aside if aside.exists() and not is_deployment(own) else own
 
     def claim(self, launch_id: str, launch: Launch) -> None:
         """Raises `Refused` when the name is taken or nothing runs, and OSError."""
@@ -133,7 +140,7 @@ class Homes:
             raise unreadable(folder.name, error) from error
         claim, damage = _read(folder)
         if claim is None or record.run is None or record.run.shim is None or record.run.shim != claim.run:
-            yield Held(record, replace(deployment, error=deployment.error or damage))
+            yield Held(record, replace(deployment, error=deployment.error or damage, replaces=self._replaced(folder)))
             return
         facts = replace(record, facts=claim.facts)
         now = facts.deployment(deployment.lifecycle, deployment.pid, deployment.error)
@@ -141,16 +148,32 @@ class Homes:
             # Ended, it is shown under both names: what it was last, and what a start would make of it again.
             yield Held(record, deployment)
             now = replace(now, profile_digest="")
-        yield Held(record, replace(now, name=claim.name), claimed=True)
+        yield Held(record, replace(now, name=claim.name, made_as=folder.name), claimed=True)
+
+    def _replaced(self, folder: Path) -> str:
+        """The launch id of what is set aside for it."""
+        aside = self.aside(folder.name)
+        if folder == aside or not aside.exists():
+            return ""
+        with suppress(FileNotFoundError):  # brought back meanwhile
+            return Record.read(aside).launch_id or aside.name
+        return ""
 
     def _folders(self) -> list[Path]:
+        """Without what is set aside and has another in its place."""
+        own = self._in(self._root)
+        return sorted(
+            [*own, *(one for one in self._in(self._root / ASIDE) if not is_deployment(self._root / one.name))]
+        )
+
+    def _in(self, root: Path) -> list[Path]:
         try:
-            return sorted(self._root / entry.name for entry in os.scandir(self._root) if _NAME.fullmatch(entry.name))
+            return [root / entry.name for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RuntimeUnreachable(
-                f"The state folder {self._root} cannot be read: {error.strerror}.", "Correct its owner or permissions."
+                f"The state folder {root} cannot be read: {error.strerror}.", "Correct its owner or permissions."
             ) from error
 
 

@@ -4,12 +4,16 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from engine.errors import RuntimeUnreachable
-from engine.runtimes.shim import LOG_PREFIX, log_numbers, stamp
+from engine.errors import Refused, RuntimeUnreachable
+from engine.runtimes.log_writer import GAP_MARK, LOG_PREFIX, STAMP_BYTES, VOID, log_numbers, stamp
+from engine.secrets import resolve_secrets
+
+if TYPE_CHECKING:
+    from engine.runtimes.process_state import Record
 
 _BLOCK = 256 << 10
 _POLL_S = 0.05
@@ -17,15 +21,51 @@ _QUIET_POLLS, _QUIET_POLL_S = 40, 0.25
 """After so many polls without news it is asked less often"""
 _POLLS_PER_CHECK = 4
 """Whether the deployment still runs is asked after so many polls without news"""
-_STAMP = len(stamp(0))
+_GAP = GAP_MARK + b"[tritontui] lines are missing here: the log outran its reader\n"
+
+
+def secrets_of(record: "Record") -> tuple[str, ...]:
+    """The values of a deployment's secrets: those that the running server was given, and what they are now."""
+    references = record.facts.secrets if record.facts else {}
+    now = (_now(variable, reference) for variable, reference in references.items())
+    return tuple(value for value in (*now, *_given(record, references)) if value)
+
+
+def _now(variable: str, reference: str) -> str:
+    try:
+        return resolve_secrets({variable: reference})[variable]
+    except Refused:  # its file or variable is gone, which only a start needs
+        return ""
+
+
+def _given(record: "Record", variables: Collection[str]) -> Iterator[str]:
+    server = record.run.server if record.run else None
+    if server is None or not variables:
+        return
+    try:
+        environment = Path(f"/proc/{server[0]}/environ").read_bytes()
+    except OSError:  # ended, or another user's
+        return
+    for entry in environment.decode("utf-8", "replace").split("\0"):
+        name, _, value = entry.partition("=")
+        if name in variables:
+            yield value
 
 
 class FileLog:
     """A `LogSource` on the folder of a deployment. `ended` says whether nothing more will be written."""
 
     def __init__(
-        self, folder: Path, ended: Callable[[], bool], *, tail: int | None, follow: bool, since: float | None
+        self,
+        folder: Path,
+        ended: Callable[[], bool],
+        *,
+        tail: int | None,
+        follow: bool,
+        since: float | None,
+        secrets: Sequence[str] = (),
     ) -> None:
+        self.secrets = secrets
         self._folder = folder
         self._ended = ended
         self._tail = tail
@@ -53,11 +93,15 @@ class FileLog:
                     if self._closing.is_set():
                         return
                 if following is not None:
-                    if number and following > number + 1:
-                        yield stamp(time.time_ns()) + b"[tritontui] lines are missing: the log outran its reader\n"
+                    outrun = number and following > number + 1
                     if file is not None:
                         file.close()
                     number, file, quiet = following, self._open(following, 0), 0
+                    if outrun and file is not None:
+                        # With the time of what comes next: it is from there that a log is read on.
+                        at = file.read(STAMP_BYTES)
+                        yield (at if len(at) == STAMP_BYTES else stamp(time.time_ns())) + _GAP
+                        file.seek(0)
                 elif ended:
                     return
                 else:
@@ -104,11 +148,9 @@ class FileLog:
                     block = file.read(end - start)
                     # The newline that ends the file ends its last line and begins none.
                     search_end = len(block) - (end == size and block.endswith(b"\n"))
-                    newlines = block.count(b"\n", 0, search_end)
+                    newlines = block.count(b"\n", 0, search_end) - block.count(VOID + b"\n", 0, search_end)
                     if newlines >= wanted:
-                        for _ in range(wanted):
-                            search_end = block.rfind(b"\n", 0, search_end)
-                        return number, start + search_end + 1
+                        return number, start + _line_from_end(block[:search_end], wanted)
                     wanted -= newlines
                     end = start
                 wanted -= size > 0
@@ -122,7 +164,16 @@ class FileLog:
             position = 0
             with self._open(number, 0) or io.BytesIO() as file:
                 for line in file:
-                    if line[:_STAMP] >= since:
+                    if line[:STAMP_BYTES] >= since:
                         return number, position
                     position += len(line)
         return number, position
+
+
+def _line_from_end(block: bytes, wanted: int) -> int:
+    """Where the line begins that has `wanted` ends of lines from its own beginning on; those of void lines apart."""
+    end = len(block)
+    while wanted:
+        end = block.rfind(b"\n", 0, end)
+        wanted -= block[end - 1 : end] != VOID
+    return end + 1

@@ -3,11 +3,11 @@
 `python -I -S shim.py FOLDER`, with the request as JSON on standard input, starts the launch that FOLDER describes,
 says on standard output how that went, and stays behind until the server and all its descendants have ended. It writes
 the server's log and, at last, how it ended. It is run by its path with nothing but the standard library, and so it
-imports nothing of the engine; the engine imports the names of its files from here.
+imports nothing of the engine but its neighbour `log_writer`; the engine imports the names of its files from here.
 """
 
 # Importing pathlib would nearly double the time that a shim takes to start.
-# ruff: noqa: PTH105, PTH108, PTH123, PTH208
+# ruff: noqa: PTH105, PTH108, PTH120, PTH123, PTH208
 
 import contextlib
 import ctypes
@@ -19,8 +19,13 @@ import signal
 import sys
 import time
 
+if __package__:
+    from engine.runtimes.log_writer import ERR, LOG_PREFIX, OUT, LogWriter, log_numbers
+else:  # run by its path, with no more of the engine than lies beside it
+    sys.path.append(os.path.dirname(__file__))
+    from log_writer import ERR, LOG_PREFIX, OUT, LogWriter, log_numbers  # type: ignore[no-redef,import-not-found]
+
 LAUNCH, RUN, STOP, ERRORS = "launch.json", "run.json", "stop.json", "shim.err"
-LOG_PREFIX = "log."
 LAUNCH_ID = "TRITONTUI_LAUNCH_ID"
 """In the environment of the server and so of its descendants, which it identifies when the shim is gone"""
 LEFTOVERS_S = 5.0
@@ -31,7 +36,6 @@ Identity = tuple[int, int, str]
 
 _BLOCK = 256 << 10
 _PIPE_BYTES = 1 << 20
-_LOG_FILES = 2
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None)
 
@@ -70,109 +74,6 @@ def write_json(folder: str, name: str, data: object) -> None:
     os.replace(f"{path}.new", path)
 
 
-def stamp(ns: int) -> bytes:
-    """RFC 3339 in UTC with nine decimals, and a space."""
-    seconds, fraction = divmod(ns, 1_000_000_000)
-    return time.strftime(f"%Y-%m-%dT%H:%M:%S.{fraction:09d}Z ", time.gmtime(seconds)).encode()
-
-
-def log_numbers(folder: str) -> list[int]:
-    """The log's files `log.N`, oldest first. Raises OSError when the folder cannot be read."""
-    names = (name.removeprefix(LOG_PREFIX) for name in os.listdir(folder) if name.startswith(LOG_PREFIX))
-    return sorted(int(number) for number in names if number.isdecimal())
-
-
-class LogWriter:
-    """Writes blocks of output to `log.N`, each line stamped, and begins `log.N+1` when one is full; two are kept.
-
-    It never fails: what cannot be written is dropped, counted, and told in the log once that can be written again.
-    """
-
-    def __init__(self, folder: str, file_bytes: int) -> None:
-        self.dropped = 0
-        """Lines, since the last that could be written"""
-        self._folder = folder
-        self._file_bytes = file_bytes
-        self._file: int | None = None
-        self._size = 0
-        self._at_line_start = True
-        try:
-            self._number = (log_numbers(folder) or [1])[-1]
-        except OSError:
-            self._number = 1
-
-    def write(self, block: bytes) -> None:
-        now = stamp(time.time_ns())
-        if self._size >= self._file_bytes:
-            block = self._rotate(block, now)
-        # One time for the whole block: it is when the block was read, and it makes stamping a single fast replacement.
-        text = block.replace(b"\n", b"\n" + now)
-        if self._at_line_start:
-            text = now + text
-        at_line_start = block.endswith(b"\n")
-        self._put(text[: -len(now)] if at_line_start else text, now, block.count(b"\n") + (not at_line_start))
-        self._at_line_start = at_line_start
-
-    def close(self) -> None:
-        """Ends an unfinished line, so that the next run begins with a line of its own."""
-        if not self._at_line_start:
-            self._put(b"\n", b"", 0)
-            self._at_line_start = True
-        self._shut()
-
-    def _rotate(self, block: bytes, now: bytes) -> bytes:
-        """Begins the next file at the end of a line; only a line longer than a quarter of a file is cut in two."""
-        head, newline, rest = block.partition(b"\n")
-        if not self._at_line_start:
-            if newline:
-                self._put(head + newline, now, 1)
-            elif self._size < self._file_bytes * 5 // 4:
-                return block
-            else:
-                self._put(b"\n", now, 1)
-                rest = block
-            block = rest
-            self._at_line_start = True
-        self._shut()
-        self._number += 1
-        return block
-
-    def _put(self, text: bytes, now: bytes, lines: int) -> None:
-        if not text:
-            return
-        try:
-            if self._file is None:
-                text = self._open(text, now)
-            view = memoryview(text)
-            while view:
-                written = os.write(self._file or -1, view)
-                self._size += written
-                view = view[written:]
-            self.dropped = 0
-        except OSError:
-            self.dropped += lines
-            self._shut()
-
-    def _open(self, text: bytes, now: bytes) -> bytes:
-        """Opens the newest file and returns what to write to it now: the text, after a word on what was dropped."""
-        path = f"{self._folder}/{LOG_PREFIX}{self._number}"
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._size = os.fstat(self._file).st_size
-        for number in log_numbers(self._folder):
-            if number <= self._number - _LOG_FILES:
-                os.unlink(f"{self._folder}/{LOG_PREFIX}{number}")
-        torn = self._size > 0 and os.pread(self._file, 1, self._size - 1) != b"\n"
-        if self.dropped:
-            note = now + b"[tritontui] %d lines were dropped: the log could not be written\n" % self.dropped
-            return b"\n" * torn + note + (text if self._at_line_start else now + text)
-        return b"\n" + text if torn and self._at_line_start else text
-
-    def _shut(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
 def oom_kills() -> int:
     """How many processes of this control group (or, without one, of this machine) the kernel has killed for memory."""
     group = ""
@@ -190,7 +91,7 @@ def oom_kills() -> int:
     return 0
 
 
-def spawn(command: list[str], env: dict[str, str], output: int) -> int:
+def spawn(command: list[str], env: dict[str, str], output: int, errors: int) -> int:
     """Starts the server as the leader of its own session and process group. Raises OSError when it cannot be run."""
     read_end, write_end = os.pipe()
     shim = os.getpid()
@@ -205,8 +106,8 @@ def spawn(command: list[str], env: dict[str, str], output: int) -> int:
             for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+            os.dup2(output, OUT)
+            os.dup2(errors, ERR)
             os.execvpe(command[0], command, env)  # noqa: S606
         except OSError as error:
             os.write(write_end, str(error.errno).encode())
@@ -230,10 +131,12 @@ class Shim:
         self._folder = folder
         self._env: dict[str, str] = request["env"]  # type: ignore[assignment]
         self._log = LogWriter(folder, int(request["log_file_bytes"]))  # type: ignore[call-overload]
-        self._output, self._server_output = os.pipe()
-        os.set_blocking(self._output, False)
-        with contextlib.suppress(OSError):  # the user's limit on pipe memory: the default size does, less smoothly
-            fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._pipes = {OUT: os.pipe(), ERR: os.pipe()}
+        self._streams = {ours: stream for stream, (ours, _) in self._pipes.items()}
+        for ours in self._streams:
+            os.set_blocking(ours, False)
+            with contextlib.suppress(OSError):  # the user's limit on pipe memory: the default size does, less smoothly
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._wakeup, writer = os.pipe()
         for end in (self._wakeup, writer):
             os.set_blocking(end, False)
@@ -253,13 +156,14 @@ class Shim:
         self._save(started_at=time.time())
         command = self._launch["command"]
         try:
-            self._server = spawn(command, self._env, self._server_output)
+            self._server = spawn(command, self._env, *(theirs for _, theirs in self._pipes.values()))
         except OSError as error:
             exit_code = 127 if isinstance(error, FileNotFoundError) else 126
             why = f"{command[0]} could not be run: {error.strerror}."
             self._save(error=why, exit_code=exit_code, finished_at=time.time())
             return why
-        os.close(self._server_output)
+        for _, theirs in self._pipes.values():
+            os.close(theirs)
         try:
             self._save(server=identity_of(self._server))
         except OSError:
@@ -270,14 +174,16 @@ class Shim:
     def supervise(self) -> None:
         """Returns when the server and its descendants have ended and all they said is written."""
         poll = select.poll()
-        poll.register(self._output, select.POLLIN)
+        for ours in self._streams:
+            poll.register(ours, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
         exit_code: int | None = None
         while True:
             wait = self._deadline - time.monotonic()
             ready = dict(poll.poll(None if wait == float("inf") else max(0.0, wait * 1000)))
-            if self._output in ready and not self._read():
-                poll.unregister(self._output)
+            for ours in self._streams:
+                if ours in ready and not self._read(ours):
+                    poll.unregister(ours)
             if self._wakeup in ready and signal.SIGTERM in os.read(self._wakeup, 4096):
                 self._stop()
             try:
@@ -293,19 +199,20 @@ class Shim:
                 self._deadline = time.monotonic() + 0.1
             elif not self._server:
                 self._signal_all(signal.SIGTERM)
-        while self._read():
-            pass
+        for ours in self._streams:
+            while self._read(ours):
+                pass
         self._log.close()
         self._finish(exit_code)
 
-    def _read(self) -> bool:
+    def _read(self, ours: int) -> bool:
         """False when there is nothing to read: for now, or for good."""
         try:
-            block = os.read(self._output, _BLOCK)
+            block = os.read(ours, _BLOCK)
         except BlockingIOError:
             return False
         if block:
-            self._log.write(block)
+            self._log.write(self._streams[ours], block)
         return bool(block)
 
     def _stop(self) -> None:

@@ -81,6 +81,43 @@ sys.stdout.write(json.dumps([dataclasses.asdict(use) for use in GpuProcesses({})
     return found
 
 
+def looked_over(library: Path, *lines: str) -> dict[str, Any]:
+    """What the doctor reads of the machine that `lines` describe; or the driver's `error`."""
+    present(library.with_name("control"), *lines)
+    code = """
+import dataclasses, json, sys
+from engine.diagnose.doctor.devices import read_driver
+from engine.observe.nvml import DriverError
+try:
+    found = read_driver()
+    told = {"version": found.version, "cuda": found.cuda, "devices": [dataclasses.asdict(one) for one in found.devices]}
+    told["paths"] = {f"{a}-{b}": path for (a, b), path in found.paths.items()}
+    told["blocked"] = [f"{a}-{b}" for a, b in sorted(found.blocked)]
+except DriverError as error:
+    told = {"error": str(error)}
+sys.stdout.write(json.dumps(told))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=_environment(library), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def doctor(library: Path, folder: Path, *lines: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and findings of `tritontui doctor` in `folder`, on a machine with these GPUs and without Docker."""
+    present(library.with_name("control"), *lines)
+    environment = {**_environment(library), "PYTHONPATH": str(ROOT), "DOCKER_HOST": f"unix://{folder}/none.sock"}
+    command = [sys.executable, "-m", "tui", "doctor", "--json"]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)["findings"]
+
+
 class Wait:
     """A wait for GPU memory in a process of its own, while the test changes what the driver says."""
 

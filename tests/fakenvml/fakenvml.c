@@ -6,6 +6,13 @@
  *   N.WHAT.code                  the code that the call returns for GPU N (WHAT as above, or `handle`)
  *   N.process=PID,BYTES          a process that computes on GPU N, one line each; `?` for bytes that are not told
  *   N.graphics=PID,BYTES         the same, for one that draws
+ *   cuda                         the newest CUDA, as 13000
+ *   N.ecc, N.ecc_errors, N.persistent, N.mig, N.compute, N.reasons, N.slowdown, N.default_limit, N.capability=9,0
+ *   N.rows=CORRECTED,UNCORRECTED,PENDING,FAILED    of remapped memory; N.rows.code=3 for an older GPU, which has
+ *   N.retired, N.retired_pending                   pages instead
+ *   N.links=1101                 its NVLinks, 1 for those that are up; N.fabric, the state of its registration
+ *   N.M.level, N.M.nvlink, N.M.reads               what joins GPU N and GPU M (N < M): codes of topology and peer access
+ *   no_event_reasons=1           a driver that has the call for throttle reasons only
  *   no_memory_v2=1              an older driver, without the second version of that call
  *   no_processes_v3=1            the same, without the third version of those two
  *   delay_ms                     how long reading the utilization takes
@@ -19,12 +26,15 @@
 
 #define SUCCESS 0
 #define UNINITIALIZED 1
+#define INVALID_ARGUMENT 2
+#define NOT_SUPPORTED 3
 #define INSUFFICIENT_SIZE 7
 #define FUNCTION_NOT_FOUND 13
 
 typedef struct { unsigned long long total, free, used; } memory_v1;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2;
 typedef struct { unsigned gpu, memory; } rates;
+typedef struct { unsigned char uuid[16]; int status; unsigned clique; unsigned char state; } fabric;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process;
 
 static int initialised = 0; /* how many times, as the real one counts */
@@ -200,4 +210,116 @@ int nvmlDeviceGetGraphicsRunningProcesses_v2(void *device, unsigned *count, proc
 
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned *count, process *out) {
     return number("no_processes_v3", 0) ? FUNCTION_NOT_FOUND : processes(device, "graphics", count, out);
+}
+
+/* -- what the doctor asks ---------------------------------------------------------------------------------------- */
+
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    *version = (int)number("cuda", 13000);
+    return code(NULL, "cuda");
+}
+
+int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {
+    char value[32];
+    text(device, "capability", "9,0", value, sizeof value);
+    *major = *minor = 0;
+    sscanf(value, "%d,%d", major, minor);
+    return code(device, "capability");
+}
+
+static int whole(void *device, const char *what, long long otherwise, unsigned *out) {
+    *out = (unsigned)of_gpu((long)device - 1, what, otherwise);
+    return code(device, what);
+}
+
+int nvmlDeviceGetEccMode(void *device, unsigned *now, unsigned *pending) {
+    *pending = 1;
+    return whole(device, "ecc", 1, now);
+}
+
+int nvmlDeviceGetTotalEccErrors(void *device, int type, int counter, unsigned long long *out) {
+    *out = type == 1 && counter == 0 ? (unsigned long long)of_gpu((long)device - 1, "ecc_errors", 0) : 0;
+    return code(device, "ecc_errors");
+}
+
+int nvmlDeviceGetRemappedRows(void *device, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
+                              unsigned *failed) {
+    char value[64];
+    text(device, "rows", "0,0,0,0", value, sizeof value);
+    *corrected = *uncorrected = *pending = *failed = 0;
+    sscanf(value, "%u,%u,%u,%u", corrected, uncorrected, pending, failed);
+    return code(device, "rows");
+}
+
+int nvmlDeviceGetRetiredPages(void *device, int cause, unsigned *count, unsigned long long *out) {
+    unsigned found = cause == 1 ? (unsigned)of_gpu((long)device - 1, "retired", 0) : 0, room = *count;
+    int broken = code(device, "retired");
+    *count = found;
+    if (broken) return broken;
+    if (found > room || (found && !out)) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; out && i < found; i++) out[i] = i << 12;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetRetiredPagesPendingStatus(void *device, unsigned *out) {
+    return whole(device, "retired_pending", 0, out);
+}
+
+static int reasons(void *device, unsigned long long *out) {
+    *out = (unsigned long long)of_gpu((long)device - 1, "reasons", 1);
+    return code(device, "reasons");
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(void *device, unsigned long long *out) {
+    return number("no_event_reasons", 0) ? FUNCTION_NOT_FOUND : reasons(device, out);
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *out) { return reasons(device, out); }
+
+int nvmlDeviceGetTemperatureThreshold(void *device, int threshold, unsigned *out) {
+    return threshold == 1 ? whole(device, "slowdown", 89, out) : NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetPowerManagementDefaultLimit(void *device, unsigned *out) {
+    return whole(device, "default_limit", 700000, out);
+}
+
+int nvmlDeviceGetPersistenceMode(void *device, unsigned *out) { return whole(device, "persistent", 1, out); }
+
+int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *pending) {
+    *pending = 0;
+    return whole(device, "mig", 0, now);
+}
+
+int nvmlDeviceGetComputeMode(void *device, unsigned *out) { return whole(device, "compute", 0, out); }
+
+int nvmlDeviceGetNvLinkState(void *device, unsigned link, unsigned *up) {
+    char value[64];
+    text(device, "links", "", value, sizeof value);
+    if (link >= strlen(value)) return INVALID_ARGUMENT;
+    *up = value[link] == '1';
+    return code(device, "links");
+}
+
+int nvmlDeviceGetGpuFabricInfo(void *device, fabric *out) {
+    memset(out, 0, sizeof *out);
+    out->state = (unsigned char)of_gpu((long)device - 1, "fabric", 0);
+    return code(device, "fabric");
+}
+
+static long long of_two(void *one, void *other, const char *what, long long otherwise) {
+    char key[64];
+    snprintf(key, sizeof key, "%ld.%ld.%s", (long)one - 1, (long)other - 1, what);
+    return number(key, otherwise);
+}
+
+int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, unsigned *out) {
+    *out = (unsigned)of_two(one, other, "level", 50);
+    return code(one, "topology");
+}
+
+int nvmlDeviceGetP2PStatus(void *one, void *other, int what, unsigned *out) {
+    /* 2 is NVLink, 0 reads; 0 is well, and 5 not supported */
+    *out = (unsigned)(what == 2 ? of_two(one, other, "nvlink", 5) : of_two(one, other, "reads", 0));
+    return code(one, "p2p");
 }

@@ -9,7 +9,7 @@ import queue
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -27,12 +27,13 @@ from tests.faults.table import Cell, Result, cells
 REQUESTS = {
     "start": Request(Action.START, "b"),
     "stop": Request(Action.STOP, "a"),
+    "restart": Request(Action.RESTART, "b"),
     "swap": Request(Action.SWAP, "b", drain_s=5),
     "rolling back": Request(Action.SWAP, "b", drain_s=5),
 }
 STATE_FAULTS = (strikes.state_full, strikes.state_read_only)
 AGAIN_S = 15.0
-OF_OUTGOING = ("check", "drain", "stop")
+OF_OUTGOING = ("check", "create", "drain", "stop")
 
 
 def run(cell: Cell, lab: Lab) -> Result:
@@ -55,7 +56,7 @@ def _carry_out(cell: Cell, lab: Lab) -> tuple[Came, list[str]]:
     rolling = cell.operation == "rolling back"
     request = REQUESTS[cell.operation]
     if cell.way == "never ready":
-        request = Request(request.action, request.name, timeout_s=NEVER_S)
+        request = replace(request, timeout_s=NEVER_S)
     with Operation(lab, request, (cell.step, rolling)) as operation:
         operation.reach()
         if cell.fault.strike is None:
@@ -117,16 +118,24 @@ def _subject(cell: Cell) -> str:
 
 
 def prepare(cell: Cell, lab: Lab) -> None:
-    """What every cell begins with: b absent, and a serves, or is stopped where b is to be started beside it."""
+    """What every cell begins with: b absent, and a serves, or is stopped where b is to be started beside it.
+
+    For a restart b serves, and its profile has been changed since.
+    """
     lab.remove(f"{PREFIX}b")
+    lab.remove(f"{PREFIX}b_set-aside")
     for volume in lab.volumes():
         lab.docker.api.remove_volume(volume)
     lab.clear_state()
     write_profile(lab.profiles, "b", cell.way)
     there = lab.containers()
-    if cell.operation == "start":
+    if cell.operation in ("start", "restart"):
         if there.get(f"{PREFIX}a"):
             lab.docker.api.stop(f"{PREFIX}a", timeout=0)
+        if cell.operation == "restart":
+            write_profile(lab.profiles, "b")
+            _start(lab, "b")
+            write_profile(lab.profiles, "b", cell.way)
         return
     if f"{PREFIX}a" in there and not there[f"{PREFIX}a"]:
         lab.docker.api.start(f"{PREFIX}a")
@@ -135,10 +144,14 @@ def prepare(cell: Cell, lab: Lab) -> None:
     except TimeoutError:
         # The engine's disk was full when it wrote what it knows of it.
         lab.remove(f"{PREFIX}a")
-        status, code = perform(lab, Request(Action.START, "a"))
-        if code:
-            raise RuntimeError(status.message) from None
-        lab.clear_state()
+        _start(lab, "a")
+
+
+def _start(lab: Lab, name: str) -> None:
+    status, code = perform(lab, Request(Action.START, name))
+    if code:
+        raise RuntimeError(status.message)
+    lab.clear_state()
 
 
 def main() -> None:

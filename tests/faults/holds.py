@@ -79,16 +79,28 @@ def _serving(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
         ("start", "refused"): (),
         ("stop", "done"): (),
         ("stop", "rolled back"): ("a",),
+        ("restart", "done"): ("b",),
+        ("restart", "rolled back"): ("b",),
     }.get((cell.operation, word))
     if right == ("a",) and cell.step == "check" and cell.fault.strike is container_killed:
         right = ()  # nobody has begun to swap what is dead
     if right is not None and serving != right:
         yield f"{' and '.join(serving) or 'none'} serves, and the operation is {word}"
-    if cell.operation != "stop" and word in ("rolled back", "refused") and f"{PREFIX}b" in there:
+    if cell.operation == "restart" and word in ("done", "rolled back"):
+        yield from _which(cell, came, lab)
+    elif cell.operation != "stop" and word in ("rolled back", "refused") and f"{PREFIX}b" in there:
         yield "b is left"
     silent = cell.operation != "start" and not serving and word in ("failed", "unreachable")
     if silent and not any(words in came.status.message for words in SAYS_SO):
         yield "none serves, and its message does not say so"
+
+
+def _which(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:
+    """Of the two that b was: as its profile is now, or as it was."""
+    mounts = {mount["Source"] for mount in lab.docker.api.inspect_container(f"{PREFIX}b")["Mounts"]}
+    now = str(lab.folder / cell.way.replace(" ", "-")) in mounts
+    if now is not (came.word == "done"):
+        yield f"b is as its profile {'is now' if now else 'was'}, and the operation is {came.word}"
 
 
 def _strays(cell: Cell, came: Came, lab: Lab) -> Iterator[str]:

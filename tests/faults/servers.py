@@ -55,6 +55,7 @@ def write_profiles(profiles: Path, folder: Path) -> None:
         shutil.copytree(DEMO_REPOSITORY, repository)
         text = MODEL.format(**{"initialize": "pass", "execute": "pass", **does})
         (repository / "prose" / "1" / "model.py").write_text(text)
+    shutil.copytree(DEMO_REPOSITORY, folder / "changed")
     slow = folder / "slow"
     shutil.copytree(DEMO_REPOSITORY, slow)
     with (slow / "prose" / "1" / "model.py").open("a") as model:

@@ -9,11 +9,14 @@ from tests.faults.strikes import Strike
 STEPS = {
     "start": ("check", "create", "start", "gpus", "wait", "prompt"),
     "stop": ("stop",),
-    "swap": ("check", "drain", "stop", "memory", "create", "start", "gpus", "wait", "prompt", "let go"),
+    "restart": ("stop", "check", "create", "start", "gpus", "wait", "prompt", "let go"),
+    "swap": ("check", "create", "drain", "stop", "memory", "start", "gpus", "wait", "prompt", "let go"),
     "rolling back": ("stop", "keep log", "remove", "memory", "start", "wait", "prompt"),
     "swap by command": ("wait",),
 }
-"""`rolling back`: the steps of a swap whose incoming one did not answer. `by command`: the product's own process"""
+"""`restart`: of one whose profile has changed.
+
+`rolling back`: the steps of a swap whose incoming one did not answer. `by command`: the product's own process"""
 
 OUTCOMES = {
     "d": "done",
@@ -43,82 +46,89 @@ FAULTS = (
     Fault(
         "killed (-9), then finished",
         None,
-        {"start": "dddddd", "stop": "d", "swap": "dddddddddd", "swap by command": "d"},
+        {"start": "dddddd", "stop": "d", "restart": "dddddddd", "swap": "dddddddddd", "swap by command": "d"},
         settle="finish",
     ),
     Fault(
         "killed (-9), then rolled back",
         None,
-        {"start": "rrrrrr", "stop": "r", "swap": "rrrrrrrrrr", "rolling back": "rrrrrrr", "swap by command": "r"},
+        {operation: "r" * len(steps) for operation, steps in STEPS.items()},
         settle="roll back",
     ),
     Fault(
         "cancelled",
         strikes.cancelled,
-        {"start": "rrrrrr", "stop": "d", "swap": "rrrrrrrrrd", "rolling back": "rrrrrrr", "swap by command": "r"},
+        {
+            "start": "rrrrrr",
+            "stop": "d",
+            "restart": "rrrrrrrd",
+            "swap": "rrrrrrrrrd",
+            "rolling back": "rrrrrrr",
+            "swap by command": "r",
+        },
         ("cancelled",),
     ),
     Fault(
         "Docker restarted",
         strikes.docker_restarted,
-        {"start": "uddddd", "stop": "d", "swap": "uddddddddd", "rolling back": "rrrrrrr"},
+        {"start": "uddddd", "stop": "d", "restart": "drdddddd", "swap": "uddddddddd", "rolling back": "rrrrrrr"},
         ("Docker",),
     ),
     Fault(
         "Docker restarted, and its containers ended",
         strikes.docker_restarted_with_containers,
-        {"start": "uddfff", "stop": "d", "swap": "udddddrrr-", "rolling back": "rrrrrff"},
+        {"start": "uddfff", "stop": "d", "restart": "drddrrr-", "swap": "udddddrrr-", "rolling back": "rrrrrrr"},
         ("Docker", "ended"),
     ),
     Fault(
         "container killed",
         strikes.container_killed,
-        {"start": "---fff", "stop": "d", "swap": "xdd---rrr-", "rolling back": "r----ff"},
+        {"start": "---fff", "stop": "d", "restart": "d---rrr-", "swap": "xddd--rrr-", "rolling back": "r----rr"},
         ("ended", "Nothing holds"),
     ),
     Fault(
         "image missing",
         strikes.image_missing,
-        {"start": "xr----", "swap": "xrrrr-----"},
+        {"start": "xr----", "swap": "xr--------"},
         ("image",),
     ),
     Fault(
         "port taken",
         strikes.port_taken,
-        {"start": "xrr---", "swap": "xrrrrr----", "rolling back": "fffff--"},
+        {"start": "xrr---", "restart": "-fff----", "swap": "xrrrrr----", "rolling back": "fffff--"},
         ("ort",),
     ),
     Fault(
         "name taken",
         strikes.name_taken,
-        {"start": "xr----", "swap": "xrrrr-----"},
+        {"start": "xr----", "swap": "xr--------"},
         ("name",),
     ),
     Fault(
         "never ready",
         strikes.nothing,
-        {"start": "----f-", "swap": "-------r--"},
+        {"start": "----f-", "restart": "-----r--", "swap": "-------r--"},
         ("not ready within",),
         ways=(("wait", "never ready"),),
     ),
     Fault(
         "answers errors",
         strikes.nothing,
-        {"start": "-----f", "swap": "--------r-"},
+        {"start": "-----f", "restart": "------r-", "swap": "--------r-"},
         ("illegal memory access",),
         ways=(("prompt", "answers errors"),),
     ),
     Fault(
         "its process exits",
         strikes.nothing,
-        {"start": "---fff", "swap": "------rrr-"},
+        {"start": "---fff", "restart": "----rrr-", "swap": "------rrr-"},
         ("b",),
         ways=(("gpus", "exits at once"), ("wait", "exits while loading"), ("prompt", "exits at the prompt")),
     ),
     Fault(
         "Docker's disk full",
         strikes.docker_disk_full,
-        {"start": "xrrddd", "stop": "d", "swap": "xffffrdddd", "rolling back": "rrrffrr"},
+        {"start": "xrrddd", "stop": "d", "restart": "fffrdddd", "swap": "xrrrrrdddd", "rolling back": "rrrffrr"},
         ("space",),
     ),
     Fault(
@@ -136,7 +146,7 @@ FAULTS = (
     Fault(
         "second operator",
         strikes.second_operator,
-        {"start": "ddddff", "stop": "d", "swap": "dddddddddd", "rolling back": "rrrrrrr"},
+        {"start": "ddddff", "stop": "d", "restart": "dddddddd", "swap": "dddddddddd", "rolling back": "rrrrrrr"},
         ("ended",),
     ),
 )
@@ -165,7 +175,7 @@ class Cell:
             return "answers errors"
         if self.operation == "swap by command":
             return "slow"
-        return dict(self.fault.ways).get(self.step, "good")
+        return dict(self.fault.ways).get(self.step, "changed" if self.operation == "restart" else "good")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,14 @@ CHOSEN = frozenset(
         ("start", "wait", "killed (-9), then rolled back"),
         ("start", "prompt", "Docker restarted"),
         ("stop", "stop", "killed (-9), then finished"),
+        ("restart", "stop", "second operator"),
+        ("restart", "check", "killed (-9), then rolled back"),
+        ("restart", "create", "killed (-9), then finished"),
+        ("restart", "start", "killed (-9), then rolled back"),
+        ("restart", "gpus", "its process exits"),
+        ("restart", "wait", "never ready"),
+        ("restart", "prompt", "answers errors"),
+        ("restart", "let go", "killed (-9), then rolled back"),
         ("swap", "check", "image missing"),
         ("swap", "drain", "cancelled"),
         ("swap", "stop", "second operator"),

@@ -5,20 +5,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import docker
 import pytest
 
 from engine.deployment import Lifecycle
 from engine.errors import RuntimeUnreachable
-from engine.runtimes import docker_logs
+from engine.log_line import MarkKind, Stream, Styled
+from engine.observe.log_tail import read_lines
+from engine.observe.logs import LogReader
+from engine.runtimes import docker_container, docker_logs
 from engine.runtimes.base import LogSource
 from engine.runtimes.docker import DockerRuntime
 from tests.real.docker_support import Launches, deployment, read, texts, wait_until
 
 pytestmark = pytest.mark.docker
 
-STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
+STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z[>!}|]")
 
 
 @pytest.fixture
@@ -104,13 +108,57 @@ def test_a_line_of_10_mb_and_what_is_no_text_pass_through(runtime: DockerRuntime
     assert unended == b"open"
 
 
-def test_a_long_line_that_the_other_stream_interrupts_stays_readable(
-    runtime: DockerRuntime, launches: Launches
-) -> None:
+def test_a_long_line_that_the_other_stream_interrupts_stays_whole(runtime: DockerRuntime, launches: Launches) -> None:
     script = "head -c 20000 /dev/zero | tr '\\0' x; sleep 0.3; echo between >&2; sleep 0.3; echo end"
     lines = texts(read(runtime, ended(runtime, launches, script)))
-    assert b"between" in lines
-    assert b"".join(line for line in lines if line != b"between") == b"x" * 20000 + b"end"
+    assert [line for line in lines if not line.endswith(b"\x18")] == [b"between", b"x" * 20000 + b"end"]
+
+
+def test_streams_are_told_apart_colours_kept_and_each_run_begins_with_a_mark(
+    runtime: DockerRuntime, launches: Launches
+) -> None:
+    name = ended(
+        runtime, launches, r"printf 'out \033[31mred\033[0m\n'; sleep 0.2; printf 'e\033[2Jrr\n' >&2; sleep 0.5"
+    )
+    with closing(LogReader(runtime, name, lambda: None)) as reader:
+        wait_until(lambda: reader.end == 2, "the first run")
+        out, err = reader.lines(0, 2)
+        assert (out.text, out.stream, out.styled) == ("out red", Stream.OUT, (Styled(4, 7, "red"),))
+        assert (err.text, err.stream, err.styled) == ("err", Stream.ERR, ())
+        runtime.start(name)
+        wait_until(lambda: reader.end == 4, "the second run")
+        wait_until(lambda: [mark.seq for mark in reader.marks if mark.kind is MarkKind.RUN] == [0, 2], "its mark")
+
+
+def test_the_value_of_a_secret_is_masked_in_its_log(
+    runtime: DockerRuntime, launches: Launches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHRASE", "correct horse")
+    launch = launches("echo I know $PHRASE", secrets={"PHRASE": "env"})
+    runtime.create(launch)
+    monkeypatch.delenv("PHRASE")  # as in another shell: the container itself still has it
+    runtime.start(launch.name)
+    lines = wait_until(lambda: list(read_lines(runtime, launch.name, tail=None, follow=False)), "its word")
+    assert [line.text for line in lines] == ["I know ***"]
+
+
+def test_a_container_with_a_terminal(
+    runtime: DockerRuntime, launches: Launches, docker_engine: docker.DockerClient
+) -> None:
+    launch = launches()
+    docker_engine.containers.run(
+        launches.image,
+        ["sh", "-c", r"printf '10 %%\r100 %%\n\033[1mbold\033[0m\n' >&2; exec sleep 600"],
+        name=launch.container_name,
+        labels=docker_container.labels(launch),
+        tty=True,
+        detach=True,
+    )
+    with closing(LogReader(runtime, launch.name, lambda: None)) as reader:
+        wait_until(lambda: reader.end == 2, "its lines")
+        bar, bold = reader.lines(0, 2)
+    assert (bar.text, bar.stream) == ("100 %", None)
+    assert (bold.text, bold.styled) == ("bold", (Styled(0, 4, "bold"),))
 
 
 def test_a_busy_log_arrives_whole_and_in_order(runtime: DockerRuntime, launches: Launches) -> None:

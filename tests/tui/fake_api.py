@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.api import Cancel, LogFeed, ProfileSource
+from engine.authoring.changed import changed
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.diagnosis import Change, Diagnosis
 from engine.errors import EngineError, InvalidProfile, NotFound
+from engine.finding import Finding
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
-from engine.log_line import LogLine
+from engine.log_line import Level, LogLine, LogMark
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
 from engine.request import Action, Request, Way
 from engine.snapshot import (
@@ -129,13 +132,24 @@ def large_plan(plan: Plan, verdict: Verdict, *obstacles: str) -> Plan:
     )
 
 
+LOGGED = "2027-01-15T08:00:00.000000000Z"
+LEVELS = {"I": Level.INFO, "W": Level.WARNING, "E": Level.ERROR}
+
+
+def logged(text: str) -> LogLine:
+    """A line with the level that Triton's have before them."""
+    return LogLine(0, LOGGED, text, level=LEVELS.get(text[:1]))
+
+
 class FakeFeed:
     """A log that has been read to its end."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._lines = [LogLine(seq, "2027-01-15T08:00:00.000000000Z", text) for seq, text in enumerate(texts)]
+    def __init__(self, lines: Sequence[str | LogLine]) -> None:
+        told = [line if isinstance(line, LogLine) else logged(line) for line in lines]
+        self._lines = [replace(line, seq=seq) for seq, line in enumerate(told)]
         self.first, self.end = 0, len(self._lines)
         self.freshness, self.message = Freshness.FRESH, ""
+        self.marks: Sequence[LogMark] = ()
         self.closed = False
 
     def line(self, seq: int) -> LogLine:
@@ -173,7 +187,14 @@ class FakeApi:
         self.source_error: EngineError | None = None
         self.duplicated: list[tuple[str, str]] = []
         self.duplicate_error: EngineError | None = None
-        self.log = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
+        self.diagnosis: Diagnosis | EngineError = Diagnosis(())
+        self.diagnosed: list[str] = []
+        self.findings: list[Finding] = []
+        """In the order in which the doctor finds them"""
+        self.examined = 0
+        self.doctor_error: EngineError | None = None
+        self.changed: list[tuple[str, str, tuple[Change, ...]]] = []
+        self.log: list[str | LogLine] = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
         self.feeds: list[FakeFeed] = []
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -279,6 +300,29 @@ class FakeApi:
             raise self.duplicate_error
         self.duplicated.append((name, new_name))
         return self.files.get(new_name, Path(f"/home/ann/.config/tritontui/profiles/{new_name}.yaml"))
+
+    def doctor(self, found: Callable[[Finding], None]) -> Sequence[Finding]:
+        self.examined += 1
+        for finding in self.findings:
+            found(finding)
+        if self.doctor_error:
+            raise self.doctor_error
+        return self.findings
+
+    def diagnose(self, name: str) -> Diagnosis:
+        self.diagnosed.append(name)
+        if isinstance(self.diagnosis, EngineError):
+            raise self.diagnosis
+        return self.diagnosis
+
+    def with_changes(self, name: str, changes: Sequence[Change]) -> str:
+        return changed(self.profile_source(name).text, changes)
+
+    def write_changed(self, name: str, new_name: str, changes: Sequence[Change]) -> Path:
+        if self.duplicate_error:
+            raise self.duplicate_error
+        self.changed.append((name, new_name, tuple(changes)))
+        return Path(f"/home/ann/.config/tritontui/profiles/{new_name}.yaml")
 
     def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> LogFeed:
         found = self.latest.model(name)

@@ -1,143 +1,22 @@
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import pytest
 from rich.cells import cell_len
-from textual.app import App, ComposeResult
 from textual.pilot import Pilot
-from textual.widgets import Footer, Input, Static
 
-from engine.api import Cancel
-from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
-from engine.log_line import LogLine
-from engine.snapshot import Freshness, Model, Snapshot
-from tui.widgets.log_search import LogSearch, compile_pattern
+import tui.app
+from engine.log_line import Level, LineKind, Styled
+from engine.snapshot import Freshness
+from tests.tui.driving import opened, shown, still
+from tests.tui.fake_api import FakeApi
+from tests.tui.log_driving import SNAPSHOT, FakeFeed, at, console, model
+from tui.widgets.log_pattern import compile_pattern
+from tui.widgets.log_prompt import LogPrompt
+from tui.widgets.log_search import LogSearch
 from tui.widgets.log_view import LogView
-from tui.widgets.logs_pane import NO_MODEL, NOT_STARTED, LogsPane
-
-SNAPSHOT = Snapshot(at=0.0, hostname="box", loading=False)
-
-
-class FakeFeed:
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        self.kept: list[str] = []
-        self.first = 0
-        self.freshness = Freshness.FRESH
-        self.message = ""
-        self.closed = False
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.kept)
-
-    def line(self, seq: int) -> LogLine:
-        return self.lines(seq, seq + 1)[0]
-
-    def lines(self, start: int, stop: int) -> list[LogLine]:
-        seqs = range(max(start, self.first), min(stop, self.end))
-        return [LogLine(seq, "2025-11-20T23:44:48.551677000Z", self.kept[seq - self.first]) for seq in seqs]
-
-    def close(self) -> None:
-        self.closed = True
-
-    def add(self, *lines: str) -> None:
-        self.kept += lines
-        self.changed()
-
-    def drop(self, count: int) -> None:
-        del self.kept[:count]
-        self.first += count
-        self.changed()
-
-
-class FakeApi:
-    """Only what a log needs; asking for anything else fails the test."""
-
-    def __init__(self) -> None:
-        self.feeds: dict[str, FakeFeed] = {}
-        self.opened: list[str] = []
-
-    def open_log(self, name: str, changed: Callable[[], None], *, tail: int | None = None) -> FakeFeed:
-        self.opened.append(name)
-        self.feeds[name] = FakeFeed(changed)
-        return self.feeds[name]
-
-    def refuse(self, *_: object, **__: object) -> Cancel:
-        raise AssertionError("the logs pane only reads logs")
-
-    open = close = subscribe = plan = submit = metrics = ask = refuse
-
-
-class Console(App[None]):
-    def __init__(self, api: FakeApi) -> None:
-        super().__init__()
-        self.pane = LogsPane(api)  # type: ignore[arg-type]
-
-    def compose(self) -> ComposeResult:
-        yield self.pane
-        yield Footer()
-
-
-class Screen:
-    """What an operator sees of the pane, and does to it."""
-
-    def __init__(self, app: Console, pilot: Pilot[None], api: FakeApi) -> None:
-        self.app, self.pilot, self.api = app, pilot, api
-        self.pane = app.pane
-        self.view = app.query_one(LogView)
-
-    @property
-    def feed(self) -> FakeFeed:
-        return self.api.feeds["qwen"]
-
-    @property
-    def rows(self) -> list[str]:
-        return [self.view.render_line(y).text.rstrip() for y in range(self.view.size.height)]
-
-    @property
-    def status(self) -> str:
-        return str(self.app.query_one("#logs-status", Static).content)
-
-    @property
-    def trouble(self) -> str:
-        line = self.app.query_one("#logs-trouble", Static)
-        return str(line.content) if line.display else ""
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline, f"it did not happen in time\n{self.status}\n" + "\n".join(self.rows)
-            await self.pilot.pause(0.005)
-
-    async def add(self, *lines: str) -> None:
-        self.feed.add(*lines)
-        await self.pilot.pause()
-        await self.pilot.pause()
-
-
-def model(name: str = "qwen", *, deployed: bool = True) -> Model:
-    service = Service(Protocol.OPENAI, "http://127.0.0.1:8000", "http://127.0.0.1:8000/health")
-    deployment = Deployment(name, "docker", "vllm", "1", "image", Lifecycle.RUNNING, service, 0.0) if deployed else None
-    return Model(name, State.READY if deployed else State.ABSENT, deployment=deployment)
-
-
-@asynccontextmanager
-async def console(size: tuple[int, int] = (80, 24), lines: int = 0) -> AsyncIterator[Screen]:
-    api = FakeApi()
-    app = Console(api)
-    async with app.run_test(size=size) as pilot:
-        screen = Screen(app, pilot, api)
-        screen.pane.show_model(model(), SNAPSHOT)
-        screen.view.focus()
-        await screen.add(*(f"line {number}" for number in range(lines)))
-        yield screen
+from tui.widgets.logs_pane import NO_MODEL, NOT_STARTED
 
 
 async def test_it_follows_the_end() -> None:
@@ -176,7 +55,7 @@ async def test_dropped_lines_are_counted_above_the_oldest() -> None:
     async with console(lines=200) as screen:
         screen.feed.first = 12_345
         await screen.press("g")
-        assert screen.rows[:2] == ["▲ 12,345 older lines dropped", "line 0"]
+        assert screen.rows[:2] == ["12,345 older lines dropped", "line 0"]
 
 
 async def test_what_is_read_goes_on_from_the_oldest_line_when_it_is_dropped() -> None:
@@ -197,7 +76,7 @@ async def test_a_pause_freezes_even_what_is_dropped() -> None:
         assert screen.rows == seen
         assert "paused · 1 line below" in screen.status
         await screen.press("space")
-        assert screen.rows[:2] == ["▲ 100 older lines dropped", "line 100"]
+        assert screen.rows[:2] == ["100 older lines dropped", "line 100"]
 
 
 async def test_wrapped_rows_show_all_of_a_line_and_wide_characters_fit() -> None:
@@ -232,7 +111,7 @@ async def test_sideways_shows_the_rest_of_long_lines() -> None:
     async with console(size=(60, 20)) as screen:
         await screen.add("0123456789" * 12)
         await screen.press("right")
-        assert screen.rows[0] == ("0123456789" * 12)[16:76]
+        assert screen.rows[0] == ("0123456789" * 12)[16:74]
         await screen.press("left", "left")
         assert screen.rows[0].startswith("01234")
 
@@ -241,7 +120,7 @@ async def test_times_are_local() -> None:
     async with console(lines=1) as screen:
         await screen.press("t")
         local = datetime(2025, 11, 20, 23, 44, 48, tzinfo=UTC).astimezone()
-        assert screen.rows[0] == f"{local:%H:%M:%S}.551 line 0"
+        assert screen.whole_rows[0] == f"{local:%H:%M:%S}.551   line 0"
 
 
 async def test_search_counts_marks_and_goes_from_match_to_match() -> None:
@@ -272,7 +151,7 @@ async def test_a_pattern_that_is_none_is_a_message() -> None:
         assert screen.trouble.startswith("Not a regular expression: missing ), unterminated subpattern")
         await screen.press("escape")
         await screen.until(lambda: not screen.trouble)
-        assert not screen.app.query_one(Input).display
+        assert not screen.app.query_one(LogPrompt).display
         assert screen.app.focused is screen.view
 
 
@@ -361,3 +240,39 @@ async def test_the_footer_names_the_keys() -> None:
         await screen.press("slash", "l", "enter")
         shown = {binding.binding.key for binding in screen.app.screen.active_bindings.values() if binding.binding.show}
         assert {"n", "N", "escape"} <= shown
+
+
+PICTURES = {
+    "folded": (),
+    "marked": ("t", "t", "t", "v", "up", "up"),
+    "errors": ("l", "l", "F", "c", "o", "r", "e"),
+    "unfolded": ("O", "slash", "c", "o", "r", "e", "enter"),
+}
+TRITON = ("== Triton Inference Server ==", "", "NVIDIA Release 25.12 (build 240866489)", "Triton Server Version 2.63.0")
+CORE = "(EngineCore_DP0 pid=272)"
+CORE_ERROR = f"{CORE} ERROR 11-20 23:54:23 [core.py:708]"
+SAMPLE = [
+    *(at(text, kind=LineKind.BANNER) for text in TRITON),
+    at(f"{CORE} INFO 11-20 23:50:02 [core.py:93] Initializing", Level.INFO, styled=(Styled(0, 24, "cyan"),)),
+    at(f"{CORE} WARNING 11-20 23:50:04 [cuda.py:217] Capture sizes are large", Level.WARNING),
+    at("Loading safetensors checkpoint shards:  50% Completed | 2/4 [00:07<00:08,  4.13s/it]", kind=LineKind.PROGRESS),
+    at("1,234 lines are missing here", kind=LineKind.GAP),
+    at(f"{CORE_ERROR} Traceback (most recent call last):", Level.ERROR, LineKind.TRACEBACK),
+    *(at(f'{CORE_ERROR}   File "core.py", line {line}, in run', Level.ERROR, LineKind.FRAME) for line in range(6)),
+    at(f"{CORE_ERROR} ValueError: No available memory for the cache blocks.", Level.ERROR),
+]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[int, int], name: str) -> None:
+    """To be looked at and then renewed with --snapshot-update when the look was changed on purpose."""
+    api.log = list(SAMPLE)
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await shown(pilot, "ValueErr")
+        await pilot.press("1", *PICTURES[name])
+        await still(pilot)
+
+    assert snap_compare(tui.app.Console(lambda: api), run_before=prepare, terminal_size=size)

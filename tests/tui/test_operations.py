@@ -184,7 +184,7 @@ async def test_an_operation_under_way_is_followed_from_both_its_models(api: Fake
             assert selected(pilot) == name
             await shown(
                 pilot,
-                "◐ swap mixtral → llama3-70b  3m12s, ~8 m left",
+                "◐ swap mixtral → llama3-70b  3m12s, ~9m left",
                 "◐ wait until ready",
                 "2m02s  loading weights 61 %",
                 "answer a prompt",
@@ -225,7 +225,7 @@ async def test_what_is_late_is_said_to_be(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         await pilot.press("4")
-        await shown(pilot, "3m12s, late: usually 1 m 01 s, nine in ten within 1 m 32 s of 6 starts")
+        await shown(pilot, "3m12s, late: usually 1m01s, nine in ten within 1m32s of 6 starts")
         assert top(pilot).endswith("3m12s, late ")
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,8 @@ class MemoryRuntime:
     def __init__(self, name: str) -> None:
         self.name = name
         self.held: dict[str, Deployment] = {}
+        self.aside: dict[str, Deployment] = {}
+        """What is set aside, by its name"""
         self.outside: dict[str, Deployment] = {}
         """What somebody started by hand, by its name"""
         self.claimed: dict[str, Deployment] = {}
@@ -73,7 +75,11 @@ class MemoryRuntime:
 
     def deployments(self) -> tuple[Deployment, ...]:
         with self.asked("deployments"):
-            return tuple(self.held.values())
+            shown = {**self.aside, **self.held}
+            return tuple(
+                replace(one, replaces=self.aside[name].id) if name in self.aside and name in self.held else one
+                for name, one in shown.items()
+            )
 
     def create(self, launch: Launch) -> None:
         with self.asked("create", launch.name):
@@ -91,6 +97,33 @@ class MemoryRuntime:
                 profile_digest=launch.profile_digest,
                 gpus=launch.gpus if isinstance(launch.gpus, tuple) else (),
             )
+
+    def set_aside(self, name: str) -> None:
+        with self.asked("set aside", name):
+            found = self._there(name)
+            if found.lifecycle is Lifecycle.RUNNING:
+                raise Refused(f"{name} runs.")
+            if name in self.held:
+                assert name not in self.aside, "there is one already"
+                self.aside[name] = self.held.pop(name)
+
+    def bring_back(self, name: str) -> None:
+        self.answer()
+        if name in self.aside and name not in self.held:
+            with self.asked("bring back", name):
+                self.held[name] = self.aside.pop(name)
+
+    def drop_aside(self, name: str) -> None:
+        self.answer()
+        if name in self.aside and name in self.held:
+            with self.asked("drop aside", name):
+                del self.aside[name]
+
+    def _there(self, name: str) -> Deployment:
+        found = self.held.get(name) or self.aside.get(name)
+        if not found:
+            raise NotFound(f"{self.name} has no {name}.")
+        return found
 
     def missing(self, launch: Launch) -> str:
         return self.misses
@@ -166,6 +199,7 @@ class MemoryRuntime:
         with self.asked("start", name):
             if self.start_error:
                 raise OperationFailed(self.start_error)
+            self.bring_back(name)
             if name in self.held and self.held[name].lifecycle is Lifecycle.RUNNING:
                 return
             self.change(name, lifecycle=Lifecycle.RUNNING, started_at=time.time(), exit_code=None)
@@ -186,11 +220,9 @@ class MemoryRuntime:
 
     def remove(self, name: str) -> None:
         with self.asked("remove", name):
-            if name not in self.held:
-                raise NotFound(f"{self.name} has no {name}.")
-            if self.held[name].lifecycle is Lifecycle.RUNNING:
+            if self._there(name).lifecycle is Lifecycle.RUNNING:
                 raise Refused(f"{name} runs.")
-            del self.held[name]
+            del (self.held if name in self.held else self.aside)[name]
 
     def logs(self, name: str, *, tail: int | None, follow: bool, since: float | None = None) -> "MemoryLog":
         with self.asked("logs"):
@@ -201,6 +233,8 @@ class MemoryRuntime:
 
 
 class MemoryLog:
+    secrets: Sequence[str] = ()
+
     def __init__(self, text: bytes) -> None:
         self._text = text
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from engine.api import ProfileSource
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.diagnosis import Change, Diagnosis
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.finding import Finding
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
 from engine.log_line import LogLine
 from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
@@ -170,9 +173,7 @@ class FakeEngine:
     def operations(self) -> tuple[OperationStatus, ...]:
         return self.known
 
-    def history(
-        self, limit: int = 200, *, name: str | None = None, since: float | None = None
-    ) -> Sequence[AuditEntry]:
+    def history(self, limit: int = 200, *, name: str | None = None, since: float | None = None) -> Sequence[AuditEntry]:
         self._ask("history", limit, name, since)
         return self.audit[:limit]
 
@@ -190,11 +191,29 @@ class FakeEngine:
         finally:
             self.log_closed = True
 
+    def diagnose(self, name: str) -> Diagnosis:
+        self._ask("diagnose", name)
+        return Diagnosis(())
+
+    def profile_source(self, name: str) -> ProfileSource:
+        self._ask("profile_source", name)
+        return ProfileSource(Path(f"{name}.yaml"), f"name: {name}\n", shipped=False)
+
+    def with_changes(self, name: str, changes: Sequence[Change]) -> str:
+        self._ask("with_changes", name, tuple(changes))
+        return f"name: {name}\n"
+
     def scrape(self, name: str) -> MetricsReading:
         self._ask("scrape", name)
         rate = Series("requests", "Requests", "/s", 2.5, "rate of nv_inference_request_success", (1.0,), (2.5,))
         lost = Series("lost", "Lost", "%", float("nan"), "nowhere")
         return MetricsReading(1000.0, Freshness.FRESH, "http://127.0.0.1:8002/metrics", series=(rate, lost))
+
+    def doctor(
+        self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
+    ) -> Sequence[Finding]:
+        self._ask("doctor", profile)
+        return ()
 
     def gpus(self) -> GpuReading:
         self._ask("gpus")

@@ -3,13 +3,17 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.snapshot import AuditEntry, Estimate
+from engine.audit import Audit
+from engine.facade import Engine
+from engine.settings import Settings
+from engine.snapshot import AuditEntry, Estimate, Outcome
 from tests.unit.test_cli import DEMO, SNAPSHOT, FakeEngine, engine
-from tests.unit.test_cli_operations import DRAINING, INTERRUPTED, LEASE, section
+from tests.unit.test_cli_operations import DONE, DRAINING, INTERRUPTED, LEASE, section
 from tui.cli import main
 
 __all__ = ["engine"]  # the fixture
@@ -34,6 +38,26 @@ def test_status_shows_who_changes_the_machine_and_what_is_left_to_settle(engine:
     assert found["lease"]["operation"] == "99aa"
     assert found["read_only"] == "TRITONTUI_READ_ONLY"
     assert not {key for key in found["lease"] if f"`{key}`" not in section("status")}
+
+
+def test_tries_that_were_refused_in_a_row_are_one_line_with_the_last_reason(
+    engine: FakeEngine, capsys: Capture
+) -> None:
+    refused = replace(DRAINING, kind="start", outgoing=(), outcome=Outcome.FAILED, exit_code=3, message="It is busy.")
+    tries = [replace(refused, id=str(at), ended_at=at, message=f"GPU {at:.0f} is taken.") for at in (990.0, 980.0)]
+    swapped = replace(refused, id="s", kind="swap", outgoing=("old",), ended_at=970.0)
+    other = replace(refused, id="o", target="other", ended_at=960.0)
+    again = replace(refused, id="b", ended_at=950.0)
+    engine.snapshot = replace(SNAPSHOT, operations=(*tries, swapped, DONE, other, again))
+    assert main(["status"], engine) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "start new, swap old → new: refused 3 times, last 10s ago: GPU 990 is taken.",
+        "swap old → new: done 16m14s ago: new serves; old is stopped.",
+        "start other: refused 40s ago: It is busy.",
+        "start new: refused 50s ago: It is busy.",
+    ]
+    assert main(["status", "--json"], engine) == 0
+    assert len(json.loads(capsys.readouterr().out)["operations"]) == 6
 
 
 def test_foreign_and_drifted_models_are_marked(engine: FakeEngine, capsys: Capture) -> None:
@@ -98,9 +122,17 @@ def test_history_is_one_line_an_operation_newest_first(engine: FakeEngine, capsy
         (["--limit", "1"], ["c"]),
     ],
 )
-def test_history_chooses(argv: list[str], operations: list[str], engine: FakeEngine, capsys: Capture) -> None:
-    engine.audit = AUDIT
-    assert main(["history", *argv, "--json"], engine) == 0
+def test_history_chooses(argv: list[str], operations: list[str], tmp_path: Path, capsys: Capture) -> None:
+    """The real engine, over an audit of its own."""
+    settings = Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (), tmp_path)
+    for written in reversed(AUDIT):
+        Audit(settings.audit_path).append(written)
+    assert main(["history", *argv, "--json"], lambda _: Engine(settings)) == 0
     found = json.loads(capsys.readouterr().out)["entries"]
     assert [one["operation"] for one in found] == operations
     assert not {key for one in found for key in one if f"`{key}`" not in section("history")}
+    assert main(["history", *argv], lambda _: Engine(settings)) == 0
+    out, err = capsys.readouterr()
+    rows = out.splitlines()[1:]
+    assert len(rows) == len(dict.fromkeys(operations))
+    assert err == ("" if rows else "Nothing that fits is in the history.\n")

@@ -77,6 +77,7 @@ class Terminal(io.StringIO):
         (["swap", "demo", "--wait", "--from", "a", "--from", "b"], {"outgoing": ("a", "b")}),
         (["swap", "demo", "--wait", "--timeout", "9m", "--drain", "5s"], {"timeout_s": 540.0, "drain_s": 5.0}),
         (["swap", "demo", "--wait", "--drain", "0"], {"drain_s": 0.0}),
+        (["swap", "demo", "--wait", "--runtime", "process"], {"runtime": "process"}),
         (
             ["swap", "demo", "--wait", "--full", "--remove", "--force"],
             {"full": True, "remove_outgoing": True, "force": True},
@@ -126,10 +127,10 @@ def test_a_swap_that_is_rolled_back_tells_the_way_back_and_exits_1(engine: FakeE
     assert out == ""
     assert err.splitlines() == [
         "swap new (5f2c81d0)",
-        "1/1 check",
+        "check …",
         "swap old → new (5f2c81d0)",
         "start: usually 11m02s, 9m10s to 14m31s of 6 starts",
-        "1/3 new: check: 1s",
+        "new: check: 1s",
         "2/3 old: drain",
         "2/3 old: drain: 14s, no request is under way",
         "3/3 new: answer a prompt: failed after 5s",
@@ -249,7 +250,7 @@ def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(
 def test_a_swap_is_planned_without_being_done(argv: list[str], engine: FakeEngine, capsys: Capture) -> None:
     assert main([*argv, "--from", "demo", "--full"], engine) == 0
     out, err = capsys.readouterr()
-    assert engine.asked == [("plan_swap", "new", ("demo",), True)]
+    assert engine.asked == [("plan_swap", "new", ("demo",), True, None)]
     for told in (
         "demo → new\n",
         "demo on docker, running (GPU 0); nv_inference_pending tells its requests under way\n",
@@ -265,7 +266,9 @@ def test_a_swap_is_planned_without_being_done(argv: list[str], engine: FakeEngin
 
 
 class ObstructedEngine(FakeEngine):
-    def plan_swap(self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False) -> SwapPlan:
+    def plan_swap(
+        self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False, runtime: str | None = None
+    ) -> SwapPlan:
         gpu = PlacedGpu(0, "GPU-1", "H100", 80 << 30, 71 << 30, ("demo",))
         other = Outgoing("more", "docker", "id2", True, ("GPU-1",), {"GPU-1": 1 << 30}, "port 8000")
         incoming = replace(SWAP_PLAN.incoming, obstacles=("GPU 0 is too small.",), placement=(gpu,))
@@ -290,9 +293,10 @@ def test_a_swap_that_would_be_refused_says_why_and_exits_3(capsys: Capture) -> N
     assert not {key for key in [*found, *found["outgoing"][0]] if f"`{key}`" not in section("plan")}
 
 
-def test_a_swap_takes_the_runtime_from_the_profile(engine: FakeEngine, capsys: Capture) -> None:
-    assert main(["plan", "new", "--swap", "--runtime", "docker"], engine) == 2
-    assert "--runtime" in capsys.readouterr().err
+@pytest.mark.parametrize("argv", [["plan", "new", "--swap"], ["swap", "new", "--dry-run"]])
+def test_a_swap_is_planned_for_the_runtime_that_is_named(argv: list[str], engine: FakeEngine) -> None:
+    assert main([*argv, "--runtime", "process"], engine) == 0
+    assert engine.asked == [("plan_swap", "new", (), False, "process")]
 
 
 # -- help -------------------------------------------------------------------------------------------------------------

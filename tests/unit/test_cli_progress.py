@@ -69,6 +69,18 @@ def test_the_step_under_way_is_the_last_line_and_leaves_nothing_behind(monkeypat
         assert terminal.lines == ["start new (5f2c81d0)", "1/2 wait until ready: 1m05s, ready", ""]
 
 
+def test_a_check_is_not_counted_and_what_comes_after_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    check = Step(StepKind.CHECK, "check", Outcome.RUNNING, subject="new")
+    with Progress() as progress:
+        progress.show(status(check, began=998.0))
+        assert terminal.lines == ["start new (5f2c81d0)", "check …  2s"]
+        checked = replace(check, outcome=Outcome.DONE, began_at=998.0, ended_at=999.0)
+        waiting = replace(WAIT, began_at=999.0)
+        progress.show(replace(status(check, began=998.0), steps=(checked, waiting)))
+        assert terminal.lines[1:] == ["check: 1s", "2/2 wait until ready  1s  loading weights"]
+
+
 def test_details_are_drawn_at_most_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_terminal(monkeypatch)
     with Progress() as progress:
@@ -115,7 +127,7 @@ def test_a_late_one_says_so_once_without_being_told_anything_new(monkeypatch: py
     with Progress() as progress:
         progress.show(status(LOAD, began=945.0, estimate=estimate))
         assert "start: usually 41s, 30s to 55s of 4 starts (another host)" in terminal.lines
-        assert "  55s  at most ~1 s left  " in terminal.lines[-1]
+        assert "  55s  at most ~1s left  " in terminal.lines[-1]
         terminal.now += 30
         until(lambda: any(line.startswith("late: ") for line in terminal.lines))
         shown = len(terminal.getvalue())

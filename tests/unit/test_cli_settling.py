@@ -56,7 +56,37 @@ def test_attach_to_one_that_has_ended_tells_its_outcome(engine: FakeEngine, caps
             "More than one operation is under way: 5f2c81d0 (swap old → new), 1a2b3c4d (start demo). "
             "Name one of them by its id.",
         ),
-        ([], (), LEASE, 3, "swap a → b is under way, by eve@box, and its journal is not yours."),
+        (
+            [],
+            (),
+            LEASE,
+            3,
+            "swap a → b is under way, by eve@box for 1m40s. "
+            "It can be followed and cancelled by eve on box: `tritontui cancel 99aa`.\n",
+        ),
+        (
+            [],
+            (),
+            replace(LEASE, who="me@here from 10.0.0.9"),
+            3,
+            "swap a → b is under way, by me@here from 10.0.0.9 for 1m40s. It was begun with another state folder than "
+            "this one. It can be followed and cancelled with the TRITONTUI_STATE_DIR that it was begun with.\n",
+        ),
+        (
+            [],
+            (),
+            replace(LEASE, who="me@there", alive=None),
+            3,
+            "swap a → b is under way, by me@there for 1m40s, and whether its process still lives cannot be told from "
+            "here. It can be followed and cancelled by me on there: `tritontui cancel 99aa`.\n",
+        ),
+        (
+            [],
+            (),
+            replace(LEASE, who="somebody unknown", operation=""),
+            3,
+            "swap a → b is under way, by somebody unknown for 1m40s. `tritontui status` shows when it has ended.\n",
+        ),
         (["b"], (DRAINING,), LEASE, 3, "swap a → b is under way, by eve@box"),
         (["99aa"], (), LEASE, 3, "swap a → b is under way, by eve@box"),
         ([], (), replace(LEASE, alive=False), 2, "No operation is under way."),
@@ -72,7 +102,11 @@ def test_what_cannot_be_followed_is_said_exactly(
     told: str,
     engine: FakeEngine,
     capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tui.format.now", lambda: 1000.0)
+    monkeypatch.setattr("getpass.getuser", lambda: "me")
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
     engine.known, engine.held = known, held
     assert main([command, *which], engine) == code
     out, err = capsys.readouterr()

@@ -1,18 +1,22 @@
 """Operations in processes of their own: real ones, on the process runtime, where no container engine answers."""
 
+import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from engine import database
 from engine import launcher as launching
-from engine.errors import Exit, NotFound, Refused
+from engine.errors import Exit, NotFound, OperationFailed, Refused
 from engine.launcher import Launcher
 from engine.operating import Parts
 from engine.request import Action, Request
@@ -173,7 +177,7 @@ def test_a_killed_one_is_interrupted_and_rolled_back_by_the_next(place: Place) -
     status = place.ended()
     assert (status.outcome, status.exit_code, status.current) == (Outcome.INTERRUPTED, Exit.FAILED, None)
     assert "was killed by signal 9" in status.message
-    assert "`tritontui recover` finishes it or rolls it back." in status.message
+    assert status.message.endswith(" m runs. `tritontui recover` finishes it or rolls it back.")
     found = place.status(operation)
     assert found
     assert found.unsettled
@@ -183,6 +187,35 @@ def test_a_killed_one_is_interrupted_and_rolled_back_by_the_next(place: Place) -
     after = place.status(operation)
     assert after
     assert after.settled_by.startswith("rolled back by ")
+    assert not place.leases()
+
+
+BREAKS_OFF = """
+import engine.{module} as module
+def breaks_off(*_, **__):
+    raise ZeroDivisionError("by zero")
+module.{what} = breaks_off
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "what", "remains"),
+    [
+        ("operations.bring_up", "BringUp.check", "Nothing had been changed."),
+        ("runtimes.process", "ProcessRuntime.create", "m was not made yet."),
+        ("runtimes.process", "ProcessRuntime.start", "m does not run."),
+        ("operations.ready", "ReadyWait.run", "m runs."),
+    ],
+)
+def test_one_that_breaks_off_as_nobody_foresaw_tells_what_there_is_now(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, what: str, remains: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BREAKS_OFF.format(module=module, what=what))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    status = place.launcher.perform(Request(Action.START, "m"), place.told.append)
+    assert (status.outcome, status.exit_code) == (Outcome.FAILED, Exit.FAILED)
+    assert status.message == f"It broke off unexpectedly (ZeroDivisionError: by zero). {remains}"
+    assert place.told[-1] == status == place.status(status.id)
     assert not place.leases()
 
 
@@ -231,6 +264,43 @@ def test_what_the_journal_does_not_have_is_followed_and_cancelled_by_nobody(plac
         place.launcher.follow("nowhere", place.told.append)
     with pytest.raises(NotFound, match="No operation nowhere of this user is under way"):
         place.launcher.cancel("nowhere")
+
+
+class LockedJournal(Journal):
+    """Another program holds the file from the first look on, for as many `looks` as the test says."""
+
+    def __init__(self, path: Path, looks: float) -> None:
+        super().__init__(path)
+        self._looks = looks
+        self._holder = sqlite3.connect(path, isolation_level=None)
+
+    def entry(self, operation: str) -> Entry | None:
+        if self._looks > 0 and not self._holder.in_transaction:
+            self._holder.execute("BEGIN EXCLUSIVE")
+        found = super().entry(operation)
+        self._looks -= 1
+        if self._looks <= 0 and self._holder.in_transaction:
+            self._holder.rollback()
+        return found
+
+    def close(self) -> None:
+        self._holder.close()
+
+
+def test_a_journal_that_is_held_for_a_moment_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = OperationStatus("1", "start", "m", (), 1.0, Outcome.DONE, "me", ended_at=2.0, exit_code=0)
+    place.journal.write(Entry(status, Request(Action.START, "m"), ""))
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    with closing(LockedJournal(place.settings.history_path, looks=3)) as journal:
+        assert Launcher(place.settings, journal).follow("1", place.told.append) == status
+    monkeypatch.setattr(launching, "READ_S", 0.2)
+    with closing(LockedJournal(place.settings.history_path, looks=math.inf)) as journal:
+        for ask in (
+            lambda: Launcher(place.settings, journal).follow("1", place.told.append),
+            lambda: Launcher(place.settings, journal).cancel("1"),
+        ):
+            with pytest.raises(OperationFailed, match=r"database is locked\. The operation itself goes on\."):
+                ask()
 
 
 def test_what_rolls_back_already_is_not_cancelled_again(place: Place) -> None:

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -13,10 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import EngineError, NotFound, OperationFailed, RuntimeUnreachable
+from engine.log_line import Level, LineKind, LogMark, MarkKind, Stream
 from engine.observe import logs
 from engine.observe.log_buffer import LogBuffer
-from engine.observe.log_lines import MAX_CHARS, STAMP, LineAssembler
+from engine.observe.log_lines import MAX_CHARS, STAMP, LineAssembler, read_line
+from engine.observe.log_words import LineReader
 from engine.observe.logs import ENDED, NO_LOG, LogReader
+from engine.secrets import Masker
 from engine.snapshot import Freshness
 
 if TYPE_CHECKING:
@@ -30,11 +34,13 @@ def stamp(second: float) -> str:
     return datetime.fromtimestamp(START + second, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
-def raw(text: str, second: float = 0) -> bytes:
-    return f"{stamp(second)} {text}\n".encode()
+def raw(text: str, second: float = 0, mark: str = " ") -> bytes:
+    return f"{stamp(second)}{mark}{text}\n".encode()
 
 
 class ScriptedSource:
+    secrets: tuple[str, ...] = ()
+
     def __init__(self, history: list[bytes]) -> None:
         self.queue: queue.Queue[bytes | EngineError | None] = queue.Queue()
         for block in history:
@@ -61,6 +67,7 @@ class ScriptedRuntime:
         self.refusal: EngineError | None = None
         self.opened: list[tuple[int | None, float | None]] = []
         self.source: ScriptedSource | None = None
+        self.secrets: tuple[str, ...] = ()
 
     def logs(self, _name: str, *, tail: int | None, follow: bool, since: float | None = None) -> ScriptedSource:
         assert follow
@@ -70,6 +77,7 @@ class ScriptedRuntime:
         with self.lock:
             history = [line for line in self.log if since is None or line[:30].decode() >= stamp(since - START)]
             self.source = ScriptedSource(history)
+            self.source.secrets = self.secrets
             return self.source
 
     def write(self, *blocks: bytes) -> None:
@@ -173,16 +181,59 @@ class TestLines:
         for line in self.lines(bytes(range(256)) * 64 + b"\n"):
             assert line.isprintable()
 
-    pieces = st.lists(
-        st.sampled_from([b"a", "é模🤖".encode(), b"\r", b"\n", b"\r\n", b"\x1b[1m", b"\xff", b"hf_x", b"\t"])
-    )
+    def test_void_lines_are_left_out(self) -> None:
+        data = raw("10 %\x18", mark="!") + raw("said", mark=">") + raw("20 %\x18", mark="!") + raw("100 %", mark="!")
+        assert self.lines(data) == [f"{stamp(0)}>said", f"{stamp(0)}!100 %"]
+        assert self.lines(raw("alone\x18")) == []
 
-    @given(pieces, st.lists(st.integers(0, 80)))
-    def test_where_blocks_are_cut_makes_no_difference(self, pieces: list[bytes], cuts: list[int]) -> None:
-        data = b"".join(raw("").strip(b"\n") + piece for piece in pieces)
+    def test_a_void_line_is_not_shown_as_unfinished_once_it_is_known_to_be_void(self) -> None:
+        assembler = LineAssembler()
+        assembler.feed(raw("10 %\x18")[:-1])
+        assert assembler.unfinished() == ""
+        assert assembler.feed(b"\n") == []
+
+    SECRET = "correct horse"
+
+    def test_a_secret_is_masked_though_it_is_coloured_or_cut(self) -> None:
+        assembler = LineAssembler(Masker([self.SECRET]))
+        coloured = raw("the \x1b[1mcorrect\x1b[0m horse, \x1b[1mtoo\x1b[0m")
+        assert assembler.feed(coloured[:45]) == []
+        assert assembler.feed(coloured[45:] + raw("\x1b[1mbold\x1b[0m")) == [
+            f"{stamp(0)} the ***, too",
+            f"{stamp(0)} \x1b[1mbold\x1b[0m",
+        ]
+        assembler.feed(raw("the correct ho")[:-1])
+        assert assembler.unfinished() == f"{stamp(0)} the ***"
+
+    stamps = st.sampled_from([raw("", mark=mark)[:-1] for mark in " >!@}|#"] + [b""])
+    plain = (b"a", "é模🤖".encode(), b"x" * 5000, b"correct horse", b"hf_0123456789abcdefXYZ")
+    controls = (b"\r", b"\n", b"\r\n", b"\t", b"\xff", b"\x1b[1m", b"\x1b[", b"\x1b]0;", b"\x9b", b"\x18\n")
+    pieces = st.sampled_from([*plain, *controls])
+    logs = st.lists(st.tuples(stamps, pieces)).map(lambda pairs: b"".join(map(b"".join, pairs)))
+
+    @given(logs, st.lists(st.integers(0, 400)))
+    def test_where_blocks_are_cut_makes_no_difference_and_nothing_bad_is_left(
+        self, data: bytes, cuts: list[int]
+    ) -> None:
         edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
         blocks = [data[a:b] for a, b in itertools.pairwise(edges)]
-        assert self.lines(*blocks) == self.lines(data)
+        assembler = LineAssembler(Masker([self.SECRET]))
+        lines, unfinished = [], []
+        for block in blocks:
+            lines += assembler.feed(block)
+            unfinished.append(assembler.unfinished())
+        lines += assembler.flush()
+        whole = LineAssembler(Masker([self.SECRET]))
+        assert lines == whole.feed(data) + whole.flush()
+        reader = LineReader()
+        for line in [read_line(0, line, reader) for line in (*lines, *filter(None, unfinished))]:
+            assert not [char for char in line.text if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
+            assert self.SECRET not in line.text
+            assert "hf_0" not in line.text
+            assert len(line.text) <= MAX_CHARS + 50
+            ends = [0, *(part.end for part in line.styled)]
+            assert all(end <= part.start < part.end for end, part in zip(ends, line.styled, strict=False))
+            assert ends[-1] <= len(line.text)
 
 
 class TestBuffer:
@@ -209,8 +260,52 @@ class TestBuffer:
             buffer.line(buffer.first - 1)
         assert buffer.line(499).text.startswith("49 ")
 
+    def test_lines_say_what_they_are(self) -> None:
+        buffer = LogBuffer(100, 1 << 20)
+        assembler = LineAssembler()
+        log = raw("(W pid=1) INFO 11-20 23:49:56 [a.py:1] \x1b[31mred\x1b[0m", mark=">") + raw("E1120 1", mark="!")
+        buffer.append(assembler.feed(log + raw("[tritontui] 5 lines were dropped", mark="#") + raw("plain")))
+        coloured, other, gap, plain = buffer.lines(0, 10)
+        assert (coloured.stream, coloured.level, coloured.source) == (Stream.OUT, Level.INFO, "W")
+        assert [(coloured.text[part.start : part.end], part.style) for part in coloured.styled] == [("red", "red")]
+        assert (other.stream, gap.kind, gap.stream) == (Stream.ERR, LineKind.GAP, None)
+        assert (plain.stream, plain.level, plain.kind, plain.styled) == (None, None, LineKind.PLAIN, ())
+
+    def test_a_line_of_a_traceback_is_known_when_it_is_read_alone(self) -> None:
+        lines = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "    f()", "ValueError: no", "on"]
+        buffer = LogBuffer(100, 1 << 20)
+        buffer.append([f"{stamp(0)}!{line}" for line in ["before"] * 20 + lines])
+        every = buffer.lines(0, 100)
+        assert [line.kind.value for line in every[20:]] == ["traceback", "frame", "frame", "plain", "plain"]
+        assert [line.level for line in every[22:]] == [None, Level.ERROR, None]
+        assert [buffer.line(seq) for seq in range(25)] == every
+
 
 class TestReader:
+    def test_a_secret_the_program_was_given_is_masked(self, runtime: ScriptedRuntime, open_log: Opener) -> None:
+        runtime.secrets = ("open sesame",)
+        reader = open_log()
+        runtime.write(raw("the key is open sesame"))
+        wait_for(lambda: texts(reader) == ["the key is ***"])
+
+    def test_places_worth_jumping_to_are_marked(self, runtime: ScriptedRuntime, open_log: Opener) -> None:
+        reader = open_log(max_lines=30)
+        runtime.write(raw("Starting", mark="}"), raw("ERROR: bad", 1), raw("ERROR: worse", 1), raw("more", 2))
+        wait_for(lambda: len(reader.marks) == 2)
+        assert list(reader.marks) == [LogMark(0, MarkKind.RUN), LogMark(1, MarkKind.ERROR)]
+        runtime.write(b"".join(raw(f"{number}", 3 + number) for number in range(27)), raw("ERROR: again", 60))
+        wait_for(lambda: [mark.seq for mark in reader.marks] == [31])
+
+    def test_where_a_run_begins_is_told_though_only_one_reading_knows(
+        self, runtime: ScriptedRuntime, open_log: Opener
+    ) -> None:
+        reader = open_log()
+        runtime.write(raw("Starting", mark="}"), raw("b", mark=">"))
+        wait_for(lambda: reader.end == 2)
+        runtime.log = [raw("Starting", mark=">"), raw("b", mark=">"), raw("c", 0.01, mark=">")]
+        runtime.send(BROKEN)
+        wait_for(lambda: texts(reader) == ["Starting", "b", "c"])
+
     def test_lines_have_numbers_and_times(self, runtime: ScriptedRuntime, open_log: Opener) -> None:
         reader = open_log(tail=500)
         assert reader.freshness in {Freshness.LOADING, Freshness.FRESH}
@@ -334,6 +429,7 @@ class BreakingRuntime:
     """Its stream breaks after as many bytes as the test says, again and again, and ends at last."""
 
     name = "breaking"
+    secrets = ()
 
     def __init__(self, lines: list[bytes], breaks: list[int]) -> None:
         self.lines = lines

@@ -1,10 +1,12 @@
 """What the monitor shows, over runtimes in memory and real HTTP servers."""
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ import pytest
 from engine.catalog import CatalogEntry, CatalogReader, read_profile
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.drift import launch_facts
-from engine.errors import EngineError, RuntimeUnreachable
+from engine.errors import EngineError, NotFound, RuntimeUnreachable
+from engine.launches import Phases
 from engine.observe import monitor as monitor_module
 from engine.observe.gpus import GpuSampler
 from engine.observe.monitor import Monitor
-from engine.plan import Launch, Plan
+from engine.plan import Launch, Mount, Plan
 from engine.request import Action, Request
 from engine.settings import Settings
 from engine.snapshot import (
@@ -29,6 +32,8 @@ from engine.snapshot import (
     Step,
     StepKind,
 )
+from engine.stacks.huggingface import CACHE_IN_CONTAINER
+from engine.startup import Phase, Startup
 from engine.store import Entry, Journal
 from tests.unit.operations_bench import until
 
@@ -41,6 +46,21 @@ LAUNCH = Launch(
 AWAKE = 'vllm:engine_sleep_state{{engine="0",sleep_state="awake"}} {}\nvllm:num_requests_running 3\n'
 
 
+class Log:
+    secrets: tuple[str, ...] = ()
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self.lines:
+            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+            yield f"{at} {line}\n".encode()
+
+    def close(self) -> None:
+        pass
+
+
 class Docker:
     """A runtime that only tells what there is."""
 
@@ -50,6 +70,8 @@ class Docker:
         self.held: tuple[Deployment, ...] = ()
         self.by_hand: tuple[Deployment, ...] = ()
         self.images: Mapping[str, str] = {}
+        self.written: dict[str, list[str]] = {}
+        """Lines of logs, which then end"""
         self.error: EngineError | None = None
         self.changed: Callable[[], None] = lambda: None
 
@@ -66,6 +88,11 @@ class Docker:
 
     def image_id(self, image: str) -> str:
         return self.images.get(image, "")
+
+    def logs(self, name: str, **_options: object) -> Log:
+        if name not in self.written:
+            raise NotFound(f"There is no container named {name}.")
+        return Log(self.written[name])
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
         self.changed = changed
@@ -113,6 +140,7 @@ class Watching:
     launch: Launch = LAUNCH
     lease: LeaseStatus | None = None
     launched: frozenset[str] = frozenset()
+    usual: dict[str, Phases] = field(default_factory=dict)
     plan_error: EngineError | None = None
 
     def plan(self, name: str, runtime: str | None) -> Plan:
@@ -156,6 +184,7 @@ def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watchi
         GpuSampler(),
         plan=lambda name, runtime: made[0].plan(name, runtime),
         history=_Late(made),
+        usual=lambda deployment: made[0].usual.get(deployment.name, ()),
         lease=lambda: made[0].lease,
         read_only="--read-only says so",
     )
@@ -364,3 +393,82 @@ def test_a_plan_that_hangs_holds_up_nothing_else(watching: Watching, server: Ser
         until(lambda: not watching.monitor.latest.loading, 20)
     finally:
         go_on.set()
+
+
+# -- how far a start has come ------------------------------------------------------------------------------------------
+
+BEGUN = [
+    "(EngineCore pid=2) INFO 11-20 23:50:17 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: m",
+    "(Worker pid=5) INFO 11-20 23:50:29 [model_runner.py:68] Starting to load model org/m...",
+    "Loading safetensors checkpoint shards:  50% Completed | 2/4 [00:04<00:04,  2.0s/it]",
+    "(Worker pid=5) INFO 11-20 23:50:40 [model_runner.py:90] Model loading took 15.5 GiB memory and 9.1 seconds",
+]
+SERVED = "(APIServer pid=1) INFO 11-20 23:51:19 [entry.py:140] Starting vLLM server on http://127.0.0.1:8100"
+
+
+def startup_of(watching: Watching) -> Startup:
+    found = watching.model("m").startup
+    assert found
+    return found
+
+
+def test_a_start_is_followed_and_kept_once_it_is_ready(watching: Watching, server: Server) -> None:
+    watching.usual["m"] = (("weights", 55.0),)
+    watching.docker.written["m"] = BEGUN
+    starting = running(replace(server.service, health="http://127.0.0.1:1/health"))
+    watching.docker.held = (starting,)
+    watching.monitor.open()
+    watching.see(lambda model: model.startup and model.startup.reported)
+    assert watching.model("m").state is State.STARTING
+    startup = startup_of(watching)
+    assert startup.began_at == starting.started_at
+    assert startup.current
+    assert (startup.current.phase, startup.current.done, startup.current.total) == (Phase.WEIGHTS, 2, 4)
+    assert startup.usual_s(Phase.WEIGHTS) == 55.0
+    watching.docker.held = (replace(starting, service=server.service),)
+    watching.changes()
+    watching.see(lambda model: model.state is State.READY and model.startup and not model.startup.current)
+    startup = startup_of(watching)
+    assert [one.phase for one in startup.phases][-2:] == [Phase.WEIGHTS, Phase.READY]
+    assert [one.key for one in startup.reported] == ["weights_bytes"]
+    until(lambda: not any("start of m" in thread.name for thread in threading.enumerate()), 10)
+    watching.docker.held = (replace(starting, lifecycle=Lifecycle.EXITED, exit_code=0),)
+    watching.changes()
+    watching.see(lambda model: model.startup is None)
+
+
+def test_of_one_that_was_ready_before_the_beginning_of_its_log_is_read(watching: Watching, server: Server) -> None:
+    watching.docker.written["m"] = [*BEGUN, SERVED]
+    watching.docker.held = (running(server.service),)
+    watching.monitor.open()
+    watching.see(lambda model: model.startup)
+    startup = startup_of(watching)
+    assert [one.phase for one in startup.phases] == [
+        *(Phase.BOOT, Phase.ENGINE, Phase.WEIGHTS, Phase.SERVE, Phase.READY),
+    ]
+    assert startup.current is None
+    assert not any("start of" in thread.name for thread in threading.enumerate())
+
+
+def test_a_download_is_seen_where_the_deployment_has_its_files(
+    watching: Watching, server: Server, tmp_path: Path
+) -> None:
+    blobs = tmp_path / "hf/hub/models--m/blobs"
+    blobs.mkdir(parents=True)
+    mounts = (Mount(str(tmp_path / "hf"), CACHE_IN_CONTAINER, read_only=False),)
+    watching.docker.written["m"] = BEGUN[:2]
+    silent = replace(server.service, health="http://127.0.0.1:1/health")
+    watching.docker.held = (running(silent, launch_facts=launch_facts(replace(LAUNCH, mounts=mounts))),)
+    watching.monitor.open()
+    watching.see(lambda model: model.startup and model.startup.current and model.startup.current.detail == "org/m")
+    file = (blobs / "a.incomplete").open("wb")
+
+    def fetched() -> bool:
+        file.write(os.urandom(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+        current = startup_of(watching).current
+        return bool(current and current.phase is Phase.DOWNLOAD and (current.done or 0) > 2 << 20)
+
+    with file:
+        until(fetched, 20)

@@ -104,7 +104,7 @@ def test_what_is_not_interrupted_is_not_settled(both: Bench) -> None:
 
 def test_a_finish_that_fails_brings_back_what_served_before_the_swap(both: Bench, other: Server) -> None:
     """Though the outgoing did not run any more when the finish began."""
-    killed = kill(both, StepKind.CREATE)
+    killed = kill(both, StepKind.START)
     assert not both.runs("a")
     other.answers.clear()
     status = failed(both, Action.FINISH, killed)
@@ -159,8 +159,8 @@ def test_an_outgoing_that_runs_again_beside_the_incoming_is_stopped_by_the_finis
 
 def test_an_outgoing_that_is_gone_hinders_no_finish(both: Bench, other: Server) -> None:
     both.docker.goes_when_stopped.add("a")
-    killed = kill(both, StepKind.CREATE)
-    assert not both.docker.held
+    killed = kill(both, StepKind.START)
+    assert not both.runs("a")
     status = both.run(Action.FINISH, killed)
     assert both.runs("b")
     assert status.steps[-1].detail == "gone: it was started with --rm"
@@ -168,7 +168,7 @@ def test_an_outgoing_that_is_gone_hinders_no_finish(both: Bench, other: Server) 
 
 def test_an_outgoing_that_is_gone_is_made_anew_when_the_finish_fails(both: Bench, other: Server) -> None:
     both.docker.goes_when_stopped.add("a")
-    killed = kill(both, StepKind.CREATE)
+    killed = kill(both, StepKind.START)
     other.answers.clear()
     assert failed(both, Action.FINISH, killed).outcome is Outcome.ROLLED_BACK
     assert list(both.docker.held) == ["a"]
@@ -191,7 +191,7 @@ def test_what_runs_is_finished_without_a_profile(both: Bench) -> None:
 
 
 def test_what_cannot_be_planned_any_more_stays_unsettled_and_can_still_be_rolled_back(both: Bench) -> None:
-    killed = kill(both, StepKind.CREATE)
+    killed = kill(both, StepKind.START)
     both.unknown.add("b")
     status = failed(both, Action.FINISH, killed)
     assert status.exit_code == Exit.INVALID

@@ -63,14 +63,14 @@ def kinds(status: OperationStatus, *, undo: bool) -> list[tuple[StepKind, str, O
 # -- done -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_outgoing_is_stopped_before_the_incoming_is_made_and_kept(both: Bench) -> None:
+def test_the_incoming_is_made_while_the_outgoing_serves_and_started_when_that_has_stopped(both: Bench) -> None:
     status = swap(both)
-    assert both.docker.called == [("stop", "a"), ("create", "b"), ("start", "b")]
+    assert both.docker.called == [("create", "b"), ("stop", "a"), ("start", "b")]
     assert both.docker.held["a"].lifecycle is Lifecycle.EXITED
     assert both.runs("b")
     assert all(step.outcome is Outcome.DONE for step in status.steps)
     assert [step.kind.value for step in status.steps] == [
-        *("check", "drain", "stop", "create", "start", "wait", "prompt", "let go")
+        *("check", "create", "drain", "stop", "start", "wait", "prompt", "let go")
     ]
     assert (status.title, status.exit_code) == ("swap a → b", Exit.DONE)
     assert "a is stopped" in status.message
@@ -98,7 +98,7 @@ def test_two_go_for_one(both: Bench) -> None:
     both.run(Action.START, "c")
     both.docker.called.clear()
     status = swap(both, ("a", "c"))
-    assert both.docker.called == [("stop", "a"), ("stop", "c"), ("create", "b"), ("start", "b")]
+    assert both.docker.called == [("create", "b"), ("stop", "a"), ("stop", "c"), ("start", "b")]
     assert "a and c are stopped" in status.message
     both.docker.ran = [running for running in both.docker.ran if not running >= {"a", "c"}]
 
@@ -194,8 +194,19 @@ def test_memory_that_is_never_free_brings_the_outgoing_back(both: Bench) -> None
     both.gpus = ("GPU-1",)
     both.memory_error = "GPU 0 has 20 GiB too little."
     status = rolled_back(both)
-    assert status.message.startswith("GPU 0 has 20 GiB too little. a serves again")
-    assert ("create", "b") not in both.docker.called
+    assert status.message.startswith("GPU 0 has 20 GiB too little. b is removed. a serves again")
+    assert ("start", "b") not in both.docker.called
+
+
+def test_what_cannot_be_made_leaves_the_outgoing_untouched(both: Bench) -> None:
+    running_since = both.docker.held["a"].started_at
+    both.docker.hook = _refusing("create", "b")
+    status = failed(both)
+    assert (status.outcome, status.exit_code) == (Outcome.ROLLED_BACK, Exit.FAILED)
+    assert status.message == "The daemon refuses. a still serves, and answers."
+    assert not both.docker.called
+    assert both.docker.held["a"].started_at == running_since
+    assert StepKind.START not in {step.kind for step in status.steps if step.undo}
 
 
 def kept(status: OperationStatus, bench: Bench) -> str:

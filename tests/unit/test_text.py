@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.text import clean, clean_line, is_plain, mask_secrets
+from engine.secrets import Masker
+from engine.text import COLOUR, clean, clean_but_colours, clean_line, is_plain, mask_secrets
 
 HOSTILE = st.text(st.sampled_from("\x1b[]()PX^_;:?0123m\\ab\x07\x9b\x9d\x9c\x90\t\r\n\u202e\u200b\ud800é模🤖 "))
 ANY = HOSTILE | st.text(st.characters())
@@ -16,6 +17,13 @@ def test_no_control_character_comes_through(text: str) -> None:
     assert not [char for char in cleaned if char != "\n" and unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}]
     assert not [char for char in cleaned if unicodedata.bidirectional(char) in {"LRE", "RLE", "LRO", "RLO", "PDF"}]
     cleaned.encode()
+
+
+@given(ANY)
+def test_of_all_sequences_only_whole_colours_can_be_left(text: str) -> None:
+    coloured = clean_but_colours(text)
+    assert COLOUR.sub("", coloured) == clean(COLOUR.sub("", coloured))
+    assert clean_but_colours(coloured) == coloured
 
 
 @given(ANY)
@@ -80,14 +88,44 @@ def test_a_name_stays_on_one_line() -> None:
         ("'api_key': ['s3cret'], 'x': 1", "'api_key': ['***'], 'x': 1"),
         ("vllm serve --api-key s3cret --port 8000", "vllm serve --api-key *** --port 8000"),
         ("OPENAI_API_KEY=sk-123456", "OPENAI_API_KEY=***"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("{'authorization': 'Basic dXNlcjpwYXNz'}", "{'authorization': 'Basic ***'}"),
+        ("GET /v1/models?token=abcd1234&x=1 200", "GET /v1/models?token=***&x=1 200"),
+        ("proxy http://user:pass@10.0.0.1:3128/ used", "proxy http://user:***@10.0.0.1:3128/ used"),
+        ("key sk-proj-abcdefghijklmnopqrstuvwxyz used", "key sk-*** used"),
+        ("on http://0.0.0.0:8000/v1 (basic settings), max_token=100, task-specific-prefix-cache", None),
         ("api_key=None, hf_overrides={}, hf_config_path=None", "api_key=None, hf_overrides={}, hf_config_path=None"),
         ("bearer of bad news; max_num_batched_tokens=2048", "bearer of bad news; max_num_batched_tokens=2048"),
     ],
 )
-def test_secrets_are_masked_and_nothing_else(text: str, shown: str) -> None:
+def test_secrets_are_masked_and_nothing_else(text: str, shown: str | None) -> None:
+    shown = shown or text
     assert mask_secrets(text) == shown
     assert mask_secrets(shown) == shown
 
 
 def test_masking_stays_within_a_line() -> None:
     assert mask_secrets("api_key=\nnext_line_is_whole") == "api_key=\nnext_line_is_whole"
+
+
+class TestMasker:
+    def test_values_are_masked_wherever_they_stand(self) -> None:
+        masker = Masker(["open sesame", "hf_abcdefghijklmnop$tail", "first line\nsecond line\n"])
+        assert masker("say 'open sesame', xopen sesamex") == "say '***', x***x"
+        assert masker("hf_abcdefghijklmnop$tail") == "***", "none of it is left"
+        assert masker("first line is followed by second line") == "*** is followed by ***"
+
+    def test_a_short_value_is_masked_as_a_word_and_a_shorter_one_is_none(self) -> None:
+        assert Masker(["test", "1", ""])("test the latest 1") == "*** the latest 1"
+
+    def test_an_unfinished_line_does_not_tell_how_a_secret_begins(self) -> None:
+        masker = Masker(["open sesame"])
+        assert masker.unfinished("they said open ses") == "they said ***"
+        assert masker.unfinished("they said open") == "they said ***"
+        assert masker.unfinished("token hf_abc") == "token hf_***"
+        assert masker.unfinished("shards 50 %") == "shards 50 %"
+
+    @given(st.text("abc ", min_size=8, max_size=12).map(str.strip).filter(lambda value: len(value) >= 8), st.data())
+    def test_no_value_is_left(self, value: str, data: st.DataObject) -> None:
+        text = data.draw(st.lists(st.text("abc ", max_size=5) | st.just(value)).map("".join))
+        assert value not in Masker([value])(text)

@@ -83,11 +83,15 @@ class Duplicate(ModalScreen[Duplicated | None]):
     @work(thread=True)
     def _copy(self, new_name: str) -> None:
         try:
-            path = self._api.duplicate(self._original, new_name)
+            path = self.make(new_name)
         except EngineError as error:
             self.app.call_from_thread(self._refused, str(error))
         else:
             self.app.call_from_thread(self._done, Duplicated(new_name, path))
+
+    def make(self, new_name: str) -> Path:
+        """Blocks. Raises `EngineError`."""
+        return self._api.duplicate(self._original, new_name)
 
     def _done(self, copy: Duplicated) -> None:
         if self.is_current:  # it may have been left meanwhile; the copy shows in the list

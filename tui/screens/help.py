@@ -15,7 +15,9 @@ from tui.actions import ACTIONS
 from tui.keys import key_names
 from tui.panes import PANES
 from tui.screens.confirm import Confirm
+from tui.screens.diagnosis import Explain
 from tui.screens.dialog import Dialog
+from tui.screens.doctor import Doctor
 from tui.screens.history import History
 from tui.screens.recover import Recover
 from tui.screens.swap import ConfirmSwap
@@ -71,7 +73,9 @@ class Help(ModalScreen[None]):
             pane = PANES[key].load()
             yield PANES[key].title, [binding for part in (pane, *pane.PARTS) for binding in part.BINDINGS]
         yield "Questions", [*Dialog.BINDINGS, *Confirm.BINDINGS, *ConfirmSwap.BINDINGS, *Recover.BINDINGS]
+        yield "Explanation of a failure", Explain.BINDINGS
         yield "History", History.BINDINGS
+        yield "Doctor", Doctor.BINDINGS
 
     def _heading(self, table: Table, title: str, *, first: bool = False) -> None:
         if not first:

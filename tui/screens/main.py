@@ -27,6 +27,7 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.request import Request
+    from tui.screens.diagnosis_desk import DiagnosisDesk
     from tui.screens.operation_desk import OperationDesk
     from tui.screens.profile_desk import ProfileDesk
 
@@ -49,6 +50,7 @@ class MainScreen(Screen[None]):
         self._api: EngineApi | None = None
         self._desk: ProfileDesk | None = None
         self._operations: OperationDesk | None = None
+        self._diagnoses: DiagnosisDesk | None = None
         self.snapshot: Snapshot | None = None
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
@@ -85,12 +87,14 @@ class MainScreen(Screen[None]):
 
     async def connect(self, api: EngineApi, template: "Request") -> None:
         """The engine is there: from now on there is something to show. `template`: who asks for changes, and how."""
+        from tui.screens.diagnosis_desk import DiagnosisDesk
         from tui.screens.operation_desk import OperationDesk
         from tui.screens.profile_desk import ProfileDesk
 
         self._api = api
         self._operations = OperationDesk(self, api, template)
         self._desk = ProfileDesk(self, api)
+        self._diagnoses = DiagnosisDesk(self, api, self._desk, self._operations)
         await self._show_pane(self._pane_key)
 
     def take(self, snapshot: Snapshot) -> None:
@@ -300,6 +304,10 @@ class MainScreen(Screen[None]):
         if subject and self._desk:
             self._desk.edit(subject)
 
+    def action_explain(self) -> None:
+        if self.selected and self._diagnoses:
+            self._diagnoses.explain(self.selected)
+
     def action_duplicate(self) -> None:
         if self.selected and self._desk:
             self._desk.duplicate(self.selected.name)
@@ -333,6 +341,12 @@ class MainScreen(Screen[None]):
             from tui.screens.history import History
 
             self.app.push_screen(History(self._api, self.selected.name if self.selected else ""))
+
+    def action_doctor(self) -> None:
+        if self._api:
+            from tui.screens.doctor import Doctor
+
+            self.app.push_screen(Doctor(self._api))
 
     async def action_pane(self, key: str) -> None:
         self._settling = True
@@ -397,8 +411,10 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
         return f"▲ {runtime.detail}{shown}"
     if model and model.detail and model.state in (State.FAILED, State.UNREACHABLE):
         look = LOOKS[model.state]
-        verb = "has" if model.state is State.FAILED else "is"
-        return f"{look.symbol} {model.name} {verb} {look.word}: {model.detail}."
+        if model.state is State.FAILED:
+            why = model.cause.title if model.cause else model.detail
+            return f"{look.symbol} {model.name} has failed: {why}. w explains it."
+        return f"{look.symbol} {model.name} is {look.word}: {model.detail}."
     interrupted = operations.unsettled(snapshot)
     if interrupted and not operations.under_way(snapshot):
         return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."

@@ -67,18 +67,26 @@ class ProfileDesk:
     def duplicate(self, name: str, why: str = "", *, then_edit: bool = False) -> None:
         from tui.screens.duplicate import Duplicate
 
+        asked = Duplicate(self._api, name, self.taken, why)
+        self._screen.app.push_screen(asked, partial(self._copied, then_edit))
+
+    @property
+    def taken(self) -> set[str]:
+        """Names that no copy can have."""
         snapshot = self._screen.snapshot
         names = {model.name for model in snapshot.models} if snapshot else set()
-        names |= {Path(problem.path).stem for problem in snapshot.problems} if snapshot else set()
-        self._screen.app.push_screen(Duplicate(self._api, name, names, why), partial(self._copied, then_edit))
+        return names | {Path(problem.path).stem for problem in snapshot.problems} if snapshot else names
 
     def _copied(self, then_edit: bool, copy: "Duplicated | None") -> None:  # noqa: FBT001
-        if not copy:
-            return
+        if copy:
+            self.made(copy)
+        if copy and then_edit:
+            self._screen.app.call_later(self._open_editor, copy.path)
+
+    def made(self, copy: "Duplicated") -> None:
+        """It is selected as soon as it is listed."""
         self._awaited = copy.name
         self._screen.notify(f"It is in {copy.path}.", title=f"{copy.name} is made", timeout=NOTICE_S, markup=False)
-        if then_edit:
-            self._screen.app.call_later(self._open_editor, copy.path)
 
     def _open_editor(self, path: Path, line: int | None = None) -> None:
         from tui.editor import edit

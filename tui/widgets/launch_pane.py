@@ -7,12 +7,13 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from engine.api import EngineApi
+from engine.deployment import State
 from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, StepKind
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
 from tui.widgets.ink import ink
-from tui.widgets.launch_text import Inks, OperationText, hung
+from tui.widgets.launch_text import Inks, OperationText, cause_text, hung
 from tui.widgets.log_tail import LogTail
 from tui.widgets.page import Page
 from tui.widgets.pane import Pane
@@ -71,6 +72,9 @@ class LaunchPane(Pane):
         status = found[0] if found else None
         starting = _starting(status) if status else ""
         text = self._operation(status, inks, LEAST_TAIL + 1 if starting else 0)
+        if self._model and self._model.cause and self._model.state is State.FAILED:
+            cause = cause_text(self._model.cause, inks, self._width)
+            text = Text("\n\n").join((cause, text)) if text else cause
         self._write("launch-operation", text)
         self._tail.follow(starting, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
         self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=status is not None))

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from engine.diagnosis import Cause
 from engine.snapshot import OperationStatus, Outcome, Step
 from tui import format as write
 from tui import operation_words as words
@@ -173,6 +174,14 @@ class OperationText:
 
     def _wrapped(self, text: str, style: Style | str = "", *, indent: int) -> Text:
         return Text(" " * indent + hung(text, self._width - indent, indent), style=style)
+
+
+def cause_text(cause: Cause, inks: Inks, width: int) -> Text:
+    """Why it failed and what to do, in a few lines; the rest is a key away."""
+    text = Text.assemble((f"▲ {cause.title}", inks.error), f"\n  {hung(cause.cause, width - 2, 2)}")
+    text.append(f"\n→ {hung(cause.remedy, width - 2, 2)}")
+    told = "w shows what proves it, and the change to make" if cause.changes else "w shows what proves it"
+    return text.append(f"\n  {told}", style=inks.muted)
 
 
 def hung(text: str, width: int, indent: int) -> str:

@@ -1,28 +1,50 @@
-"""How a line of a log looks: its level, and its time on this machine's clock."""
+"""How a line of a log looks: its level as a letter, and which of it is not the message."""
 
-import re
-from datetime import datetime
+from rich.style import Style
+from textual.color import Color
 
-# Triton's `W1120 23:44:48.551677`, or with --log-format=ISO8601 `2025-11-20T23:44:48Z 5040 W`; vLLM's `(APIServer
-# pid=5364) WARNING 11-20`; and how Python's errors begin.
-_LEVEL = re.compile(
-    r"(?:\([^)]{1,80}\) )?(?:\d{4}-\d\d-\d\dT[\d:.]+Z? \d+ )?"
-    r"(?:([IWEF])(?:\d{4} \d\d:|\b(?= ))|(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b"
-    r"|Traceback \(|error:|[\w.]*(?:Error|Exception):)"
-)
-_KINDS = {"I": "", "INFO": "", "DEBUG": "debug", "W": "warning", "WARNING": "warning"}
+from engine.log_line import Level, LineKind, LogLine
+from engine.observe.log_words import head
 
-
-def level(text: str) -> str:
-    """`debug`, `warning`, `error`, or nothing when the line says nothing of the kind."""
-    match = _LEVEL.match(text)
-    return _KINDS.get(match[1] or match[2] or "", "error") if match else ""
+LETTERS = {Level.DEBUG: "D", Level.WARNING: "W", Level.ERROR: "E", Level.FATAL: "F"}
+"""Most lines are of level INFO, or have none: they get no letter, so that the others stand out"""
+NAMES = {Level.DEBUG: "debug", Level.WARNING: "warning", Level.ERROR: "error", Level.FATAL: "error"}
+"""Of the styles that widgets have for them"""
+HUES = ("red", "green", "yellow", "blue", "magenta", "cyan")
+"""Of a terminal's own colours, those that a theme has an answer to; the others are shades of its foreground"""
+_WEIGHTS = ("bold", "dim", "italic", "underline")
+_LEAST_CONTRAST = 0.3
 
 
-def local_time(stamp: str) -> str:
-    """HH:MM:SS.mmm of an RFC 3339 time in UTC; empty when there is none."""
-    try:
-        moment = datetime.fromisoformat(stamp[:26] + "+00:00")
-    except ValueError:
-        return ""
-    return moment.astimezone().strftime("%H:%M:%S.%f")[:12]
+def message_start(text: str) -> int:
+    """Where the message begins, after who wrote it, when, at what level and where in its source."""
+    return head(text)[2]
+
+
+def level_of(line: LogLine) -> Level | None:
+    """Its own; a traceback is an error even when nothing else says so."""
+    if line.level is None and line.kind in (LineKind.TRACEBACK, LineKind.FRAME):
+        return Level.ERROR
+    return line.level
+
+
+def continues(line: LogLine) -> bool:
+    """It is indented below the line that it belongs to."""
+    start = message_start(line.text)
+    return line.level is None and line.text[start : start + 1] in (" ", "\t")
+
+
+def style_of(wanted: str, hues: dict[str, Style], background: Color) -> Style:
+    """Of a part that its writer coloured, in the theme's terms: colours that cannot be read on it are left out."""
+    style = Style()
+    for word in wanted.split():
+        name = word.removeprefix("bright_")
+        if name in hues:
+            style += hues[name]
+        elif word in _WEIGHTS or (word.startswith("#") and _readable(word, background)):
+            style += Style.parse(word)
+    return style
+
+
+def _readable(colour: str, background: Color) -> bool:
+    return abs(Color.parse(colour).brightness - background.brightness) >= _LEAST_CONTRAST

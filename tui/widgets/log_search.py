@@ -1,81 +1,127 @@
-"""Finds the lines of a log that match, a slice at a time, so that the screen never waits for it."""
+"""Finds the lines of a log that are wanted, a slice at a time, so that the screen never waits for it."""
 
 import re
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from engine.api import LogFeed
+from engine.log_line import LogLine
+from tui.widgets.log_pattern import Bounded
 
-SLICE_S = 0.004
+SLICE_S = 0.006
 """Time that one slice may take"""
 _BATCH = 200
 _FORGET = 10_000
 
 
-class LogSearch:
-    """The matching lines among those kept. `advance` does a little work; it is called until it has nothing to do."""
+class Lines(Protocol):
+    """A log, or a part of it."""
 
-    def __init__(self, feed: LogFeed, pattern: re.Pattern[str]) -> None:
-        self._feed = feed
-        self.pattern = pattern
-        self._matches: list[int] = []
-        self._next = feed.first
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    def lines(self, start: int, stop: int) -> Sequence[LogLine]:
+        """Those among `start <= seq < stop`."""
+        ...
+
+
+class Scan:
+    """The numbers of the wanted lines among those kept. `advance` does a little work; it is called until it is done."""
+
+    def __init__(self, lines: Lines, wanted: Callable[[LogLine], bool]) -> None:
+        self._lines = lines
+        self._wanted = wanted
+        self._found: list[int] = []
+        self._next = lines.first
+
+    @property
+    def first(self) -> int:
+        return self._lines.first
+
+    @property
+    def next(self) -> int:
+        """Number of the line that is looked at next; all before it have been."""
+        return self._next
 
     @property
     def count(self) -> int:
-        return len(self._matches) - bisect_left(self._matches, self._feed.first)
+        return len(self._found) - self._oldest
+
+    @property
+    def _oldest(self) -> int:
+        """Where the lines that are still kept begin."""
+        return bisect_left(self._found, self._lines.first)
 
     @property
     def complete(self) -> bool:
-        return self._next >= self._feed.end
+        return self._next >= self._lines.end
 
     def advance(self) -> bool:
-        """Looks at more lines, for a few milliseconds. True when lines remain to be looked at."""
-        self._next = max(self._next, self._feed.first)
+        """Looks at more lines, for a few milliseconds. True when lines remain to be looked at. Raises `TooSlow`."""
+        self._next = max(self._next, self._lines.first)
         deadline = time.perf_counter() + SLICE_S
-        while time.perf_counter() < deadline:
-            lines = self._feed.lines(self._next, self._next + _BATCH)
-            if not lines:
-                break
-            search = self.pattern.search
-            self._matches += [line.seq for line in lines if search(line.text)]
-            self._next = lines[-1].seq + 1
-        if self._matches and self._matches[0] < self._feed.first - _FORGET:
-            del self._matches[: bisect_left(self._matches, self._feed.first)]
+        while self._next < (end := self._lines.end) and time.perf_counter() < deadline:
+            stop = min(self._next + _BATCH, end)
+            lines = self._lines.lines(self._next, stop)
+            with Bounded():
+                found = [line.seq for line in lines if self._wanted(line)]
+            self._found += found
+            self._next = stop
+        if self._found and self._found[0] < self._lines.first - _FORGET:
+            del self._found[: self._oldest]
         return not self.complete
 
     def look_again_at_last(self) -> None:
         """The last line may have been unfinished when it was looked at."""
-        last = self._next - 1
-        if self._next > self._feed.first:
-            self._next = last
-            if self._matches and self._matches[-1] == last:
-                self._matches.pop()
+        if self._next > self._lines.first:
+            self._next = min(self._next, self._lines.end) - 1
+            while self._found and self._found[-1] >= self._next:
+                self._found.pop()
+
+    def among(self, start: int, stop: int) -> list[int]:
+        """The kept ones of `start <= seq < stop`."""
+        first = max(start, self._lines.first)
+        return self._found[bisect_left(self._found, first) : bisect_left(self._found, stop)]
+
+    def from_on(self, seq: int, count: int) -> list[int]:
+        """The first `count` from `seq` on."""
+        index = max(self._oldest, bisect_left(self._found, seq))
+        return self._found[index : index + count]
+
+    def up_to(self, seq: int, count: int) -> list[int]:
+        """The last `count` before `seq`."""
+        index = bisect_left(self._found, seq)
+        return self._found[max(self._oldest, index - count) : index]
+
+    def below(self, seq: int) -> int:
+        """How many come after it."""
+        return len(self._found) - max(self._oldest, bisect_right(self._found, seq))
 
     def after(self, seq: int) -> int | None:
-        """The next match below, or the first of all when there is none."""
-        first = bisect_left(self._matches, self._feed.first)
-        if first == len(self._matches):
-            return None
-        index = max(first, bisect_right(self._matches, seq))
-        return self._matches[index if index < len(self._matches) else first]
+        """The next one below, or the first of all when there is none."""
+        found = self.from_on(seq + 1, 1) or self.from_on(0, 1)
+        return found[0] if found else None
 
     def before(self, seq: int) -> int | None:
-        """The next match above, or the last of all when there is none."""
-        first = bisect_left(self._matches, self._feed.first)
-        if first == len(self._matches):
-            return None
-        index = bisect_left(self._matches, seq) - 1
-        return self._matches[index if index >= first else -1]
+        """The next one above, or the last of all when there is none."""
+        found = self.up_to(seq, 1) or self._found[self._oldest :][-1:]
+        return found[0] if found else None
 
     def position(self, seq: int) -> int | None:
-        """1 for the oldest match that is kept; None when the line is no match."""
-        index = bisect_left(self._matches, seq)
-        if index == len(self._matches) or self._matches[index] != seq:
+        """1 for the oldest that is kept; None when the line is not wanted."""
+        index = bisect_left(self._found, seq)
+        if index == len(self._found) or self._found[index] != seq:
             return None
-        return index - bisect_left(self._matches, self._feed.first) + 1
+        return index - self._oldest + 1
 
 
-def compile_pattern(text: str) -> re.Pattern[str]:
-    """Capitals matter only when there are some. Raises re.error."""
-    return re.compile(text, re.NOFLAG if any(char.isupper() for char in text) else re.IGNORECASE)
+class LogSearch(Scan):
+    """The lines that match."""
+
+    def __init__(self, lines: Lines, pattern: re.Pattern[str]) -> None:
+        super().__init__(lines, lambda line: pattern.search(line.text) is not None)
+        self.pattern = pattern

@@ -10,10 +10,11 @@ from textual.widget import Widget
 
 from engine.api import EngineApi, LogFeed
 from engine.errors import NotFound
+from engine.log_line import Level
 from engine.snapshot import Freshness
 from tui.widgets.glyphs import cut
 from tui.widgets.ink import ink
-from tui.widgets.log_look import level
+from tui.widgets.log_look import NAMES, level_of
 
 APART_S = 0.3
 """Between two repaints, however much is logged"""
@@ -77,7 +78,8 @@ class LogTail(Widget):
         stale = f": {feed.message}" if feed.freshness in (Freshness.STALE, Freshness.FAILED) else ""
         text = Text(cut(f"log of {self._followed}{stale}", width), style=ink(self, "tail--muted"), no_wrap=True)
         for line in feed.lines(max(feed.first, feed.end - self.size.height + 1), feed.end):
-            kind = level(line.text)
-            style = ink(self, f"tail--{kind if kind in ('warning', 'error') else 'text'}")
+            level = level_of(line)
+            name = NAMES[level] if level and level >= Level.WARNING else "text"
+            style = ink(self, f"tail--{name}")
             text.append(f"\n{cut(line.text, width)}", style=style)
         return text

@@ -46,7 +46,7 @@ def row_cells(row: Row) -> tuple[str, str, str, str, str]:
         return "foreign", FOREIGN.symbol, row.name, FOREIGN.word, right
     right = _clock(row)
     if row.state is State.FAILED:
-        right = row.detail
+        right = row.cause.title if row.cause else row.detail
     elif row.state is State.ABSENT:
         right = row.summary or row.stack
     return row.state.value, look.symbol, row.name, _marked(look.word, row), right

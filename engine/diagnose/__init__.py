@@ -1,0 +1,1 @@
+"""Why something failed, what to change, and what this machine lacks."""

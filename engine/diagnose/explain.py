@@ -1,0 +1,111 @@
+"""Why a deployment failed, from its log and from what the runtime tells of its end, and what to change."""
+
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from engine.diagnose.causes import cause_of
+from engine.diagnose.evidence import Ranked, ended_badly, engine_per_gpu, of_runtime
+from engine.diagnose.matcher import Scan
+from engine.diagnose.run import Run
+from engine.diagnosis import Cause, Diagnosis, Evidence, Weight
+
+if TYPE_CHECKING:
+    from engine.profile import Profile
+
+MAX_CAUSES = 6
+NO_EVIDENCE = Evidence()
+_AT_ONCE = 10_000
+"""Lines"""
+_MARKS = {BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
+_BESIDE = 2
+"""Lines"""
+_REQUEST = -100
+"""Depth: below all that fails a server"""
+
+
+def explain(lines: Iterable[str], evidence: Evidence = NO_EVIDENCE, profile: "Profile | None" = None) -> Diagnosis:
+    """`lines` without their line feeds. The profile, if it is known, gets the changes that would mend it."""
+    return explain_text(_blocks(lines), evidence, profile)
+
+
+def explain_text(
+    data: bytes | Iterable[bytes], evidence: Evidence = NO_EVIDENCE, profile: "Profile | None" = None
+) -> Diagnosis:
+    """As `explain`, for a log as it is stored: whole, or in blocks of any size (64 KiB to 1 MiB are quick)."""
+    scan = Scan()
+    for block in _decoded([data] if isinstance(data, bytes) else data):
+        scan.feed(block)
+    scan.close()
+    return _diagnosis(scan, evidence, profile)
+
+
+def _diagnosis(scan: Scan, evidence: Evidence, profile: "Profile | None") -> Diagnosis:
+    run = _telling(scan)
+    stack = evidence.stack or (profile.stack if profile else "") or _stack(scan.programs)
+    context = {**run.context, **({"version": scan.versions["vllm"]} if "vllm" in scan.versions else {})}
+    ranked: list[tuple[int, Ranked]] = []
+    serves = run.serves and not ended_badly(evidence)
+    for found in run.found.values():
+        if found.signature.starting and serves:
+            continue
+        depth = found.signature.depth + (_REQUEST if found.signature.request else 0)
+        ranked.append((found.line or 0, (depth, cause_of(found, context, profile))))
+    if "vllm" in (*scan.programs, *stack.split("-")):
+        ranked += [(0, one) for one in engine_per_gpu(run)]
+    ranked += [(scan.lines, one) for one in of_runtime(evidence, run, profile)]
+    ranked.sort(key=lambda one: (-one[1][0], one[0]))
+    causes = list({cause.signature: cause for _, (_, cause) in reversed(ranked)}.values())[::-1]
+    chosen = _distinct([cause for cause in causes if cause.weight is Weight.CAUSE])
+    first_error = () if chosen else run.first_error
+    if not chosen and (run.failed or ended_badly(evidence)):
+        chosen = sorted(causes, key=lambda cause: cause.weight is Weight.WRAPPER)
+    return Diagnosis(tuple(chosen[:MAX_CAUSES]), first_error, scan.lines, stack, tuple(sorted(scan.versions.items())))
+
+
+def _telling(scan: Scan) -> Run:
+    """The last run, unless it did not come far enough to say anything and one before it did."""
+    last, earlier = scan.run, scan.earlier
+    if earlier is None or last.ready or last.causes:
+        return last
+    return earlier if earlier.causes or not (last.failed or last.first_error) else last
+
+
+def _distinct(causes: list[Cause]) -> list[Cause]:
+    """Without those that stand right beside a deeper one in the log: they say the same, in fewer words."""
+    kept: list[Cause] = []
+    for cause in causes:
+        first = cause.proofs[0].line
+        deeper = (proof.line for other in kept for proof in other.proofs)
+        if first is None or not any(line is not None and abs(first - line) <= _BESIDE for line in deeper):
+            kept.append(cause)
+    return kept
+
+
+def _stack(programs: Collection[str]) -> str:
+    if "triton" in programs:
+        engines = [name for name in ("vllm", "trtllm") if name in programs]
+        return f"triton-{engines[0]}" if engines else "triton"
+    return "vllm" if "vllm" in programs else ""
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[bytes]:
+    left = iter(lines)
+    while some := list(islice(left, _AT_ONCE)):
+        text = "\n".join(line.replace("\n", " ") if "\n" in line else line for line in some)
+        yield text.encode("utf-8", "replace") + b"\n"
+
+
+def _decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """As UTF-8: some shells redirect a program's output to a file in UTF-16, which a mark at its begin tells."""
+    left = iter(blocks)
+    first = next((block for block in left if block), b"")
+    encoding = _MARKS.get(first[:2])
+    if encoding is None:
+        yield first
+        yield from left
+        return
+    decoder = getincrementaldecoder(encoding)("replace")
+    for block in chain((first,), left):
+        yield decoder.decode(block).encode("utf-8", "replace")
