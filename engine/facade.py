@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine import profile_files
 from engine.api import Cancel, LogFeed, ProfileSource
@@ -33,9 +32,6 @@ from engine.settings import Settings, refuse_read_only
 from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
 from engine.text import clean_line
 
-if TYPE_CHECKING:
-    from engine.launches import Phases
-
 SURVEY_LIMIT_S = 8.0
 SCRAPE_APART_S = 1.0
 
@@ -47,11 +43,12 @@ class Engine:
         self._settings = settings
         self._parts = Parts(settings, runtimes)
         self._gpu_sampler = GpuSampler()
-        self._monitor = self._new_monitor(self._parts.history.usual)
+        self._monitor = self._new_monitor(in_depth=True)
         self._launcher = Launcher(settings, self._parts.journal)
         self._prompts = PromptRunner()
 
-    def _new_monitor(self, usual: "Callable[[Deployment], Phases] | None" = None) -> Monitor:
+    def _new_monitor(self, *, in_depth: bool = False) -> Monitor:
+        """`in_depth`: it reads logs, too, for how far a start is and why another failed."""
         parts = self._parts
         return Monitor(
             parts.runtimes,
@@ -60,7 +57,8 @@ class Engine:
             self._gpu_sampler,
             plan=parts.planning.plan,
             history=parts.history,
-            usual=usual,
+            usual=parts.history.usual if in_depth else None,
+            diagnose=parts.diagnoses.of_run if in_depth else None,
             lease=lambda: current(parts.runtimes),
             read_only=self._settings.read_only,
         )

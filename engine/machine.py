@@ -98,6 +98,9 @@ class Surroundings:
                 self.warnings.append(str(error))
         if missing := self._ask(lambda runtime: runtime.missing(launch), ""):
             self.warnings.append(missing)
+        image = launch.image
+        if image and not self._ask(lambda runtime: runtime.image_id(image), "") and not self._silent:
+            self.warnings.append(f"The image {image} is not on this machine: it is fetched first.")
 
     def _deployments(self) -> list[Deployment]:
         found: list[Deployment] = []

@@ -59,6 +59,7 @@ class Parts:
                 plan_adoption=self.plan_adoption,
                 wait_for_memory=self.wait_for_memory,
                 history=self.history,
+                diagnose=self.diagnoses.of_run,
             ),
             self.audit.append,
         )

@@ -96,6 +96,8 @@ class StepKind(StrEnum):
     UNLOAD = "unload"
     MEMORY = "memory"
     """Wait until the GPU memory is free and steady"""
+    PULL = "pull"
+    """Fetch the image"""
     CREATE = "create"
     START = "start"
     LOAD = "load"

@@ -21,9 +21,20 @@ _SUSPECT = re.compile(_TRIGGER)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ASCII_CONTROLS = bytes(byte for byte in (*range(32), 127) if byte != 10)
 
+
+def squeezed(text: str) -> bytes:
+    """Without digits and what else ids are made of."""
+    return text.encode("utf-8", "replace").translate(None, b"0123456789abcdef")
+
+
+def mask_unfinished(text: str) -> str:
+    """Takes away what stands last in an unfinished line if it may be the beginning of what `mask_secrets` masks."""
+    return _BEGUN.sub(r"\1***", text)
+
+
 # Each kind of secret: strings that must occur (cheap to look for), what is replaced, and what remains of it. No pattern
 # crosses a line, and each begins with a literal or follows a rare hint: a block of log is searched at the speed of C.
-_SECRETS = (
+_PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("hf_",), re.compile(r"hf_[A-Za-z0-9]{16,}"), "hf_***"),
     (("nvapi-",), re.compile(r"nvapi-[A-Za-z0-9_-]{16,}"), "nvapi-***"),
     (("sk-",), re.compile(r"(?<![A-Za-z0-9_-])sk-[A-Za-z0-9_-]{20,}"), "sk-***"),
@@ -44,6 +55,11 @@ _SECRETS = (
         r"\1***",
     ),
 )
+_SECRETS = tuple(
+    (tuple((hint, squeezed(hint)) for hint in hints), pattern, remainder) for hints, pattern, remainder in _PATTERNS
+)
+_LONG = 4096
+"""Characters of a text that is worth a look at its kinds of lines first"""
 # The last word of a line of which more may come: it may become a secret.
 _BEGUN = re.compile(
     r"((?:hf_|nvapi-|(?<![A-Za-z0-9_-])sk-|bearer[ \t]|basic[ \t]|token=|://[^/\s:@]*:"
@@ -73,6 +89,9 @@ def clean_but_colours(text: str) -> str:
     """As `clean`, but what sets colours stays: every ESC that is left begins a match of `COLOUR`."""
     if "\x1b[" not in text:
         return clean(text)
+    bare = COLOUR.sub("", text)
+    if clean(bare) == bare:
+        return text
     text = text.replace("\t", TAB)
     text = _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
     return _UNWANTED_BUT_COLOURS.sub("", text)
@@ -90,12 +109,16 @@ def is_plain(data: bytes) -> bool:
 
 def mask_secrets(text: str) -> str:
     """Tokens and keys that programs print by mistake, replaced by `***` after what tells their kind."""
+    kinds = kinds_of_lines(text) if len(text) > _LONG else None
     for hints, pattern, remainder in _SECRETS:
-        if any(hint in text for hint in hints):
+        if any((kinds is None or squeezed in kinds) and hint in text for hint, squeezed in hints):
             text = pattern.sub(remainder, text)
     return text
 
 
-def mask_unfinished(text: str) -> str:
-    """Takes away what stands last in an unfinished line if it may be the beginning of what `mask_secrets` masks."""
-    return _BEGUN.sub(r"\1***", text)
+def kinds_of_lines(text: str) -> bytes:
+    """Each line once of those that differ in numbers and ids only, `squeezed`: a busy log says the same over and over.
+
+    What occurs in a line occurs in it squeezed, too: so what is looked for in a long text is first looked for in this.
+    """
+    return b"\n".join(set(squeezed(text).split(b"\n")))

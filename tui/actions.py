@@ -174,7 +174,9 @@ ACTIONS = (
         Action.ADOPT,
         _adopt,
     ),
-    ConsoleAction("explain", "w", "why", "Why it failed, and what to change", MODEL_GROUP, None, _explain, footer=False),
+    ConsoleAction(
+        "explain", "w", "why", "Why it failed, and what to change", MODEL_GROUP, None, _explain, footer=False
+    ),
     ConsoleAction(
         "edit",
         "e",

@@ -1,8 +1,9 @@
 """Known failures, as data: `signatures/*.toml`, one file for each program that tells of them. Checked when read.
 
-The keys of an entry are the fields of `Signature`; what stands under `all` holds for all of its file. `match`, `near` and
-`unless` are regular expressions of the `re` module; what their named groups capture can stand in `cause`, `remedy` and
-`change` as `{name}`. `cause` and `remedy` may be lists: the first sentence counts for which the log has all values.
+The keys of an entry are the fields of `Signature`; what stands under `all` holds for all of its file. `match`, `near`
+and `unless` are regular expressions of the `re` module; what their named groups capture can stand in `cause`, `remedy`
+and `change` as `{name}`; what `name2` captures in another branch is `{name}`, too. `cause` and `remedy` may be lists:
+the first sentence counts for which the log has all values.
 
 `fix` names what computes a change from the captures and the profile, in `engine.diagnose.remedies.REMEDIES`.
 """
@@ -65,8 +66,13 @@ class Signature:
 
     @property
     def captures(self) -> frozenset[str]:
-        near = self.near.groupindex if self.near else ()
-        return frozenset({*self.match.groupindex, *near}) | FROM_CONTEXT
+        groups = (*self.match.groupindex, *(self.near.groupindex if self.near else ()))
+        return frozenset(map(plain_name, groups)) | FROM_CONTEXT
+
+
+def plain_name(group: str) -> str:
+    """Of a group of an expression, in which a name can stand but once: `port2` is a `port`."""
+    return group.rstrip("23456789")
 
 
 class Unsound(ValueError):

@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 from engine.diagnose import first_error
-from engine.diagnose.catalogue import Signature, catalogue
+from engine.diagnose.catalogue import Signature, catalogue, plain_name
 from engine.diagnose.marks import MARKS, PROGRAMS, Kind, Mark
 from engine.diagnose.needles import Needles
 from engine.diagnose.run import Found, Run
@@ -69,7 +69,7 @@ def captured(signature: Signature, text: str, following: Iterable[str] = ()) -> 
         if near is None:
             return None
         values |= near.groupdict()
-    return {name: value.strip()[:_VALUE] for name, value in values.items() if value and value.strip()}
+    return {plain_name(name): value.strip()[:_VALUE] for name, value in values.items() if value and value.strip()}
 
 
 def matches(text: str) -> Iterable[tuple[Signature, dict[str, str]]]:
@@ -160,7 +160,7 @@ class Scan:
             case Kind.READY:
                 run.services = True
                 run.serve()
-            case Kind.STOP if run.ready and not run.causes:
+            case Kind.STOP if run.serves and not run.causes:
                 run.stopped = True
             case Kind.LOADING:
                 run.loading(values["model"])

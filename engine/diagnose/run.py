@@ -54,7 +54,12 @@ class Run:
 
     @property
     def causes(self) -> list[Found]:
-        return [one for one in self.found.values() if one.weight is Weight.CAUSE]
+        """Of those that fail a server in the state that it is in."""
+        return [
+            one
+            for one in self.found.values()
+            if one.weight is Weight.CAUSE and not one.signature.request and not (one.signature.starting and self.serves)
+        ]
 
     @property
     def failed(self) -> bool:

@@ -10,6 +10,7 @@ from engine.observe.log_lines import CONTEXT, is_first_of_run, reader_after, tex
 from engine.observe.log_words import LineReader, Words
 from engine.observe.startup_lines import FORMS, PHASE_HINTS, phase_at
 from engine.startup import Phase
+from engine.text import kinds_of_lines, squeezed
 
 MOST_ERRORS = 2_000
 """Half of them the first there were, half the last"""
@@ -21,8 +22,14 @@ _ERROR_HINTS = ("ERROR", "FATAL", "CRITICAL", "Traceback (most", "rror: ", "atal
 """A line that is an error has one of these, or begins with an E or F"""
 _FIRST_PHASES = (Phase.PULL, Phase.BOOT, Phase.ENGINE, Phase.MODELS)
 """Those that come after the last one, `SERVE`, when a new start begins: of the server, or of a model in it"""
-_STARTING = tuple(dict.fromkeys((*_ERROR_HINTS, *PHASE_HINTS)))
-_SERVING = tuple(dict.fromkeys((*_ERROR_HINTS, *(form.hint for form in FORMS if form.phase in _FIRST_PHASES))))
+
+
+def _hints(*hints: str) -> dict[str, bytes]:
+    return {hint: squeezed(hint) for hint in (*_ERROR_HINTS, *hints)}
+
+
+_STARTING = _hints(*PHASE_HINTS)
+_SERVING = _hints(*(form.hint for form in FORMS if form.phase in _FIRST_PHASES))
 """Once a start has come to its end, only those of a new one are looked for"""
 _FIRST = frozenset("EF")
 _RUN = frozenset("@}|")
@@ -79,7 +86,9 @@ class MarkIndex:
     def _candidates(self, lines: list[str]) -> Iterator[int]:
         text = "\n".join([line[30:] for line in lines])
         found = {i for i, line in enumerate(lines) if line[31:32] in _FIRST or line[30:31] in _RUN}
-        for hint in _SERVING if Phase.SERVE in self._phases else _STARTING:
+        kinds = kinds_of_lines(text)
+        hints = _SERVING if Phase.SERVE in self._phases else _STARTING
+        for hint in [hint for hint, short in hints.items() if short in kinds]:
             at, index, counted = text.find(hint), 0, 0
             while at >= 0:
                 index += text.count("\n", counted, at)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from engine.catalog import CatalogReader
 from engine.errors import EngineError
 from engine.observe.aside import Source, aside, tend
+from engine.observe.causes import Causes
 from engine.observe.drift import History, Planned, Question, read_image_ids, references
 from engine.observe.gpus import GpuSampler
 from engine.observe.picture import Known, picture
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
     from engine.deployment import Deployment
+    from engine.diagnosis import Diagnosis
     from engine.launches import Phases
     from engine.plan import Plan
 
@@ -62,12 +64,13 @@ class Monitor:
         plan: "Callable[[str, str | None], Plan] | None" = None,
         history: History | None = None,
         usual: "Callable[[Deployment], Phases] | None" = None,
+        diagnose: "Callable[[Deployment], Diagnosis] | None" = None,
         lease: Callable[[], LeaseStatus | None] | None = None,
         read_only: str = "",
     ) -> None:
         """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates.
 
-        `usual`: the phases of past starts; without it starts are not followed.
+        `usual`: the phases of past starts; without it starts are not followed. `diagnose`: why one failed.
         """
         self._runtimes = runtimes
         self._catalog_reader = catalog
@@ -97,7 +100,9 @@ class Monitor:
         self._follows_starts = usual is not None
         self._startups = Startups(runtimes, usual, self._told_of_start)
         planned = Planned(plan, history)
-        self._known = Known(hostname, self._runs, planned, self._startups, tuple(runtimes), read_only)
+        self._causes = Causes(diagnose) if diagnose else None
+        facts = (hostname, self._runs, planned, self._startups)
+        self._known = Known(*facts, self._causes, tuple(runtimes), read_only)
         self.latest = Snapshot(at=time.time(), hostname=hostname, loading=True, read_only=read_only)
 
     def open(self) -> None:
@@ -161,6 +166,8 @@ class Monitor:
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
             sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
+        if self._causes:
+            sources.append(partial(self._causes.follow, self._news.set))
         if self._ask_lease:
             sources.append(partial(self._watch_lease, self._ask_lease))
         if "plans" in self._awaited:

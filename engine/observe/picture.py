@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from engine.catalog import Catalog
 from engine.deployment import Deployment, State, precedence
+from engine.observe.causes import Causes
 from engine.observe.drift import Planned, image_drift
 from engine.observe.gpus import aged
 from engine.observe.runs import Runs
@@ -25,6 +26,7 @@ class Known:
     runs: Runs
     planned: Planned
     startups: Startups
+    causes: Causes | None = None
     runtimes: tuple[str, ...] = ()
     """Names, in the order that they are shown in"""
     read_only: str = ""
@@ -112,6 +114,7 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         has_profile=False,
         deployment=deployment,
         startup=known.startups.of(deployment),
+        cause=known.causes.of(deployment) if known.causes and verdict.state is State.FAILED else None,
         stale_since=status.since if status and not status.reachable else None,
     )
 

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
 from engine.deployments import Place
 from engine.drift import differences, launch_facts
 from engine.errors import EngineError, NotFound, OperationFailed, Refused
+from engine.operations.fetch import fetch_image
 from engine.operations.gpus import check_gpus
 from engine.operations.in_the_way import adopt_hint, holds_port, runs
 from engine.operations.job import Job, patiently
@@ -17,6 +19,9 @@ from engine.plan import Plan, PortBinding
 from engine.runtimes.base import Runtime
 from engine.snapshot import Step, StepKind
 from engine.stacks.context import is_free
+
+if TYPE_CHECKING:
+    from engine.startup import Startup
 
 STOP_TIMEOUT_S = 45.0
 """Longer than the 30 s that Triton gives its own shutdown"""
@@ -58,6 +63,10 @@ class BringUp:
         self.runtime: Runtime = job.runtime(plan.launch.runtime)
         self.kept = False
         """Found by `check`: the one that is there is started again as it is"""
+        self.startup: Startup | None = None
+        """What `wait` has seen of its phases"""
+        self.fetches = False
+        """Found by `check`: the image is not here"""
         self.late = False
         """What goes has its name until it has stopped: it was started as this one, and serves another's model"""
 
@@ -94,6 +103,8 @@ class BringUp:
             return
         if missing := self.runtime.missing(self._plan.launch):
             raise Refused(missing)
+        image = self._plan.launch.image
+        self.fetches = image is not None and not self.runtime.image_id(image)
         for port in self._plan.launch.ports:
             if not _will_be_free(port.host_ip, port.host_port, freed):
                 raise self._taken(port)
@@ -120,8 +131,18 @@ class BringUp:
             and all(_will_be_free(host, port, freed) for host, port in kept.service.addresses())
         )
 
+    def fetch(self) -> None:
+        """The image, when `check` found that it is not here."""
+        image = self._plan.launch.image
+        if self.fetches and image:
+            self._job.record.insert(Step(StepKind.PULL, "fetch the image", subject=self._name))
+            with self._job.record.step(StepKind.PULL, self._name) as waiting:
+                patiently(waiting, lambda: fetch_image(self.runtime, image, waiting))
+            self.fetches = False
+
     def create(self) -> None:
         """Raises what the runtime refuses with. Nothing that serves is touched: ports and GPUs are taken by a start."""
+        self.fetch()
         self._job.lease.confirm()
         with self._job.record.step(StepKind.CREATE, self._name) as waiting:
             if self.kept:
@@ -154,7 +175,11 @@ class BringUp:
         """What is ready then, and has answered."""
         deployment = patiently(Waiting(cancelled=self._job.record.cancelled), self.deployed)
         limit_s = timeout_s or deployment.service.ready_timeout_s
-        ReadyWait(self._job, self.runtime, deployment).run(limit_s, always_prompt=always_prompt)
+        ready = ReadyWait(self._job, self.runtime, deployment, self._plan)
+        try:
+            ready.run(limit_s, always_prompt=always_prompt)
+        finally:
+            self.startup = ready.startup
         return deployment
 
     def let_go(self) -> None:

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from engine.deployment import Deployment
 from engine.deployments import Deployments
+from engine.diagnosis import Diagnosis
 from engine.errors import Refused, RuntimeUnreachable
 from engine.operations.record import Context, Record
 from engine.operations.waiting import Waiting
@@ -15,6 +18,7 @@ from engine.runtimes.base import Runtime
 from engine.settings import Settings
 from engine.snapshot import Estimate, OperationStatus
 from engine.stacks.placement import Credit
+from engine.startup import Startup
 from engine.store import Journal
 
 PATIENCE_S = 120.0
@@ -43,8 +47,24 @@ class History(Protocol):
         """How long starting it takes, until a prompt is answered."""
         ...
 
-    def launched(self, plan: Plan, status: OperationStatus, *, ready: bool, way: Way = Way.FULL) -> None:
-        """Keeps how long the steps of a start took."""
+    def usual(self, deployment: Deployment) -> tuple[tuple[str, float], ...]:
+        """The phases of past starts like its present one, and the typical seconds of each."""
+        ...
+
+    def files(self, plan: Plan) -> Path | None:
+        """Where what it downloads can be seen to grow."""
+        ...
+
+    def launched(
+        self,
+        plan: Plan,
+        status: OperationStatus,
+        *,
+        ready: bool,
+        way: Way = Way.FULL,
+        startup: Startup | None = None,
+    ) -> None:
+        """Keeps how long the phases of a start took."""
         ...
 
 
@@ -58,6 +78,8 @@ class Tools:
     plan_adoption: Callable[[str], Adoption]
     wait_for_memory: Callable[[Plan, Waiting, Way], str]
     history: History
+    diagnose: Callable[[Deployment], Diagnosis]
+    """Of its present or last run. Raises `EngineError`"""
 
 
 class Held(Protocol):

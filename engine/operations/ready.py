@@ -2,20 +2,28 @@
 
 import asyncio
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
-from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
 from engine.inference.client import stream_prompt
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.observe.aside import aside
-from engine.observe.log_tail import last_words
 from engine.observe.probe import Health, Probe, new_client, probe
+from engine.observe.startup_watch import StartupWatch
 from engine.operations.job import Job, patiently
+from engine.operations.progress import told
 from engine.operations.record import Ended
 from engine.operations.waiting import Cancelled, Waiting
+from engine.operations.why import why
+from engine.plan import Plan
 from engine.request import Action
 from engine.runtimes.base import Runtime
 from engine.snapshot import StepKind
+
+if TYPE_CHECKING:
+    from engine.startup import Startup
 
 PROBE_EVERY_S = 0.3
 LOOK_EVERY_S = 1.0
@@ -31,10 +39,15 @@ STOPPING = (Action.STOP.value, Action.REMOVE.value, Action.RESTART.value, Action
 class ReadyWait:
     """Only watches; what to do with a deployment that does not become ready is for the operation to say."""
 
-    def __init__(self, job: Job, runtime: Runtime, deployment: Deployment) -> None:
+    def __init__(self, job: Job, runtime: Runtime, deployment: Deployment, plan: Plan | None = None) -> None:
+        """`plan`: what it was started from, if it is being started."""
         self._job = job
         self._runtime = runtime
         self._deployment = deployment
+        self._plan = plan
+        self._watch: StartupWatch | None = None
+        self.startup: Startup | None = None
+        """Its phases, unless it was ready at once"""
 
     def run(self, timeout_s: float, *, always_prompt: bool) -> None:
         """`always_prompt`: although the profile does not ask for one.
@@ -44,7 +57,13 @@ class ReadyWait:
         deadline = time.monotonic() + timeout_s
         name = self._deployment.name
         with self._job.record.step(StepKind.WAIT, name) as waiting:
-            asyncio.run(self._until_ready(deadline, timeout_s, waiting))
+            try:
+                asyncio.run(self._until_ready(deadline, timeout_s, waiting))
+                self.startup = self._watch.finish(time.time()) if self._watch else None
+            finally:
+                if self._watch and not self.startup:
+                    self.startup = self._watch.startup()
+                    self._watch.close()
             waiting.detail("")
         with self._job.record.step(StepKind.PROMPT, name) as waiting:
             wanted = self._deployment.service.ready_prompt
@@ -84,7 +103,7 @@ class ReadyWait:
         return False
 
     async def _until_ready(self, deadline: float, timeout_s: float, waiting: Waiting) -> None:
-        service, name = self._deployment.service, self._deployment.name
+        service = self._deployment.service
         look_at = 0.0
         unreachable = ""
         async with new_client() as client:
@@ -102,12 +121,35 @@ class ReadyWait:
                 if answer.health is Health.READY:
                     return
                 if time.monotonic() > deadline:
-                    raise OperationFailed(
-                        f"{name} was not ready within {timeout_s:g} s: {unreachable.rstrip('.') or answer.detail}."
-                    )
-                waiting.detail(unreachable or answer.detail)
+                    raise self._late(timeout_s, unreachable.rstrip(".") or answer.detail)
+                told_now = (self._phase(), unreachable or answer.detail)
+                waiting.detail("; ".join(one for one in told_now if one))
                 await asyncio.sleep(PROBE_EVERY_S)
                 waiting.check()
+
+    def _phase(self) -> str:
+        """What its log tells of its start, which is followed from the first look that did not find it ready."""
+        if not self._watch:
+            history, deployment = self._job.tools.history, self._deployment
+            self._watch = StartupWatch(
+                self._runtime,
+                deployment,
+                files=partial(history.files, self._plan) if self._plan else None,
+                usual=partial(history.usual, deployment),
+            )
+        current = self._watch.startup().current
+        return told(current) if current else ""
+
+    def _late(self, timeout_s: float, found: str) -> OperationFailed:
+        name = self._deployment.name
+        said = f"{name} was not ready within {timeout_s:g} s: {found}."
+        if phase := self._phase():
+            said += f" It was at: {phase}."
+        try:
+            best = self._job.tools.diagnose(self._deployment).best
+        except EngineError:
+            best = None
+        return OperationFailed(f"{said} {best.cause}", best.remedy) if best else OperationFailed(said)
 
     def _still_running(self) -> None:
         """Raises `OperationFailed` with the cause when it has ended, `Ended` when it was stopped on purpose."""
@@ -122,9 +164,8 @@ class ReadyWait:
         if not now:
             raise OperationFailed(f"{name} is gone from {self._runtime.name}.")
         code = "" if now.exit_code is None else f" (exit code {now.exit_code})"
-        words = last_words(self._runtime, name)
-        said = f" Its last words: {words}" if words else " Its log is empty."
-        raise OperationFailed(f"{name} ended before it was ready{code}.{said}")
+        cause, remedy = why(self._job, self._runtime, now)
+        raise OperationFailed(f"{name} ended before it was ready{code}. {cause}", remedy)
 
     def _not_stopped(self) -> None:
         """Raises `Ended` when somebody has begun to stop it."""

@@ -156,6 +156,11 @@ class Record:
         begun = tuple(step for step in self.status.steps if step.outcome is not None)
         self.change(steps=(*begun, *steps))
 
+    def insert(self, step: Step) -> None:
+        """What turned out to be needed, before all that has not begun."""
+        begun = sum(one.outcome is not None for one in self.status.steps)
+        self.set_steps([step, *self.status.steps[begun:]])
+
     def leave_out(self, kind: StepKind) -> None:
         """Steps that this operation turns out not to have."""
         steps = tuple(step for step in self.status.steps if step.kind is not kind or step.outcome is not None)

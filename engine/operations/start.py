@@ -50,7 +50,7 @@ def start(job: Job, *, force: bool = False) -> str:
     except BaseException as error:
         failed = isinstance(error, EngineError) and not isinstance(error, Cancelled)
         if failed and not running:
-            job.tools.history.launched(plan, job.record.status, ready=False)
+            job.tools.history.launched(plan, job.record.status, ready=False, startup=one.startup)
         if goes_back:
             raise undone(job, context, error) from error
         if failed:
@@ -59,7 +59,7 @@ def start(job: Job, *, force: bool = False) -> str:
             raise _cancelled(job, context, error, stays=running or to_run) from error
         raise
     if not running:
-        job.tools.history.launched(plan, job.record.status, ready=True)
+        job.tools.history.launched(plan, job.record.status, ready=True, startup=one.startup)
     one.let_go()
     return f"{request.name} is ready at {ready.service.http}."
 
@@ -182,6 +182,7 @@ def restart(job: Job) -> str:
     context = job.interrupted or context
     job.record.keep(context)
     try:
+        one.fetch()
         take_down.stop(job, before)
     except BaseException as error:
         raise undone(job, context, error) from error

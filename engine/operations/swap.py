@@ -39,9 +39,9 @@ def swap(job: Job) -> str:
         serving = swap_ways.carry_out(job, plan, context, one)
     except BaseException as error:
         # What nobody foresaw, too, must not end with nobody serving.
-        job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way)
+        job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way, startup=one.startup)
         raise undone(job, before, error) from error
-    job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way)
+    job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way, startup=one.startup)
     if plan.way is not Way.LOAD:
         one.let_go()
     try:

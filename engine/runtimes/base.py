@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from engine.deployment import Deployment
 from engine.plan import Launch
+from engine.startup import PhaseProgress
 
 
 class LogSource(Protocol):
@@ -67,9 +68,16 @@ class Runtime(Protocol):
         ...
 
     def missing(self, launch: Launch) -> str:
-        """What it would take to create it that is not to be had, such as its image or its name, and what to do.
+        """What it would take to create it that is not to be had, such as its name, and what to do.
 
-        Empty when nothing.
+        Empty when nothing; an image that is not here can be fetched.
+        """
+        ...
+
+    def pull(self, image: str, told: Callable[[PhaseProgress], None], cancelled: threading.Event) -> bool:
+        """Fetches it from its registry; False when `cancelled` was set before it was here.
+
+        Raises `OperationFailed` with the registry's word and what to do.
         """
         ...
 

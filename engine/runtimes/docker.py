@@ -16,6 +16,7 @@ from engine.runtimes.docker_logs import Demultiplexer, DockerLog, secrets_of
 from engine.runtimes.docker_stream import StreamBrokenError
 from engine.runtimes.gpu_uuids import listed
 from engine.secrets import resolve_secrets
+from engine.startup import PhaseProgress
 from engine.text import clean_line
 
 if TYPE_CHECKING:
@@ -105,16 +106,19 @@ class DockerRuntime:
 
     def missing(self, launch: Launch) -> str:
         from engine.runtimes import docker_claims
-        from engine.runtimes.docker_create import image_missing, image_report, no_room
+        from engine.runtimes.docker_create import no_room
 
         if not launch.image:
             return f"{launch.name} has no image to run. Give `image` in the profile."
-        with self._docker.session(f"look at the image {launch.image}") as api:
-            if image_report(api, launch.image) is None:
-                return image_missing(launch.image)
+        with self._docker.session("look at its disk") as api:
             if self._docker.is_local and (said := no_room(api)):
                 return said
         return docker_claims.name_taken(self._docker, launch)
+
+    def pull(self, image: str, told: Callable[[PhaseProgress], None], cancelled: threading.Event) -> bool:
+        from engine.runtimes.docker_pull import pull
+
+        return pull(self._docker, image, told, cancelled)
 
     def image_env(self, image: str) -> Mapping[str, str]:
         from engine.runtimes.docker_create import image_report

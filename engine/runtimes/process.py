@@ -35,6 +35,7 @@ from engine.runtimes.process_state import FILES, RUNTIME, Facts, is_deployment
 from engine.runtimes.process_truth import Truth, ask
 from engine.secrets import resolve_secrets
 from engine.settings import Settings
+from engine.startup import PhaseProgress
 
 LOG_FILE_BYTES = 64 << 20
 """Two such files are kept for each deployment"""
@@ -117,6 +118,10 @@ class ProcessRuntime:
         if shutil.which(program):
             return ""
         return f"{program} is no program that this user can run. Install it, or correct `program` in the profile."
+
+    def pull(self, image: str, told: Callable[[PhaseProgress], None], cancelled: threading.Event) -> bool:
+        del told, cancelled
+        raise OperationFailed(f"A local process has no image {image} to be fetched.")
 
     def image_env(self, image: str) -> Mapping[str, str]:
         del image

@@ -89,7 +89,7 @@ FAULTS = (
     Fault(
         "image missing",
         strikes.image_missing,
-        {"start": "xr----", "swap": "xr--------"},
+        {"start": "rr----", "swap": "rr--------"},
         ("image",),
     ),
     Fault(

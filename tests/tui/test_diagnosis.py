@@ -196,6 +196,15 @@ async def test_without_a_profile_the_change_cannot_be_made(api: FakeApi) -> None
         assert "a applies" not in screen_text(pilot)
 
 
+async def test_a_profile_that_cannot_be_read_hides_no_cause(api: FakeApi) -> None:
+    api.source_error = NotFound("qwen3-30b.yaml is no file.")
+    async with Console(lambda: api).run_test(size=(80, 40)) as pilot:
+        await explain(pilot)
+        await shown(pilot, "▲ KV cache too small", "! qwen3-30b.yaml is no file.")
+        await pilot.press("a")
+        await told(pilot, "There is no change to make in its profile.")
+
+
 async def test_what_did_not_fail_is_not_explained(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)

@@ -12,6 +12,7 @@ import pytest
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.deployments import Deployments
+from engine.diagnosis import Diagnosis
 from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.lease import LEASE
 from engine.operations import job, lease
@@ -24,6 +25,7 @@ from engine.request import Action, Request, Way
 from engine.settings import Settings
 from engine.snapshot import AuditEntry, OperationStatus, Outcome
 from engine.stacks.placement import Credit
+from engine.startup import Phase, PhaseProgress, Startup
 from engine.store import Entry, Journal
 from tests.unit.model_server import Server
 
@@ -46,6 +48,8 @@ class MemoryRuntime:
         self.start_error = ""
         self.stop_works = True
         self.misses = ""
+        self.elsewhere: set[str] = set()
+        """Images that are not here yet"""
         self.seen: tuple[str, ...] | None = ()
         """The GPUs that a deployment here says it sees"""
         self.goes_when_stopped: set[str] = set()
@@ -132,7 +136,16 @@ class MemoryRuntime:
         return {}
 
     def image_id(self, image: str) -> str:
-        return f"sha256:{image}" if image else ""
+        return f"sha256:{image}" if image and image not in self.elsewhere else ""
+
+    def pull(self, image: str, told: Callable[[PhaseProgress], None], cancelled: threading.Event) -> bool:
+        with self.asked("pull", image):
+            for layer in range(1, 4):
+                if cancelled.is_set():
+                    return False
+                told(PhaseProgress(Phase.PULL, 0.0, done=layer * 2**30, total=3 * 2**30, unit="bytes"))
+            self.elsewhere.discard(image)
+        return True
 
     def foreign(self) -> tuple[Deployment, ...]:
         self.answer()
@@ -277,7 +290,21 @@ class NoHistory:
     def expect(self, plan: Plan, way: Way = Way.FULL) -> None:
         return None
 
-    def launched(self, plan: Plan, status: OperationStatus, *, ready: bool, way: Way = Way.FULL) -> None:
+    def usual(self, deployment: Deployment) -> tuple[tuple[str, float], ...]:
+        return ()
+
+    def files(self, plan: Plan) -> Path | None:
+        return None
+
+    def launched(
+        self,
+        plan: Plan,
+        status: OperationStatus,
+        *,
+        ready: bool,
+        way: Way = Way.FULL,
+        startup: Startup | None = None,
+    ) -> None:
         pass
 
 
@@ -295,11 +322,13 @@ class Bench:
         self.unknown: set[str] = set()
         """Those whose profile is gone"""
         self.ports: tuple[PortBinding, ...] = ()
+        self.image: str | None = None
         self.digest = "1"
         self.gpus: tuple[str, ...] = ()
         self.obstacles: tuple[str, ...] = ()
         self.planned = 0
         self.memory_error = ""
+        self.diagnosis = Diagnosis(())
         self.audited: list[AuditEntry] = []
         self.adoptions: dict[str, Adoption] = {}
         self.cancelled = threading.Event()
@@ -315,6 +344,7 @@ class Bench:
             plan_adoption=self.plan_adoption,
             wait_for_memory=self.wait_for_memory,
             history=NoHistory(),
+            diagnose=self.diagnose,
         )
         self.conductor = Conductor(self.tools, self.audited.append)
 
@@ -323,7 +353,9 @@ class Bench:
         if name in self.unknown:
             raise NotFound(f"There is no profile {name}.")
         service = self.services.get(name, self.service)
-        launch = Launch(name, self.stack, runtime or "docker", (), service, ports=self.ports, gpus=self.gpus or 0)
+        launch = Launch(
+            name, self.stack, runtime or "docker", (), service, self.image, ports=self.ports, gpus=self.gpus or 0
+        )
         placement = tuple(PlacedGpu(index, uuid, "H100") for index, uuid in enumerate(self.gpus))
         return Plan(
             replace(launch, profile_digest=self.digest), "p.yaml", obstacles=self.obstacles, placement=placement
@@ -333,6 +365,9 @@ class Bench:
         found = [self.tools.deployments.require(one)[1] for one in outgoing]
         gone = tuple(Outgoing(one.name, one.runtime, one.id, one.lifecycle is Lifecycle.RUNNING) for one in found)
         return SwapPlan(self.plan(name, runtime, Credit(frozenset(outgoing))), gone, self.way, "asked for")
+
+    def diagnose(self, deployment: Deployment) -> Diagnosis:
+        return self.diagnosis
 
     def plan_adoption(self, name: str) -> Adoption:
         if adoption := self.adoptions.get(name):

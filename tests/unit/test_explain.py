@@ -5,6 +5,7 @@ import time
 import tomllib
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_samples(name: str) -> None:
     for proof in (proof for cause in diagnosis.causes for proof in cause.proofs):
         assert proof.line
         assert proof.text.removesuffix(" …").strip() in lines[proof.line - 1]
-    assert explain(lines) == diagnosis
+    assert explain(data.decode().removesuffix("\n").split("\n")) == diagnosis
 
 
 def test_one_rank_of_four_tells_the_cause() -> None:
@@ -194,6 +195,10 @@ def test_a_stop_leaves_nothing_to_explain() -> None:
     end = "INFO:     Shutting down\n(APIServer pid=1) ERROR 11-20 23:59:56 [x.py:1] EngineDeadError\n"
     assert told(BEGIN + READY + end).causes == ()
     assert names(told(BEGIN + READY + end, Evidence(exit_code=137, stopped_on_purpose=True))) == []
+    died = "(APIServer pid=1) ERROR 11-20 23:59:56 [x.py:1] EngineDeadError\n"
+    assert names(told(BEGIN + READY + died + "INFO:     Shutting down\n" + worker(3, OUT_OF_MEMORY))) == [
+        "cuda-out-of-memory"
+    ]
 
 
 def instances(devices: list[str]) -> str:
@@ -205,8 +210,8 @@ def instances(devices: list[str]) -> str:
 
 ENGINE = "INFO 11-20 23:58:17 [core.py:64] Initializing a V1 LLM engine (v0.10.1.1) with config: model='m'\n"
 LOAD_FAILED = (
-    "E1120 23:58:16.2 1 model_lifecycle.cc:642] \"failed to load 'llama' version 1: Internal: RuntimeError: Engine core "
-    'initialization failed. See root cause above."\nerror: creating server: Internal - failed to load all models\n'
+    "E1120 23:58:16.2 1 model_lifecycle.cc:642] \"failed to load 'llama' version 1: Internal: RuntimeError: Engine "
+    'core initialization failed. See root cause above."\nerror: creating server: Internal - failed to load all models\n'
 )
 
 
@@ -221,7 +226,7 @@ def test_an_engine_for_each_gpu_is_recognised() -> None:
     on_one = instances([f"llama_0_{at} (MODEL device 0)" for at in range(2)])
     assert names(told(on_one + ENGINE + WRAPPERS + LOAD_FAILED)) == ["engine-per-gpu"]
     one = instances(["llama_0_0 (MODEL device 0)"])
-    assert names(told(one + ENGINE + WRAPPERS + LOAD_FAILED))[0] == "engine-not-started"
+    assert "engine-not-started" in names(told(one + ENGINE + WRAPPERS + LOAD_FAILED))
     assert names(told(each + ENGINE * 8)) == []  # as long as it has not failed
 
 
@@ -337,12 +342,10 @@ WHOLE = (
 @given(st.lists(st.integers(1, len(WHOLE)), max_size=12))
 def test_how_it_is_cut_makes_no_difference(cuts: list[int]) -> None:
     ends = [0, *sorted(cuts), len(WHOLE)]
-    assert explain_text(WHOLE[start:end] for start, end in zip(ends, ends[1:], strict=False)) == explain_text(WHOLE)
+    assert explain_text(WHOLE[start:end] for start, end in pairwise(ends)) == explain_text(WHOLE)
 
 
-_HINTS = st.sampled_from(
-    [cause for cause in (OUT_OF_MEMORY, LOST, READY, BEGIN, BUSY, WRAPPERS, "Traceback (most recent call last):\n")]
-)
+_HINTS = st.sampled_from((OUT_OF_MEMORY, LOST, READY, BEGIN, BUSY, WRAPPERS, "Traceback (most recent call last):\n"))
 
 
 @given(st.lists(st.binary(max_size=40) | _HINTS.map(str.encode) | st.just(b"\n") | st.just(b"\r"), max_size=12))

@@ -464,7 +464,7 @@ def test_a_download_is_seen_where_the_deployment_has_its_files(
     file = (blobs / "a.incomplete").open("wb")
 
     def fetched() -> bool:
-        file.write(os.urandom(1 << 20))
+        file.write(os.urandom(1 << 16))
         file.flush()
         os.fsync(file.fileno())
         current = startup_of(watching).current

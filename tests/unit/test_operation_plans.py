@@ -41,8 +41,8 @@ def test_a_restart_that_would_be_refused_interrupts_nothing(bench: Bench, ready:
 
 
 def test_what_is_missing_is_refused_before_anything_is_made(bench: Bench) -> None:
-    bench.docker.misses = "The image x is not on this machine. Fetch it with `docker pull x`."
-    with pytest.raises(Failed, match="docker pull x"):
+    bench.docker.misses = "The name x is taken. Remove it with `docker rm x`."
+    with pytest.raises(Failed, match="docker rm x"):
         bench.run(Action.START, force=True)
     assert not bench.docker.held
 

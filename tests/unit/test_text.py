@@ -108,6 +108,12 @@ def test_masking_stays_within_a_line() -> None:
     assert mask_secrets("api_key=\nnext_line_is_whole") == "api_key=\nnext_line_is_whole"
 
 
+@given(st.lists(st.sampled_from(["x" * 100, "hf_" + "a1b2" * 8, "Bearer abcdef123456", "API_KEY=deadbeef", "é 12"])))
+def test_a_long_text_is_masked_as_its_lines_are(lines: list[str]) -> None:
+    lines += [f"{number} as busy logs are" for number in range(300)]
+    assert mask_secrets("\n".join(lines)) == "\n".join(map(mask_secrets, lines))
+
+
 class TestMasker:
     def test_values_are_masked_wherever_they_stand(self) -> None:
         masker = Masker(["open sesame", "hf_abcdefghijklmnop$tail", "first line\nsecond line\n"])

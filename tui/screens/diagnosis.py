@@ -89,14 +89,17 @@ class Explain(ModalScreen[Duplicated | None]):
         self.app.call_from_thread(self._take, found)
 
     def _find(self) -> Explained:
-        name = self._model.name
-        diagnosis = self._api.diagnose(name)
-        if not self._model.has_profile or not any(cause.changes for cause in diagnosis.causes):
-            return Explained(diagnosis, "", ("",) * len(diagnosis.causes))
-        source = self._api.profile_source(name)
-        return Explained(
-            diagnosis, str(source.path), tuple(self._patch(source.text, cause) for cause in diagnosis.causes)
-        )
+        diagnosis = self._api.diagnose(self._model.name)
+        why_not = ""
+        if self._model.has_profile and any(cause.changes for cause in diagnosis.causes):
+            try:
+                source = self._api.profile_source(self._model.name)
+            except EngineError as error:  # the cause is known all the same
+                why_not = str(error)
+            else:
+                patches = tuple(self._patch(source.text, cause) for cause in diagnosis.causes)
+                return Explained(diagnosis, str(source.path), patches)
+        return Explained(diagnosis, "", (why_not,) * len(diagnosis.causes))
 
     def _patch(self, before: str, cause: Cause) -> Patch:
         if not cause.changes:

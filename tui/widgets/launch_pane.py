@@ -72,12 +72,13 @@ class LaunchPane(Pane):
         status = found[0] if found else None
         starting = _starting(status) if status else ""
         text = self._operation(status, inks, LEAST_TAIL + 1 if starting else 0)
-        if self._model and self._model.cause and self._model.state is State.FAILED:
-            cause = cause_text(self._model.cause, inks, self._width)
-            text = Text("\n\n").join((cause, text)) if text else cause
+        cause = self._model.cause if self._model and self._model.state is State.FAILED else None
+        if cause:
+            told = cause_text(cause, inks, self._width)
+            text = Text("\n\n").join((told, text)) if text else told
         self._write("launch-operation", text)
         self._tail.follow(starting, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
-        self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=status is not None))
+        self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=bool(status or cause)))
 
     def _write(self, part: str, text: Text) -> None:
         before = self._texts.get(part)

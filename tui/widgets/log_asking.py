@@ -163,7 +163,7 @@ class LogAsking(Pane):
         if not name:
             self._complain("Type the name of a file.")
         elif lines:
-            self._write(Path(name).expanduser(), AllLines(lines.feed) if self._save_all else lines)
+            self._write(Path(name).expanduser(), AllLines(lines.feed) if self._save_all else lines.as_of_now())
 
     @work(thread=True, exclusive=True, group="save")
     def _write(self, path: Path, lines: AllLines) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from engine.api import LogFeed
@@ -11,6 +12,8 @@ from tui.widgets.log_search import Scan
 
 LEVELS = (None, Level.WARNING, Level.ERROR)
 """From all to the gravest, as the key goes through them"""
+_FEW = 16
+"""Among so many lines one is asked for by itself: with those that it is read in the light of, it costs as much"""
 _WORDS = {Level.WARNING: "warnings and worse", Level.ERROR: "errors"}
 
 
@@ -54,6 +57,10 @@ class AllLines:
     folded = True
     """Lines that belong together follow each other"""
 
+    def as_of_now(self) -> "AllLines":
+        """For another thread, while these go on."""
+        return self
+
     def lines(self, start: int, stop: int) -> Sequence[LogLine]:
         return self.feed.lines(start, stop)
 
@@ -95,6 +102,11 @@ class FilteredLines(AllLines):
     def count(self) -> int:
         return self.scan.count
 
+    def as_of_now(self) -> "FilteredLines":
+        other = copy(self)
+        other.scan = self.scan.copy()
+        return other
+
     def _wants(self, line: LogLine) -> bool:
         if line.kind is LineKind.GAP:
             return True  # what is missing might have been let through
@@ -108,8 +120,11 @@ class FilteredLines(AllLines):
         return pattern is None or (pattern.search(line.text) is None) is self._filter.inverted
 
     def lines(self, start: int, stop: int) -> Sequence[LogLine]:
-        wanted = set(self.scan.among(start, stop))
-        return [line for line in self.feed.lines(start, stop) if line.seq in wanted] if wanted else []
+        seqs = self.scan.among(start, stop)
+        if len(seqs) * _FEW < stop - start:
+            return self._of(seqs)
+        wanted = set(seqs)
+        return [line for line in self.feed.lines(start, stop) if line.seq in wanted]
 
     def from_on(self, seq: int, count: int) -> Sequence[LogLine]:
         return self._of(self.scan.from_on(seq, count))

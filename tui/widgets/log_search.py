@@ -4,6 +4,7 @@ import re
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Protocol
 
 from engine.log_line import LogLine
@@ -81,6 +82,12 @@ class Scan:
             self._next = min(self._next, self._lines.end) - 1
             while self._found and self._found[-1] >= self._next:
                 self._found.pop()
+
+    def copy(self) -> "Scan":
+        """What has been found by now, for another thread."""
+        other = copy(self)
+        other._found = self._found.copy()  # noqa: SLF001 (its own kind)
+        return other
 
     def among(self, start: int, stop: int) -> list[int]:
         """The kept ones of `start <= seq < stop`."""

@@ -10,6 +10,7 @@ from engine.stacks.local_triton import LocalTriton, find_tritonserver
 from tests.samples.recording.room import Act, Recorded, Room, free_port
 from tests.samples.recording.versions import triton_root
 
+_LIMIT_S = 60.0
 READY = r"Started Metrics Service"
 ECHO = """import triton_python_backend_utils as pb_utils
 
@@ -86,4 +87,5 @@ def start(
         *options,
     ]
     room.places[f"sample_{os.getpid()}"] = "triton_python_backend_shm_region"
-    return room.run(command, {"HOME": str(room.folder), **local.env, **(env or {})}, ready=ready, then=then)
+    given_env = {"HOME": str(room.folder), **local.env, **(env or {})}
+    return room.run(command, given_env, ready=ready, then=then, limit_s=_LIMIT_S)
