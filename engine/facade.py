@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -100,7 +101,8 @@ class Engine:
     # -- for scripts; all of these block ------------------------------------------------------------------------------
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
-        return self._parts.planning.plan(name, runtime, observed=self._monitor.latest.gpus)
+        plan = self._parts.planning.plan(name, runtime, observed=self._monitor.latest.gpus)
+        return replace(plan, reported=self._parts.history.reported(name))
 
     def plan_swap(
         self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False, runtime: str | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from engine.deployment import Service
 from engine.fit.result import Fit
 from engine.request import Way
+from engine.startup import Reported
 
 CONTAINER_PREFIX = "tritontui-"
 
@@ -117,6 +118,8 @@ class Plan:
     """UUID -> GPU memory that must be free before it is started, for those GPUs of which that is known"""
     model: str | None = None
     """As the profile names it: a repository id or a folder"""
+    reported: tuple[Reported, ...] = ()
+    """What the engine told of itself when this was last started here"""
 
 
 @dataclass(frozen=True, slots=True)

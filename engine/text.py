@@ -23,13 +23,8 @@ _ASCII_CONTROLS = bytes(byte for byte in (*range(32), 127) if byte != 10)
 
 
 def squeezed(text: str) -> bytes:
-    """Without digits and what else ids are made of."""
+    """In UTF-8, without digits and what else ids are made of."""
     return text.encode("utf-8", "replace").translate(None, b"0123456789abcdef")
-
-
-def mask_unfinished(text: str) -> str:
-    """Takes away what stands last in an unfinished line if it may be the beginning of what `mask_secrets` masks."""
-    return _BEGUN.sub(r"\1***", text)
 
 
 # Each kind of secret: strings that must occur (cheap to look for), what is replaced, and what remains of it. No pattern
@@ -58,7 +53,7 @@ _PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 _SECRETS = tuple(
     (tuple((hint, squeezed(hint)) for hint in hints), pattern, remainder) for hints, pattern, remainder in _PATTERNS
 )
-_LONG = 4096
+_LONG = 1024
 """Characters of a text that is worth a look at its kinds of lines first"""
 # The last word of a line of which more may come: it may become a secret.
 _BEGUN = re.compile(
@@ -111,8 +106,10 @@ def mask_secrets(text: str) -> str:
     """Tokens and keys that programs print by mistake, replaced by `***` after what tells their kind."""
     kinds = kinds_of_lines(text) if len(text) > _LONG else None
     for hints, pattern, remainder in _SECRETS:
-        if any((kinds is None or squeezed in kinds) and hint in text for hint, squeezed in hints):
-            text = pattern.sub(remainder, text)
+        for hint, short in hints:
+            if (kinds is None or short in kinds) and hint in text:
+                text = pattern.sub(remainder, text)
+                break
     return text
 
 
@@ -122,3 +119,8 @@ def kinds_of_lines(text: str) -> bytes:
     What occurs in a line occurs in it squeezed, too: so what is looked for in a long text is first looked for in this.
     """
     return b"\n".join(set(squeezed(text).split(b"\n")))
+
+
+def mask_unfinished(text: str) -> str:
+    """Takes away what stands last in an unfinished line if it may be the beginning of what `mask_secrets` masks."""
+    return _BEGUN.sub(r"\1***", text)

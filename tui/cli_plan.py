@@ -11,7 +11,7 @@ from engine.plan import Adoption, Outgoing, PlacedGpu, Plan, SwapPlan
 from engine.request import Way
 from tui import cli_output as out
 from tui.cli_engine import Engine
-from tui.plan_facts import fit_numbers, gib_range, plan_facts
+from tui.plan_facts import fit_numbers, gib_range, plan_facts, told_before
 from tui.widgets.glyphs import gib
 
 
@@ -46,6 +46,7 @@ def _print_plan(plan: Plan) -> None:
     if plan.fit:
         print()
         _print_fit(plan.fit)
+    _print_told(plan)
     for file in plan.launch.files:
         print(f"\n── {plan.launch.files_root.rstrip('/')}/{file.path}{' (executable)' if file.executable else ''}")
         print(file.text, end="" if file.text.endswith("\n") else "\n")
@@ -138,6 +139,13 @@ def _talk(refused: str, plan: Plan, warnings: Sequence[str]) -> None:
         out.talk("refused: it does not fit." if plan.fit and obstacle == plan.fit.summary else f"refused: {obstacle}")
     for warning in warnings:
         out.talk(f"warning: {warning}")
+
+
+def _print_told(plan: Plan) -> None:
+    if lines := told_before(plan):
+        print("At its last start the engine told:")
+        for title, value in lines:
+            print(f"  {title:<10}{value}")
 
 
 def _gpu_row(gpu: PlacedGpu) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from engine.fit.values import grouped
 from engine.plan import Launch, Plan
 from tui import format as write
 from tui.widgets.glyphs import gib, with_unit
+from tui.widgets.startup_text import told
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, str]]:
@@ -49,6 +50,16 @@ def fit_numbers(fit: Fit) -> str:
     if fit.source:
         parts.append(f"The model's numbers come from {fit.source}.")
     return " ".join(parts)
+
+
+def told_before(plan: Plan) -> list[tuple[str, str]]:
+    """What the engine told of itself when this was last started here, with what is planned beside it."""
+    if not plan.reported:
+        return []
+    from engine.observe.startup import against_plan
+
+    planned = {one.key: one.low for one in against_plan(plan.reported, plan.fit) if one.low is not None}
+    return told(plan.reported, planned)
 
 
 def gib_range(low: int, high: int) -> str:

@@ -129,6 +129,7 @@ class Confirm(Dialog[Request]):
                 plan_text.advice,
                 plan_text.warnings,
                 plan_text.memory,
+                plan_text.told,
                 plan_text.gpus,
                 plan_text.facts,
                 plan_text.whole_files if self._unfolded else plan_text.files,

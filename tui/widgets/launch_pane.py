@@ -12,15 +12,19 @@ from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, StepKind
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
+from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.ink import ink
 from tui.widgets.launch_text import Inks, OperationText, cause_text, hung
 from tui.widgets.log_tail import LogTail
 from tui.widgets.page import Page
 from tui.widgets.pane import Pane
+from tui.widgets.startup_text import StartupText, told
 from tui.widgets.state import DRIFT
 
 EARLIER = 5
 FACT_INDENT = 11
+LEAST_PHASES = 3
+"""Lines of the phases of what is being started"""
 LEAST_TAIL, MOST_TAIL = 2, 8
 """Lines of the log of what is being started"""
 STARTING = (StepKind.START, StepKind.LOAD, StepKind.WAKE, StepKind.GPUS, StepKind.WAIT, StepKind.PROMPT)
@@ -71,13 +75,21 @@ class LaunchPane(Pane):
         found = operations.about(self._snapshot, self._model) if self._model else []
         status = found[0] if found else None
         starting = _starting(status) if status else ""
-        text = self._operation(status, inks, LEAST_TAIL + 1 if starting else 0)
+        startup = self._model.startup if self._model and self._model.state is State.STARTING else None
+        apart = LEAST_TAIL + 1 if starting or startup else 0
+        text = self._operation(status, inks, apart + (LEAST_PHASES if startup else 0))
         cause = self._model.cause if self._model and self._model.state is State.FAILED else None
         if cause:
-            told = cause_text(cause, inks, self._width)
-            text = Text("\n\n").join((told, text)) if text else told
+            why = cause_text(cause, inks, self._width)
+            text = Text("\n\n").join((why, text)) if text else why
+        if startup:
+            name = self._model.name if self._model else ""
+            phases = StartupText(name, startup, inks, self._width, plain=terminal_is_plain())
+            room = max(LEAST_PHASES, self.size.height - _height(text) - apart)
+            text = Text("\n").join([*([text] if text else []), *phases.lines(room)])
         self._write("launch-operation", text)
-        self._tail.follow(starting, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
+        followed = self._model.name if startup and self._model else starting
+        self._tail.follow(followed, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
         self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=bool(status or cause)))
 
     def _write(self, part: str, text: Text) -> None:
@@ -120,9 +132,9 @@ class LaunchPane(Pane):
             text.append(f"\n{title:<{FACT_INDENT}}", style=inks.muted)
             text.append(hung(value, self._width - FACT_INDENT, FACT_INDENT))
         for number, status in enumerate(earlier):
-            told = f"{words.SYMBOLS[status.outcome]} {write.clock(status.began_at)}  {status.title}"
+            ended = f"{words.SYMBOLS[status.outcome]} {write.clock(status.began_at)}  {status.title}"
             text.append("\n\n" if number == 0 and text else "\n")
-            text.append(hung(f"{told}, {words.ending(status)}: {status.message}", self._width - 2, 2))
+            text.append(hung(f"{ended}, {words.ending(status)}: {status.message}", self._width - 2, 2))
         return text if apart else text[1:]
 
     def _known(self, model: Model) -> Iterable[tuple[str, str]]:
@@ -134,6 +146,8 @@ class LaunchPane(Pane):
             yield "runtime", f"{deployment.runtime}, id {deployment.id[:12]}{process}"
             yield "runs", deployment.what
             yield "answers at", "  ".join(url for url in (service.http, service.grpc, service.metrics) if url)
+            if model.startup:
+                yield from told(model.startup.reported, {})
             if model.estimate:
                 yield "next start", words.usual(model.estimate)
         for line in model.drift:

@@ -106,6 +106,7 @@ class PlanPane(WatchingPane):
                     plan_text.advice,
                     plan_text.warnings,
                     plan_text.memory,
+                    plan_text.told,
                     plan_text.gpus,
                     plan_text.facts,
                     whole,

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from engine.by_hand import command_line
 from engine.fit.result import Verdict
 from engine.plan import GeneratedFile, PlacedGpu, Plan
-from tui.plan_facts import fit_numbers, gib_range, plan_facts
+from tui.plan_facts import fit_numbers, gib_range, plan_facts, told_before
 from tui.widgets.glyphs import gib
 from tui.widgets.ink import ink
 from tui.widgets.noted_rows import NotedRow, NotedRows
@@ -104,6 +104,12 @@ def memory(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
         yield Text(known, style=inks.muted)
 
 
+def told(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
+    if lines := told_before(plan):
+        yield _heading("What the engine told at its last start", inks)
+        yield _grid(lines, inks)
+
+
 def gpus(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
     if plan.placement:
         yield _heading("GPUs", inks)
@@ -111,13 +117,17 @@ def gpus(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
 
 
 def facts(plan: Plan, inks: Inks) -> Iterable[RenderableType]:
+    yield _heading("What is started", inks)
+    yield _grid(plan_facts(plan), inks)
+
+
+def _grid(rows: Iterable[tuple[str, str]], inks: Inks) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style=inks.muted, no_wrap=True)
     table.add_column(overflow="fold")
-    for title, value in plan_facts(plan):
+    for title, value in rows:
         table.add_row(title, Text(value))
-    yield _heading("What is started", inks)
-    yield table
+    return table
 
 
 def files(plan: Plan, inks: Inks) -> Iterable[RenderableType]:

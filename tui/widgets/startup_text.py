@@ -34,15 +34,18 @@ def stall(startup: Startup, now: float) -> str:
 
 
 def in_short(startup: Startup) -> str:
-    """The phase under way, for a line that has little room: `weights 5/9 shards`."""
+    """The phase under way, for a line that has little room: `weights 56 %`."""
     current = startup.current
     if not current:
         return ""
+    if current.total and current.done is not None:
+        return f"{current.phase.value} {100 * current.done / current.total:.0f} %"
     return " ".join(part for part in (current.phase.value, _amount(current) or current.detail) if part)
 
 
 class StartupText:
-    def __init__(self, startup: Startup, inks: Inks, width: int, *, plain: bool = False) -> None:
+    def __init__(self, name: str, startup: Startup, inks: Inks, width: int, *, plain: bool = False) -> None:
+        self._name = name
         self._startup = startup
         self._inks = inks
         self._width = width
@@ -57,10 +60,12 @@ class StartupText:
         if current:
             lines.append(self._phase(current, now))
             if said := stall(startup, now):
-                lines.append(Text(f"    {said}", style=self._inks.warning))
+                lines.append(Text(f"      {said}", style=self._inks.warning))
+        if lines and len(lines) < room:
+            lines.insert(0, self._line(f"  start of {self._name}", self._inks.muted))
         kept = lines[max(0, len(lines) - room) :]
         if coming := self._coming():
-            kept += [self._line(f"    then {', '.join(coming)}", self._inks.muted)] if len(kept) < room else []
+            kept += [self._line(f"      then {', '.join(coming)}", self._inks.muted)] if len(kept) < room else []
         if startup.problem and len(kept) < room:
             kept.append(self._line(f"  {startup.problem}", self._inks.warning))
         return kept
@@ -69,10 +74,11 @@ class StartupText:
         running = phase.ended_at is None
         symbol, style = ("◐", self._inks.warning) if running else ("✓", self._inks.success)
         took = write.duration((phase.ended_at or now) - phase.began_at)
-        text = Text.assemble("  ", (f"{symbol} ", style), f"{phase.phase.value:<{TITLE_CELLS}}{took:>{TIME_CELLS}}  ")
+        text = Text.assemble("    ", (f"{symbol} ", style), f"{phase.phase.value:<{TITLE_CELLS}}{took:>{TIME_CELLS}}  ")
         if running and phase.total and phase.done is not None:
             share = phase.done / phase.total
-            text.append(f"{bar(share, BAR_CELLS, plain=self._plain)} {share:4.0%}  ")
+            text.append(bar(share, BAR_CELLS, plain=self._plain), style=self._inks.success)
+            text.append(f" {share:4.0%}  ")
         facts = [_amount(phase), _rate(phase) if running else "", phase.detail]
         if usual := self._startup.usual_s(phase.phase):
             facts.append(f"usually {write.duration(usual)}")

@@ -6,10 +6,11 @@ from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
-from engine.snapshot import LeaseStatus, OperationStatus, Snapshot
+from engine.snapshot import LeaseStatus, OperationStatus, Snapshot, StepKind
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
+from tui.widgets.startup_text import in_short
 
 JUST_ENDED_S = 8.0
 READ_ONLY = " · read-only"
@@ -97,7 +98,7 @@ class TopLine(Widget):
         """What is being done, or needs somebody: told at length, and ever shorter."""
         running = operations.under_way(snapshot)
         if running:
-            return self._under_way(running[0], len(running) - 1)
+            return self._under_way(running[0], _phase(snapshot, running[0]), len(running) - 1)
         if lease := operations.of_others(snapshot):
             return self._others(lease)
         if interrupted := operations.unsettled(snapshot):
@@ -110,10 +111,14 @@ class TopLine(Widget):
             return [Text(ended, style=self._colour(words.COLOURS[last.outcome]))]
         return []
 
-    def _under_way(self, status: OperationStatus, more: int) -> list[Text]:
+    def _under_way(self, status: OperationStatus, phase: str, more: int) -> list[Text]:
+        """`phase`: of the start that it waits for."""
         others = f"  and {more} more" if more else ""
         took, pace = words.took(status, write.now()), words.pace(status, write.now()).partition(":")[0]
-        title, place = f"◐ {status.title}", f"  {words.place(status)}" if words.place(status) else ""
+        place = words.place(status)
+        if phase and status.current:
+            place = place.replace(status.current.title, phase)
+        title, place = f"◐ {status.title}", f"  {place}" if place else ""
         short = place.split()[0] if status.current and not status.rolling_back else words.ending(status)
         told = (
             f"{title}{place}  {took}{', ' if pace else ''}{pace}{others}",
@@ -135,3 +140,12 @@ class TopLine(Widget):
 
     def _colour(self, name: str) -> Style:
         return self.get_component_rich_style(f"top--{name}", partial=True)
+
+
+def _phase(snapshot: Snapshot, status: OperationStatus) -> str:
+    """How far what it waits for has come, if that is known: `weights 56 %`."""
+    step = status.current
+    if not step or step.kind is not StepKind.WAIT:
+        return ""
+    model = snapshot.model(step.subject or status.target)
+    return in_short(model.startup) if model and model.startup else ""

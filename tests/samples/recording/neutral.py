@@ -13,8 +13,8 @@ _PIDS = (
     re.compile(r"\bprocess (?:id )?(\d{4,7})\b"),
 )
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
+_DOCUMENTATION = ipaddress.ip_network("192.0.2.0/24")
 _ELSEWHERE = "192.0.2.10"
-"""Of the block that is kept for documentation"""
 
 
 def neutral(log: str, places: Mapping[str, str]) -> str:
@@ -43,5 +43,5 @@ def _elsewhere(text: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         return text
-    machine_s_own = address.is_private and not (address.is_loopback or address.is_unspecified)
-    return _ELSEWHERE if machine_s_own and text != _ELSEWHERE else text
+    nobody_s = address.is_loopback or address.is_unspecified or address in _DOCUMENTATION
+    return _ELSEWHERE if address.is_private and not nobody_s else text

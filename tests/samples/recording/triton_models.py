@@ -190,9 +190,6 @@ def triton_model_py_no_class(room: Room) -> Recorded:
     return with_model(room, ECHO.replace("TritonPythonModel", "Model"))
 
 
-@case("model.py has no execute")
-def triton_model_py_no_execute(room: Room) -> Recorded:
-    return with_model(room, "class TritonPythonModel:\n    def initialize(self, args):\n        pass\n")
 
 
 @case("the stub is killed while it initialises the model, as when memory is short")
