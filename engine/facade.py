@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from dataclasses import replace
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine import profile_files

@@ -178,7 +178,7 @@ class Launcher:
     def _remains(self, entry: Entry) -> str:
         # What this loads is needed for nothing else here.
         from engine.deployments import Deployments
-        from engine.remains import what_remains
+        from engine.operations.remains import what_remains
         from engine.runtimes import RUNTIMES
 
         return what_remains(Deployments({name: make(self._settings) for name, make in RUNTIMES.items()}), entry)

@@ -9,16 +9,12 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from engine.operation_json import to_json
 from engine.request import Request
 from engine.settings import Settings
-from engine.snapshot import OperationStatus, Outcome
-
-if TYPE_CHECKING:
-    from engine.operating import Parts
+from engine.snapshot import OperationStatus
 
 LAST_WORDS_S = 2.0
 """How long a reader may take to read the outcome"""
@@ -72,41 +68,16 @@ def main() -> NoReturn:
     teller = Teller(out)
     from engine.operating import Parts
 
-    parts = Parts(Settings.from_json(order["settings"]))
+    conductor = Parts(Settings.from_json(order["settings"])).conductor
     request, operation = Request.from_json(order["request"]), order["operation"]
-
-    ended: list[OperationStatus] = []
-
-    def tell(status: OperationStatus) -> None:
-        if status.outcome is Outcome.RUNNING:
-            teller.tell(status)
-        else:
-            ended.append(status)
-
     try:
-        status = parts.conductor.run(request, operation=operation, progress=tell, cancelled=cancelled)
-    except BaseException:
-        if ended:
-            teller.tell(_with_remains(parts, ended[-1]))
-            teller.close()
-        raise
-    teller.tell(status)
-    teller.close()
+        status = conductor.run(request, operation=operation, progress=teller.tell, cancelled=cancelled)
+        teller.tell(status)
+    finally:
+        teller.close()
     # Threads that hang, such as in the NVIDIA driver, must not keep the process.
     sys.stderr.flush()
     os._exit(status.exit_code or 0)
-
-
-def _with_remains(parts: "Parts", status: OperationStatus) -> OperationStatus:
-    """How one ended that nobody foresaw, told with what there is now."""
-    from engine.remains import what_remains
-
-    entry = parts.journal.entry(status.id)
-    if not entry:
-        return status
-    status = replace(status, message=f"{status.message} {what_remains(parts.deployments, entry)}".rstrip())
-    parts.journal.write(replace(entry, status=status))
-    return status
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ _ENOUGH = 500
 """Lines that say the same; more say nothing new"""
 _APART = 200
 """Lines: with more between them, two beginnings are of two runs even if nothing tells of an end; ranks begin within"""
+_LOUD = "itialize Python stub"
+"""Triton's Python backend says at the level of a notice that a model's process failed, and may then be silent"""
 
 
 class _Target(NamedTuple):
@@ -132,7 +134,7 @@ class Scan:
         if values is None:
             return
         # What a program says in passing, at a level below an error, did not stop it.
-        quiet = line.prefix.level is not None and line.prefix.level < Level.ERROR
+        quiet = line.prefix.level is not None and line.prefix.level < Level.ERROR and _LOUD not in line.body
         weight = Weight.HINT if quiet and signature.weight is Weight.CAUSE else signature.weight
         found = self.run.found.get(signature.id)
         if found is None or (found.weight is Weight.HINT and weight is not Weight.HINT):

@@ -95,7 +95,7 @@ class LogReader:
 
     @property
     def marks(self) -> Sequence[LogMark]:
-        """Of what has been read by now a moment ago."""
+        """Of what was read until a moment ago; `changed` is told of them, too."""
         return self._index.marks(self._buffer.first)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from engine.operations import adopt, settle, start, swap
 from engine.operations.job import Job, Tools
 from engine.operations.lease import held
 from engine.operations.record import Ended, Progress, Record, RolledBack
+from engine.operations.remains import what_remains
 from engine.operations.waiting import Cancelled
 from engine.request import Action, Request
 from engine.settings import refuse_read_only
@@ -67,7 +68,8 @@ class Conductor:
             record.finish(Outcome.FAILED, str(error), error.exit_code)
         except BaseException as error:
             what = f"It broke off unexpectedly ({type(error).__name__}: {error})."
-            record.finish(Outcome.FAILED, what, Exit.FAILED)
+            remains = what_remains(self._tools.deployments, record.entry)
+            record.finish(Outcome.FAILED, f"{what} {remains}".rstrip(), Exit.FAILED)
             self._write_audit(record, Outcome.FAILED.value, time.monotonic() - began)
             raise
         else:

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
+from engine.durations import duration
 from engine.errors import EngineError, OperationFailed, RuntimeAbsent, RuntimeUnreachable
 from engine.lease import LEASE, Holder
-from engine.operations.lease_found import Found, lasting
+from engine.operations.lease_found import Found
 from engine.runtimes.base import Runtime
 from engine.snapshot import LeaseStatus
 
@@ -206,7 +207,7 @@ class Lease:
     def _tell_taken_over(self, dead: Found) -> None:
         if dead.level or dead.holder is None:
             return
-        whose = f"{dead.holder.user}'s {dead.holder.what}, begun {lasting(time.time() - dead.holder.since)} ago"
+        whose = f"{dead.holder.user}'s {dead.holder.what}, begun {duration(time.time() - dead.holder.since)} ago"
         self._tell_once(dead.token, f"The lease of {whose}, was taken over: its process is gone.")
 
     def _tell_once(self, key: str, text: str) -> None:

@@ -1,11 +1,11 @@
 """What a lease's record says of its holder, and what to tell who meets it."""
 
-import math
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.durations import duration
 from engine.errors import Refused
 from engine.lease import Holder
 from engine.snapshot import LeaseStatus
@@ -54,7 +54,7 @@ class Found:
         if self.holder is None:
             return f"the record {self.record} of {self.runtime} does not say who"
         began = time.strftime("%H:%M", time.localtime(self.holder.since))
-        return f"{self.who}, {self.holder.what}, since {began} ({lasting(time.time() - self.holder.since)})"
+        return f"{self.who}, {self.holder.what}, since {began} ({duration(time.time() - self.holder.since)})"
 
     def refusal(self) -> Refused:
         if self.alive is None:
@@ -69,10 +69,10 @@ class Found:
             )
         if self.level:
             return Refused(f"A dead process's lease is being taken over by {self}.", "Try again when that is done.")
-        user = self.holder.user if self.holder else ""
+        user, operation = (self.holder.user, self.holder.operation) if self.holder else ("", "")
         return Refused(
             f"This machine is being changed: {self}.",
-            f"Wait until that is done, or cancel it (`tritontui cancel`, as {user}).",
+            f"Wait until that is done, or let {user} cancel it where it was begun: `tritontui cancel {operation[:8]}`.",
         )
 
     @property
@@ -80,14 +80,3 @@ class Found:
         if self.runtime == "docker":
             return f"`docker volume rm {self.record}`"
         return f"`rm records/{self.record}.json` in tritontui's state folder"
-
-
-def lasting(seconds: float) -> str:
-    """A duration in one or two units, e.g. `12 m`, `2 h 5 m`."""
-    whole = max(0, math.floor(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, hours = whole // 60 % 60, whole // 3600 % 24
-    if whole < 3600:
-        return f"{minutes} m"
-    return f"{hours} h {minutes} m" if whole < 86400 else f"{whole // 86400} d {hours} h"

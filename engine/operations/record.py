@@ -198,9 +198,12 @@ class Record:
         self.progress(self.status)
         return written
 
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.status, self.request, self.context.to_json() if self.context else "")
+
     def _write(self) -> bool:
-        context = self.context.to_json() if self.context else ""
-        return self.journal.write(Entry(self.status, self.request, context))
+        return self.journal.write(self.entry)
 
 
 class RolledBack(EngineError):

@@ -10,7 +10,8 @@ from engine.operations import bring_up, take_down
 from engine.operations.bring_up import BringUp, refuse_obstacles, replaced_step, side
 from engine.operations.job import Job, take_again
 from engine.operations.record import Context, Ended, RolledBack, Side
-from engine.operations.undo import explain, undone, what_is
+from engine.operations.remains import what_is
+from engine.operations.undo import explain, undone
 from engine.operations.waiting import Cancelled
 from engine.plan import Plan
 from engine.snapshot import Step, StepKind
@@ -95,7 +96,7 @@ def _begin(job: Job, one: BringUp, context: Context, *, goes_back: bool) -> None
         if goes_back or (isinstance(error, EngineError) and not isinstance(error, RuntimeUnreachable)):
             raise undone(job, context, error) from error
         if isinstance(error, RuntimeUnreachable):
-            raise RuntimeUnreachable(str(error), what_is(job, context)) from error
+            raise RuntimeUnreachable(str(error), what_is(job.tools.deployments, context)) from error
         raise
 
 
@@ -106,7 +107,9 @@ def _cancelled(job: Job, context: Context, cancelled: Cancelled, *, stays: bool)
     try:
         take_again(job.lease)
     except EngineError as error:
-        return OperationFailed(f"{cancelled} It could not be rolled back: {error}", what_is(job, context))
+        return OperationFailed(
+            f"{cancelled} It could not be rolled back: {error}", what_is(job.tools.deployments, context)
+        )
     return undone(job, context, cancelled)
 
 
@@ -151,16 +154,16 @@ def _told(job: Job, before: Side) -> Iterator[None]:
     try:
         yield
     except Cancelled as cancelled:
-        told = what_is(job, context)
+        told = what_is(job.tools.deployments, context)
         if any(step.kind is StepKind.STOP and step.outcome for step in job.record.status.steps):
             raise OperationFailed(str(cancelled), told) from cancelled
         raise RolledBack(str(cancelled), told) from cancelled
     except RuntimeUnreachable as error:
-        raise RuntimeUnreachable(str(error), what_is(job, context)) from error
+        raise RuntimeUnreachable(str(error), what_is(job.tools.deployments, context)) from error
     except EngineError:
         raise
     except BaseException as error:
-        raise OperationFailed(explain(error), what_is(job, context)) from error
+        raise OperationFailed(explain(error), what_is(job.tools.deployments, context)) from error
 
 
 def restart_steps(job: Job) -> list[Step]:

@@ -10,6 +10,7 @@ from engine.operations.job import Job, patiently
 from engine.operations.kept_log import keep_log
 from engine.operations.ready import ReadyWait
 from engine.operations.record import Context, RolledBack, Side
+from engine.operations.remains import what_is
 from engine.operations.swap_ways import SLEEP_S
 from engine.operations.take_down import remove, stop, stop_step
 from engine.operations.undo_in_server import server, undo_in_server
@@ -35,7 +36,7 @@ def undo(job: Job, context: Context, cause: str) -> str:
         return _undo(job, context, cause)
     except BaseException as error:
         what = f"{cause} It could not be rolled back: {explain(error)}"
-        raise OperationFailed(what, what_is(job, context)) from error
+        raise OperationFailed(what, what_is(job.tools.deployments, context)) from error
 
 
 def undone(job: Job, context: Context, error: BaseException) -> RolledBack:
@@ -211,22 +212,6 @@ def _wait_for_memory(job: Job, side: Side) -> None:
             waiting.detail(job.tools.wait_for_memory(plan, waiting, Way.FULL))
         except EngineError as error:
             waiting.detail(f"tried all the same: {error}")
-
-
-def what_is(job: Job, context: Context) -> str:
-    """What there is now, in a sentence each: an operator must not have to guess."""
-    sentences = []
-    for side in (*context.outgoing, *((context.incoming,) if context.incoming else ())):
-        try:
-            now = _now(job, side)
-        except EngineError:
-            sentences.append(f"What has become of {side.name} cannot be told: {side.runtime} does not answer.")
-            continue
-        state = "is gone" if now is None else "runs" if now.lifecycle is Lifecycle.RUNNING else "does not run"
-        aside = "; the one before it is set aside" if now and now.replaces else ""
-        if now or side.id:
-            sentences.append(f"{side.name} {state}{aside}.")
-    return " ".join(sentences)
 
 
 def _patient_now(job: Job, side: Side) -> Deployment | None:
