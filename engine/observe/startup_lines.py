@@ -81,7 +81,7 @@ FORMS = (
     Form(Phase.BOOT, "inned system memory", rf"{_TRITON}Unable to allocate pinned system memory", tells=Tells.RUN),
     Form(Phase.BOOT, "CUDA memory pool ", rf"{_TRITON}CUDA memory pool (?:is created on|disabled)"),
     # -- the engine's processes
-    Form(Phase.ENGINE, "LLM engine (v", r"Initializing an? (?:V\d )?LLM engine \(v(?P<detail>[^)\s]+)\)"),
+    Form(Phase.ENGINE, "LLM engine (v", r"Initializing an? (?:V\d )?LLM engine \((?P<detail>v[^)\s]+)\)"),
     Form(Phase.ENGINE, "Started engine process with PID", r"Started engine process with PID \d"),
     Form(Phase.ENGINE, " is assigned as ", r"rank \d+ in world size \d+ is assigned as "),
     Form(Phase.ENGINE, "world_size=", r"world_size=\d+ rank=\d+ local_rank=\d+ distributed_init_method="),

@@ -12,7 +12,9 @@ from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.observe.aside import aside
 from engine.observe.probe import Health, Probe, new_client, probe
 from engine.observe.startup_watch import StartupWatch
+from engine.observe.state import SIGTERM_EXITS
 from engine.operations.job import Job, patiently
+from engine.operations.lease import current
 from engine.operations.progress import told
 from engine.operations.record import Ended
 from engine.operations.waiting import Cancelled, Waiting
@@ -122,7 +124,10 @@ class ReadyWait:
                     return
                 if time.monotonic() > deadline:
                     raise self._late(timeout_s, unreachable.rstrip(".") or answer.detail)
-                told_now = (self._phase(), unreachable or answer.detail)
+                phase = self._phase()
+                # That it refuses, or has its port cut for it, is what a server does until it is ready.
+                found = answer.detail if answer.health is Health.SILENT or not phase else ""
+                told_now = (phase, unreachable or found)
                 waiting.detail("; ".join(one for one in told_now if one))
                 await asyncio.sleep(PROBE_EVERY_S)
                 waiting.check()
@@ -163,6 +168,8 @@ class ReadyWait:
         self._not_stopped()
         if not now:
             raise OperationFailed(f"{name} is gone from {self._runtime.name}.")
+        if now.exit_code in SIGTERM_EXITS:
+            raise Ended(f"{name} was stopped from outside while it was starting (exit code {now.exit_code}).")
         code = "" if now.exit_code is None else f" (exit code {now.exit_code})"
         cause, remedy = why(self._job, self._runtime, now)
         raise OperationFailed(f"{name} ended before it was ready{code}. {cause}", remedy)
@@ -173,6 +180,11 @@ class ReadyWait:
             later = operation.began_at > self._job.record.status.began_at
             if later and self._deployment.name in operation.subjects and operation.kind in STOPPING:
                 raise Ended(f"{self._deployment.name} was stopped while it was starting: {operation.title}.")
+        # Somebody else's operation is in a journal of theirs; it holds the machine's lease while it stops.
+        lease = current(self._job.tools.deployments.runtimes)
+        words = lease.what.replace(",", " ").split() if lease and lease.alive is not False else ()
+        if lease and self._deployment.name in words and lease.operation != self._job.record.id:
+            raise Ended(f"{self._deployment.name} was stopped while it was starting: {lease.what}, by {lease.who}.")
 
     async def _answer(self, prompt: str, limit_s: float, waiting: Waiting) -> PromptResult:
         request = PromptRequest(prompt, max_tokens=PROMPT_TOKENS)

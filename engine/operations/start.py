@@ -46,7 +46,9 @@ def start(job: Job, *, force: bool = False) -> str:
     try:
         # What has served is only given up for what answers.
         ready = one.wait(request.timeout_s, always_prompt=one.replaces and to_run)
-    except Ended:
+    except Ended as error:
+        if goes_back:
+            raise undone(job, context, error) from error
         raise
     except BaseException as error:
         failed = isinstance(error, EngineError) and not isinstance(error, Cancelled)

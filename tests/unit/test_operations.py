@@ -19,6 +19,7 @@ from engine.plan import PortBinding
 from engine.request import Action, Origin, Request
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Entry, Journal
+from tests.unit.holders import holder
 from tests.unit.operations_bench import Bench, Failed, in_background, until
 
 
@@ -54,6 +55,24 @@ def test_a_start_that_was_stopped_is_cancelled_not_failed(bench: Bench) -> None:
     assert "was stopped while it was starting" in str(errors[0])
     outcomes = {status.kind: status.outcome for status in bench.journal.recent()}
     assert outcomes == {"start": Outcome.ROLLED_BACK, "stop": Outcome.DONE}
+
+
+def test_a_start_that_somebody_else_stops_tells_who(bench: Bench) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.runs("m") and LEASE not in bench.docker.records)
+    # Of another state folder: nothing of it is in this one's journal.
+    bench.docker.records[LEASE] = holder("stop m", "bob").to_facts()
+    bench.docker.end("m", 143)
+    thread.join(10)
+    assert "m was stopped while it was starting: stop m, by bob@" in str(errors[0])
+
+
+def test_a_start_that_is_stopped_by_hand_is_not_a_failure_of_the_model(bench: Bench) -> None:
+    thread, errors = in_background(bench, Action.START)
+    until(lambda: bench.runs("m") and LEASE not in bench.docker.records)
+    bench.docker.end("m", 143)
+    thread.join(10)
+    assert "m was stopped from outside while it was starting" in str(errors[0])
 
 
 def test_a_start_that_is_cancelled_leaves_nothing_behind(bench: Bench, ready: threading.Event) -> None:
