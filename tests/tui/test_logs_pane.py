@@ -84,7 +84,7 @@ async def test_wrapped_rows_show_all_of_a_line_and_wide_characters_fit() -> None
     async with console(size=(60, 20)) as screen:
         await screen.add("before", text, "after")
         assert cell_len(screen.rows[1]) <= 60
-        await screen.press("w")
+        await screen.press("W")
         assert "".join(screen.rows).count("模型加载中") >= 18
         assert all(screen.view.render_line(y).cell_length == 60 for y in range(5))
         assert screen.rows[0] == "before"
@@ -96,7 +96,7 @@ async def test_a_wrapped_line_taller_than_the_screen_can_be_read_through() -> No
     pieces = [f"{number:04}" for number in range(600)]
     async with console(size=(60, 20)) as screen:
         await screen.add("first", "".join(pieces), "last")
-        await screen.press("w")
+        await screen.press("W")
         seen = ""
         await screen.press("g")
         for _ in range(200):
@@ -235,7 +235,7 @@ async def test_changes_told_from_another_thread_arrive() -> None:
 async def test_the_footer_names_the_keys() -> None:
     async with console(lines=1) as screen:
         shown = {binding.binding.key for binding in screen.app.screen.active_bindings.values() if binding.binding.show}
-        assert {"f", "space", "w", "t", "slash", "y"} <= shown
+        assert {"f", "space", "W", "t", "slash", "y"} <= shown
         assert not {"n", "escape"} & shown
         await screen.press("slash", "l", "enter")
         shown = {binding.binding.key for binding in screen.app.screen.active_bindings.values() if binding.binding.show}

@@ -48,7 +48,7 @@ class LogsPane(LogAsking):
         Binding("v", "mark", "mark", id="logs.mark", tooltip="Mark lines: arrows, page keys, g and G extend, y copies"),
         Binding("o", "fold", "unfold", id="logs.fold", tooltip="Unfold a traceback or a banner, or fold it"),
         Binding("space", "pause", "pause", id="logs.pause", tooltip="Hold what is shown while more arrives, or go on"),
-        Binding("w", "wrap", "wrap", id="logs.wrap", tooltip="Wrap long lines, or cut them"),
+        Binding("W", "wrap", "wrap", id="logs.wrap", tooltip="Wrap long lines, or cut them"),
         Binding("t", "times", "times", id="logs.times", tooltip="Times: none, local, UTC, since the run began"),
         Binding("S,ctrl+e", "save", "save", id="logs.save", tooltip="Write the log, or what is shown, to a file"),
         Binding("O", "folds", "unfold all", show=False, id="logs.folds", tooltip="Unfold or fold all of them"),
