@@ -3,10 +3,11 @@
 from argparse import Namespace
 from collections.abc import Iterable
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import groupby
 
 from engine.deployment import State
-from engine.errors import Exit, NotFound
+from engine.errors import EngineError, Exit, NotFound
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Token, Transport
 from engine.snapshot import AuditEntry, Freshness, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
@@ -14,6 +15,7 @@ from tui.cli_engine import Engine
 from tui.cli_progress import short_id
 from tui.format import duration
 from tui.operation_words import REFUSED, ending, usual, what
+from tui.startup_words import state_detail
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.state import LOOKS
 
@@ -22,7 +24,7 @@ _STATUS_KEYS = ("at", "hostname", "runtimes", "operations", "lease", "read_only"
 
 
 def ls(engine: Engine, args: Namespace) -> int:
-    snapshot = engine.survey()
+    snapshot = _surveyed(engine)
     if args.json:
         out.print_json({"models": _models(snapshot.models), "problems": out.plain(snapshot.problems)})
         return Exit.DONE
@@ -35,7 +37,7 @@ def ls(engine: Engine, args: Namespace) -> int:
 
 
 def status(engine: Engine, args: Namespace) -> int:
-    snapshot = engine.survey()
+    snapshot = _surveyed(engine)
     models = snapshot.models
     if args.name is not None:
         model = snapshot.model(args.name)
@@ -153,6 +155,20 @@ def ask(engine: Engine, args: Namespace) -> int:
     return Exit.DONE if result.outcome is PromptOutcome.DONE else Exit.FAILED
 
 
+def _surveyed(engine: Engine) -> Snapshot:
+    """One look at everything, with the causes of what has failed: a look is over before they are known."""
+    snapshot = engine.survey()
+    return replace(snapshot, models=tuple(_with_cause(engine, model) for model in snapshot.models))
+
+
+def _with_cause(engine: Engine, model: Model) -> Model:
+    if model.state is not State.FAILED or model.cause or model.stale_since is not None:
+        return model
+    with suppress(EngineError):  # what has failed is told all the same
+        return replace(model, cause=engine.diagnose(model.name).best)
+    return model
+
+
 def _models(models: tuple[Model, ...]) -> list[object]:
     return [{**out.plain(model), "endpoint": model.endpoint} for model in models]
 
@@ -170,7 +186,7 @@ def _row(model: Model, now: float) -> tuple[str, ...]:
         model.runtime,
         since,
         model.endpoint,
-        model.detail or model.summary,
+        model.cause.title if model.cause else state_detail(model) or model.summary,
     )
 
 
@@ -202,7 +218,10 @@ def _print_model(model: Model, snapshot: Snapshot) -> None:
         ("model", model.name),
         ("summary", model.summary),
         ("state", f"{look.symbol} {look.word}".strip()),
-        ("detail", model.detail),
+        ("detail", state_detail(model)),
+        ("cause", model.cause.cause if model.cause else ""),
+        ("remedy", model.cause.remedy if model.cause else ""),
+        ("proof", f"`tritontui explain {model.name}` shows it, and what to change" if model.cause else ""),
         ("since", f"{duration(snapshot.at - model.since)} ago" if model.since else ""),
         ("stale", f"not heard from since {duration(snapshot.at - model.stale_since)}" if model.stale_since else ""),
         ("by hand", f"only watched; `tritontui adopt {model.name}` makes it yours" if model.foreign else ""),

@@ -25,7 +25,7 @@ INDENT = "  "
 WIDEST = 110
 NO_TELLING = {
     Weight.HINT: "It may have to do with it, and does not stop a server by itself.",
-    Weight.WRAPPER: "That only says that something else went wrong, and what, does not stand in this log.",
+    Weight.WRAPPER: "That only says that something else went wrong, which is none of the known causes.",
 }
 
 
@@ -51,7 +51,7 @@ def explain(engine: Engine, args: Namespace) -> int:
         _print(diagnosis, diff)
     if trouble:
         out.talk(f"tritontui: {trouble}")
-    return Exit.DONE if best else Exit.FAILED
+    return Exit.DONE if best and best.weight is Weight.CAUSE else Exit.FAILED
 
 
 def _diagnosed(engine: Engine, args: Namespace) -> tuple[str, str, Diagnosis]:
@@ -85,8 +85,9 @@ def _diagnosed(engine: Engine, args: Namespace) -> tuple[str, str, Diagnosis]:
 
 
 def _is_there(path: Path) -> bool:
+    """A folder is no log: what has its name alone is a deployment's."""
     try:
-        return path.exists()
+        return path.exists() and not (path.is_dir() and str(path) == path.name)
     except OSError:  # a name that can be none, or a folder that may not be looked into
         return False
 
@@ -140,6 +141,8 @@ def _print(diagnosis: Diagnosis, diff: list[str]) -> None:
     if best.reference:
         _print_text(f"See {best.reference}")
     _print_proofs("proved by", best.proofs)
+    if diagnosis.first_error:
+        _print_proofs("the first error", diagnosis.first_error)
     _print_changes(best, diff)
     if diagnosis.causes[1:]:
         print("\nalso possible")

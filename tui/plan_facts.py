@@ -4,8 +4,8 @@ from engine.fit.result import Fit
 from engine.fit.values import grouped
 from engine.plan import Launch, Plan
 from tui import format as write
+from tui.startup_words import told
 from tui.widgets.glyphs import gib, with_unit
-from tui.widgets.startup_text import told
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, str]]:

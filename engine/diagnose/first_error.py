@@ -33,6 +33,7 @@ _RAISED = re.compile(r"[A-Za-z_][\w.]*(?::|$)")
 # Said by servers that then serve.
 _HARMLESS = re.compile(
     r"CudaDriverHelper has not been initialized|Failed to initialize NVML|DCGM|TensorRT-LLM\]\[ERROR\] \[json"
+    r"|^Error while downloading from |^Error retrieving (?:file list|safetensors)"
 )
 
 

@@ -27,8 +27,14 @@ _VALUE = 160
 """Characters of a captured value"""
 _ENOUGH = 500
 """Lines that say the same; more say nothing new"""
+_QUIETLY = 20
+"""Times as many, where they only were warnings: an error may yet come"""
+_TIRING = 20_000
+"""Lines that tell nothing new: more, and what is in them is no longer looked for"""
 _APART = 200
 """Lines: with more between them, two beginnings are of two runs even if nothing tells of an end; ranks begin within"""
+_ESCAPE = b"\x1b"
+"""Colours may stand within what is looked for"""
 _LOUD = "itialize Python stub"
 """Triton's Python backend says at the level of a notice that a model's process failed, and may then be silent"""
 
@@ -37,6 +43,7 @@ class _Target(NamedTuple):
     """What a string is looked for."""
 
     string: str
+    raw: bytes
     marks: tuple[Mark, ...]
     signatures: tuple[Signature, ...]
     error: bool
@@ -50,6 +57,7 @@ def _needles() -> tuple[Needles, Mapping[bytes, tuple[_Target, ...]]]:
     targets = {
         string: _Target(
             string.strip("\n"),
+            string.strip("\n").encode("ascii"),
             tuple(mark for mark in MARKS if mark.hint == string),
             tuple(signature for signature in catalogue().values() if string in signature.hints),
             string in first_error.HINTS,
@@ -99,8 +107,10 @@ class Scan:
         """The last before it that told of a failure"""
         self.versions: dict[str, str] = {}
         self.programs: set[str] = set()
-        needles, self._targets = _needles()
-        self._window = Window(needles, self._hit)
+        self._needles, self._targets = _needles()
+        self._idle: dict[bytes, int] = {}
+        """Anchors that can tell nothing new of this run, and how often they were met since"""
+        self._window = Window(self._needles.search, self._hit)
         self.feed = self._window.feed
         self.close = self._window.close
 
@@ -109,10 +119,22 @@ class Scan:
         return self._window.lines
 
     def _hit(self, anchor: bytes) -> None:
+        if anchor in self._idle:
+            self._tire(anchor)
+            return
+        raw = self._window.raw()
+        plain = _ESCAPE not in raw
+        idle = True
         for target in self._targets[anchor]:
+            if plain and target.raw not in raw:
+                idle = idle and self._is_done(target)
+                continue
             open_ = [one for one in target.signatures if not self._is_known(one)]
             error = target.error and not self.run.first_error
-            if not (target.marks or open_ or error) or target.string not in (line := self._window.line()).text:
+            if not (target.marks or open_ or error):
+                continue
+            idle = False
+            if target.string not in (line := self._window.line()).text:
                 continue
             for mark in target.marks:
                 self._mark(mark, line)
@@ -123,10 +145,30 @@ class Scan:
             if error and first_error.is_error(line):
                 before, after = self._window.before(first_error.BEFORE), self._window.following(first_error.FOLLOWING)
                 self.run.first_error = tuple(map(proof_of, first_error.around(before, line, after)))
+        if idle:
+            self._idle[anchor] = 0
+
+    def _is_done(self, target: _Target) -> bool:
+        waits = target.marks or (target.error and not self.run.first_error)
+        return not waits and all(map(self._is_known, target.signatures))
+
+    def _tire(self, anchor: bytes) -> None:
+        """In a storm of the same lines, to skip them one by one would cost the most."""
+        self._idle[anchor] += 1
+        if self._idle[anchor] == _TIRING:
+            self._window.search = self._needles.without(self._idle.keys())
+
+    def _wake(self) -> None:
+        """The run is another, or what it had found no longer counts."""
+        self._idle.clear()
+        self._window.search = self._needles.search
 
     def _is_known(self, signature: Signature) -> bool:
         found = self.run.found.get(signature.id)
-        return found is not None and found.count >= _ENOUGH
+        if found is None:
+            return False
+        quiet = found.weight is Weight.HINT and signature.weight is not Weight.HINT
+        return found.count >= (_ENOUGH * _QUIETLY if quiet else _ENOUGH)
 
     def _try(self, signature: Signature, line: Line) -> None:
         following = self._window.following(signature.within) if signature.near else ()
@@ -162,12 +204,14 @@ class Scan:
             case Kind.READY:
                 run.services = True
                 run.serve()
+                self._wake()
             case Kind.STOP if run.serves and not run.causes:
                 run.stopped = True
             case Kind.LOADING:
                 run.loading(values["model"])
             case Kind.LOADED:
                 run.loaded(values["model"])
+                self._wake()
             case Kind.LOAD_FAILED:
                 run.failed_models.add(values["model"])
             case Kind.INSTANCE:
@@ -189,4 +233,5 @@ class Scan:
             elif run.ready:
                 self.earlier = None
             self.run = Run()
+            self._wake()
         self.run.began[mark.hint] = number

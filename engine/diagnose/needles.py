@@ -6,7 +6,7 @@ anchors begin with few different bytes, and with such as are rare in logs.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 _BY_FREQUENCY = b" -etonr1ia0s:.2lpcg/uh3,dmvPO5T'_FI\"4^yNAS9fkM7K6C]=()G|bqHEL[%RVx8+WUwDzBQ`{}*\\X<jYJ>;?Z\n"
 """Bytes from the commonest to the rarest, as counted over the start-up logs, statistics and access logs of servers"""
@@ -15,6 +15,8 @@ _LEAST = 5
 """Bytes of an anchor, unless the string is shorter"""
 
 _Trie = dict[int, "_Trie"]
+Search = Callable[[bytes, int, int], re.Match[bytes] | None]
+"""In a block, from a place to another"""
 
 
 class Needles:
@@ -33,7 +35,11 @@ class Needles:
         for string, anchor in anchors.items():
             found[next(end for end in ends if anchor.startswith(end))].append(string)
         self.strings: Mapping[bytes, tuple[str, ...]] = {end: tuple(those) for end, those in found.items()}
-        self.search = re.compile(_expression(_trie(ends))).search
+        self.search = self.without(frozenset())
+
+    def without(self, anchors: Set[bytes]) -> Search:
+        """As `search`, for the others."""
+        return re.compile(_expression(_trie(self.strings.keys() - anchors))).search
 
 
 def _starts(string: bytes) -> range:

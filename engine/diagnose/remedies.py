@@ -67,12 +67,16 @@ def _stated_port(profile: "Profile", purpose: str) -> int | str | None:
 
 
 def largest_divisor_tp(captures: Mapping[str, str], profile: "Profile") -> tuple[Change, ...]:
-    """`heads`, and `tp` unless the profile has it: the largest size up to that which divides the heads."""
+    """`heads`, and `tp` unless the profile has it: the largest size up to that which divides the heads.
+
+    A power of two if one does: it divides most models' other sizes, too (key-value heads, layers' widths).
+    """
     heads, key = whole(captures, "heads"), option(profile, "tensor_parallel_size")
     asked = whole(captures, "tp") or _number(profile, key)
     if not heads or not asked or not _has_sizes(profile):
         return ()
-    best = next(size for size in range(min(asked, heads), 0, -1) if heads % size == 0)
+    sizes = [size for size in range(min(asked, heads), 0, -1) if heads % size == 0]
+    best = next((size for size in sizes if size > 1 and size & (size - 1) == 0), sizes[0])
     return _resized(profile, best) if best != asked else ()
 
 
@@ -120,6 +124,14 @@ def utilization_that_fits(captures: Mapping[str, str], profile: "Profile") -> tu
     if share < LEAST_UTILIZATION or (isinstance(asked, int | float) and share >= asked):
         return ()
     return changed(profile, "gpu_memory_utilization", share)
+
+
+def utilization_as_share(captures: Mapping[str, str], profile: "Profile") -> tuple[Change, ...]:
+    """`value`: what was meant in hundredths."""
+    value = real(captures, "value")
+    if value is None or not 1 < value <= 100 or profile.stack not in VLLM:
+        return ()
+    return changed(profile, "gpu_memory_utilization", round(value / 100, 4))
 
 
 def estimated_length(captures: Mapping[str, str], profile: "Profile") -> tuple[Change, ...]:
@@ -230,6 +242,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "renamed_or_removed_option": renamed_or_removed_option,
     "spawn_workers": spawn_workers,
     "trust_remote_code": trust_remote_code,
+    "utilization_as_share": utilization_as_share,
     "utilization_that_fits": utilization_that_fits,
     "world_size": world_size,
 }

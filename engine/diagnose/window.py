@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.diagnose.needles import Needles
+from engine.diagnose.needles import Search
 from engine.diagnose.prefix import Prefix, prefix_of
 from engine.text import clean_line, mask_secrets
 
@@ -32,13 +32,14 @@ class Line(NamedTuple):
 
 
 class Window:
-    """`feed` pieces of the log, then `close`: each calls `hit` with every anchor of the needles that is found.
+    """`feed` pieces of the log, then `close`: each calls `hit` with every anchor that is found.
 
-    In there, `line` is the line of that place, and `following` and `before` are those around it. For one thread.
+    In there, `line` is the line of that place, and `following` and `before` are those around it; `search` may be
+    changed. For one thread.
     """
 
-    def __init__(self, needles: Needles, hit: Callable[[bytes], None]) -> None:
-        self._next = needles.search
+    def __init__(self, search: Search, hit: Callable[[bytes], None]) -> None:
+        self.search = search
         self._hit = hit
         self._buffer = b"\n"
         """A line feed before the first line: what begins a line is looked for with the line feed before it"""
@@ -47,6 +48,7 @@ class Window:
         self._number = 1
         """Of the line at the place that is looked at"""
         self._place = 0
+        self._raw: bytes | None = None
         self._line: Line | None = None
         self._ends = 0
         """Where that line does"""
@@ -68,13 +70,20 @@ class Window:
     def close(self) -> None:
         self._search(len(self._buffer))
 
-    def line(self) -> Line:
+    def raw(self) -> bytes:
         """Between line ends of either kind: a progress bar writes over itself, and what comes after is another line."""
-        if self._line is None:
+        if self._raw is None:
             buffer, place = self._buffer, self._place
             least = max(place - _LONGEST // 2, 0)
             start = max(buffer.rfind(b"\n", least, place), buffer.rfind(b"\r", least, place), least - 1) + 1
-            self._line, self._ends = self._cut(start, place, self._number)
+            self._ends = self._end(place, min(start + _LONGEST, len(buffer)))
+            self._raw = buffer[start : self._ends]
+        return self._raw
+
+    def line(self) -> Line:
+        """The same, to be read."""
+        if self._line is None:
+            self._line = _read(self._number, self.raw())
         return self._line
 
     def following(self, count: int) -> list[Line]:
@@ -86,8 +95,8 @@ class Window:
             if end < 0 or end + 1 >= len(self._buffer):
                 break
             number += 1
-            line, end = self._cut(end + 1, end + 1, number)
-            found.append(line)
+            start, end = end + 1, self._end(end + 1, min(end + 1 + _LONGEST, len(self._buffer)))
+            found.append(_read(number, self._buffer[start:end]))
         return found
 
     def before(self, count: int) -> list[Line]:
@@ -100,28 +109,31 @@ class Window:
             if start < 0:
                 break
             number -= 1
-            found.append(self._cut(start + 1, start + 1, number, end)[0])
+            stop = self._end(start + 1, min(start + 1 + _LONGEST, end))
+            found.append(_read(number, self._buffer[start + 1 : stop]))
         return found[::-1]
 
-    def _cut(self, start: int, place: int, number: int, most: int | None = None) -> tuple[Line, int]:
-        limit = min(start + _LONGEST, len(self._buffer) if most is None else most)
+    def _end(self, place: int, limit: int) -> int:
         match = _LINE_END.search(self._buffer, place, limit)
-        end = match.start() if match else limit
-        text = mask_secrets(clean_line(self._buffer[start:end].decode("utf-8", "replace")))
-        return Line(number, text, prefix_of(text)), end
+        return match.start() if match else limit
 
     def _search(self, end: int) -> None:
         buffer = self._buffer
         at, counted = self._read - 1, self._read
-        while match := self._next(buffer, at, end):
+        while match := self.search(buffer, at, end):
             start = match.start()
             place = start + (buffer[start] == _LINE_FEED)
             self._number += buffer.count(b"\n", counted, place)
             counted = max(counted, place)
-            if self._line is None or place > self._ends:
-                self._place, self._line = place, None
+            if self._raw is None or place > self._ends:
+                self._place, self._raw, self._line = place, None, None
             self._hit(match[0])
             at = start + 1
         self._number += buffer.count(b"\n", counted, end)
         kept = max(end - _BEHIND, 0)
-        self._buffer, self._read, self._line = buffer[kept:], end - kept, None
+        self._buffer, self._read, self._raw, self._line = buffer[kept:], end - kept, None, None
+
+
+def _read(number: int, raw: bytes) -> Line:
+    text = mask_secrets(clean_line(raw.decode("utf-8", "replace")))
+    return Line(number, text, prefix_of(text))

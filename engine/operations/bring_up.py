@@ -196,8 +196,7 @@ class BringUp:
         if self._found and self._found[0] is not self.runtime:
             with contextlib.suppress(NotFound):  # removed the first time
                 self._found[0].remove(self._name)
-        else:
-            self.runtime.drop_aside(self._name)
+        self.runtime.drop_aside(self._name)
 
     def deployed(self) -> Deployment:
         """Raises `OperationFailed` when it is gone."""

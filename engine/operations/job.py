@@ -114,11 +114,12 @@ def patiently(waiting: Waiting, call: Callable[[], Answer]) -> Answer:
 
     `call` may thus be carried out more than once. Raises what it raises, and `Cancelled`.
     """
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = 0.0
     while True:
         try:
             return call()
         except RuntimeUnreachable as error:
+            deadline = deadline or time.monotonic() + PATIENCE_S  # what broke off may have gone on for an hour
             waiting.detail(f"waiting for it: {error.what}")
             if not waiting.until(deadline, PATIENCE_EVERY_S):
                 raise

@@ -12,7 +12,7 @@ from engine.errors import EngineError, Exit, Refused
 from engine.operations.waiting import Cancelled, Waiting
 from engine.plan import SwapPlan
 from engine.request import Request, Way
-from engine.snapshot import Estimate, OperationStatus, Outcome, Step, StepKind
+from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 from engine.store import Entry, Journal
 from engine.text import clean_line, mask_secrets
 
@@ -104,9 +104,6 @@ class Record:
         """Of the status, e.g. its estimate."""
         self.status = replace(self.status, **values)  # type: ignore[arg-type]
         self._tell()
-
-    def expect(self, estimate: Estimate | None) -> None:
-        self.change(estimate=estimate)
 
     def keep(self, context: Context) -> None:
         """Before anything is changed: what it takes to undo it."""

@@ -51,11 +51,11 @@ def remove(job: Job, side: Side, *, replaced: bool = True) -> None:
     """`replaced`: and the one that is set aside for it, which else has its place again."""
     job.lease.confirm()
     with job.record.step(StepKind.REMOVE, side.name) as waiting:
-        if not patiently(waiting, lambda: _remove(job, side, replaced=replaced)):
+        if not patiently(waiting, lambda: forget(job, side, replaced=replaced)):
             waiting.detail("it is gone already")
 
 
-def _remove(job: Job, side: Side, *, replaced: bool = True) -> bool:
+def forget(job: Job, side: Side, *, replaced: bool = True) -> bool:
     """Whether it was there. May be asked for again when the answer to the first time was lost."""
     runtime = job.runtime(side.runtime)
     if replaced:
@@ -83,7 +83,7 @@ def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
         if there.lifecycle is Lifecycle.RUNNING:  # it slept, or Docker was restarted and brought it back
             patiently(waiting, lambda: _stop(job, side, waiting))
         if job.request.remove_outgoing:
-            patiently(waiting, lambda: _remove(job, side))
+            patiently(waiting, lambda: forget(job, side))
             waiting.detail("removed, with its log")
         else:
             back = "; its restart policy may bring it back when Docker starts" if there.restarts_itself else ""

@@ -19,6 +19,7 @@ from docker.context.config import get_current_context_name, get_meta_file
 from docker.errors import APIError, DockerException, NotFound, create_api_error_from_http_exception
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
+from docker.utils.config import find_config_file
 
 from engine.errors import OperationFailed, RuntimeAbsent, RuntimeUnreachable
 from engine.runtimes.docker_container import remedy, word
@@ -30,6 +31,8 @@ CHANGE_S = 120.0
 """Creating unpacks, and starting waits for the NVIDIA hook, which wakes every GPU"""
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
+"""What the SDK raises for a config.json, or the answer of a credential helper, that is not as it should be"""
 START_IT = "Start it (`sudo systemctl start docker`), or set DOCKER_HOST if its socket is elsewhere."
 
 
@@ -102,7 +105,15 @@ class DockerConnection:
             client = self._clients.get((url, timeout_s))
         if client is None:
             # Not under the lock, and never with the long timeout: it asks the engine for its version.
-            client = docker.APIClient(base_url=url, tls=tls or False, timeout=int(QUERY_S))
+            try:
+                client = docker.APIClient(base_url=url, tls=tls or False, timeout=int(QUERY_S))
+            except (requests.RequestException, urllib3.exceptions.HTTPError):
+                raise  # some of which are MALFORMED, too
+            except MALFORMED as error:
+                raise RuntimeUnreachable(
+                    f"Docker's configuration {word(find_config_file())} cannot be read: {word(error).rstrip('.')}.",
+                    "Correct what it has under `auths`: `docker logout` and `docker login` write an entry anew.",
+                ) from error
             client.timeout = int(timeout_s)
             with self._lock:
                 client = self._clients.setdefault((url, timeout_s), client)

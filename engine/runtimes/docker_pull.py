@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,14 @@ from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 
 from engine.errors import OperationFailed, RuntimeUnreachable
-from engine.runtimes.docker_client import DockerConnection
+from engine.runtimes.docker_client import MALFORMED, DockerConnection
 from engine.runtimes.docker_container import remedy, word
 from engine.runtimes.docker_stream import DockerStream, StreamBrokenError
 from engine.startup import Phase, PhaseProgress
 
 BEGINS_WITHIN_S = 90.0
-"""The answer begins when the registry has told what the image consists of; Docker itself tries more than once"""
+"""The answer begins when the registry has told what the image consists of; Docker itself tries more than once. Before
+that a credential helper may be asked, which may ask somebody for a passphrase"""
 READ_S = 0.25
 TELL_EVERY_S = 0.25
 RATE_OVER_S = 5.0
@@ -35,17 +37,10 @@ def pull(docker: DockerConnection, image: str, told: Told, cancelled: threading.
 
     Raises `OperationFailed` with Docker's word and what to do, and `RuntimeUnreachable` when the connection breaks.
     """
-    repository, tag = parse_repository_tag(image)
     doing = f"fetch the image {image}"
-    stream = docker.stream(
-        doing,
-        "images/create",
-        # Without a tag Docker would fetch all that there are.
-        {"fromImage": repository, "tag": tag or "latest"},
-        {},
-        headers=_credentials(docker, repository),
-        begins_within_s=BEGINS_WITHIN_S,
-    )
+    stream = _begun(lambda: _ask(docker, image, doing), cancelled, doing)
+    if stream is None:
+        return False
     layers = _Layers(time.time())
     try:
         for message in _messages(stream, cancelled):
@@ -65,16 +60,60 @@ def pull(docker: DockerConnection, image: str, told: Told, cancelled: threading.
     return not cancelled.is_set()
 
 
+def _ask(docker: DockerConnection, image: str, doing: str) -> DockerStream:
+    repository, tag = parse_repository_tag(image)
+    # Without a tag Docker would fetch all that there are.
+    parameters = {"fromImage": repository, "tag": tag or "latest"}
+    headers, longer_s = _credentials(docker, repository), 2 * BEGINS_WITHIN_S  # than is waited for
+    return docker.stream(doing, "images/create", parameters, {}, headers=headers, begins_within_s=longer_s)
+
+
+def _begun(ask: Callable[[], DockerStream], cancelled: threading.Event, doing: str) -> DockerStream | None:
+    """None when `cancelled` was set first: what is asked for then is closed as soon as it comes.
+
+    In a thread of its own: neither a registry nor a helper that is silent can be told to give up.
+    """
+    answer: Future[DockerStream] = Future()
+
+    def carry_out() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 (it is raised again, where it is waited for)
+            answer.set_exception(error)
+
+    threading.Thread(target=carry_out, name="pull", daemon=True).start()
+    deadline = time.monotonic() + BEGINS_WITHIN_S
+    while not cancelled.is_set() and time.monotonic() < deadline:
+        if wait([answer], READ_S).done:
+            return answer.result()
+    answer.add_done_callback(_close)
+    if cancelled.is_set():
+        return None
+    raise OperationFailed(
+        f"Docker could not {doing}: its registry, or the helper that keeps its credentials, did not answer within "
+        f"{BEGINS_WITHIN_S:g} s.",
+        "Check the network and its proxy, and what `docker pull` says of it in a terminal.",
+    )
+
+
+def _close(answer: Future[DockerStream]) -> None:
+    if answer.exception() is None:
+        answer.result().close()
+
+
 def _credentials(docker: DockerConnection, repository: str) -> Mapping[str, str | bytes]:
     """As `docker login` has left them for the image's registry; read anew each time."""
-    registry, _ = auth.resolve_repository_name(repository)
+    try:
+        registry, _ = auth.resolve_repository_name(repository)
+    except DockerException as error:
+        raise OperationFailed(f"{word(repository)} is no name of an image: {word(error).rstrip('.')}.") from error
     with docker.session("read the registry's credentials") as api:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about a helper that is not there; its use tells that, too
                 api.reload_config()
                 header = auth.get_config_header(api, registry)
-        except DockerException as error:
+        except (DockerException, *MALFORMED) as error:
             raise OperationFailed(
                 f"The credentials for {word(registry)} cannot be had: {word(error).rstrip('.')}.",
                 f"Check `credHelpers` and `credsStore` in Docker's config.json, or log in anew: "

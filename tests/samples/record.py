@@ -2,11 +2,13 @@
 
     python -m tests.samples.record [--list] [--into FOLDER] [PATTERN …]
 
-Takes those cases whose name matches a pattern of the shell; without one all of them, which takes an hour. Needs what
-tests/images/build_vllm.sh and build_triton.sh make, and for some cases root and a Docker Engine: those which this
-machine cannot do are passed over, with the reason. The versions that are installed stand in the names of the files.
-Beside the logs, `recorded.json` has how each server ended.
+Takes those cases whose name matches a pattern of the shell, in their order; without one all of them, which takes an
+hour. Needs what tests/images/build_vllm.sh and build_triton.sh make, and for some cases root and a Docker Engine: those
+which this machine cannot do are passed over, with the reason. The versions that are installed stand in the names of the
+files. Beside the logs, `recorded.json` has how each server ended.
 """
+
+# ruff: noqa: T201 (it is a command)
 
 import argparse
 import fnmatch
@@ -58,7 +60,8 @@ def _noted(folder: Path) -> dict[str, Any]:
 
 def _note(file: Path, name: str, case: Case, recorded: Recorded) -> None:
     notes = _noted(file.parent)
-    facts = {key: value for key, value in asdict(recorded).items() if key != "log" and value not in (None, False, "")}
+    told = asdict(recorded).items()
+    facts = {key: value for key, value in told if key != "log" and (value or (key == "exit_code" and value == 0))}
     notes[name] = {"about": case.about, **facts}
     file.write_text(json.dumps(dict(sorted(notes.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -71,7 +74,8 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=INTO)
     parser.add_argument("--missing", action="store_true", help="only what is not there yet")
     given = parser.parse_args()
-    chosen = [one for one in CASES.values() if any(fnmatch.fnmatch(one.name, pattern) for pattern in given.pattern)]
+    named = [one for pattern in given.pattern for one in CASES.values() if fnmatch.fnmatch(one.name, pattern)]
+    chosen = list(dict.fromkeys(named))
     if given.list:
         for one in chosen:
             print(f"{one.name}: {one.about}")

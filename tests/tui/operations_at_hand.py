@@ -15,10 +15,10 @@ def steps(*ended: Outcome, details: tuple[str, ...] = ()) -> tuple[Step, ...]:
     mixtral, llama = "mixtral", "llama3-70b"
     every = (
         Step(StepKind.CHECK, "check", subject=llama),
+        Step(StepKind.CREATE, "create", subject=llama),
         Step(StepKind.DRAIN, "drain", subject=mixtral),
         Step(StepKind.STOP, "stop", subject=mixtral),
         Step(StepKind.MEMORY, "wait for GPU memory", subject=llama),
-        Step(StepKind.CREATE, "create", subject=llama),
         Step(StepKind.START, "start", subject=llama),
         Step(StepKind.GPUS, "check GPUs", subject=llama),
         Step(StepKind.WAIT, "wait until ready", subject=llama),
@@ -39,10 +39,10 @@ def steps(*ended: Outcome, details: tuple[str, ...] = ()) -> tuple[Step, ...]:
 
 DETAILS = (
     "They are two containers, and neither serves the other's model.",
+    "http 127.0.0.1:8000",
     "no request is under way (after 4 s)",
     "exit code 0",
     "1.2 of 80.0 GiB in use on GPU 0, steady for 3 s",
-    "http 127.0.0.1:8000",
     "",
     "GPU 0, 1 as planned",
     "loading weights 61 %",
@@ -90,7 +90,7 @@ ROLLED_BACK = replace(
 )
 INTERRUPTED = replace(
     SWAP,
-    steps=steps(*[Outcome.DONE] * 3, Outcome.INTERRUPTED, details=DETAILS),
+    steps=steps(*[Outcome.DONE] * 4, Outcome.INTERRUPTED, details=DETAILS),
     outcome=Outcome.INTERRUPTED,
     message="Its process is gone, and left no outcome.",
     estimate=None,

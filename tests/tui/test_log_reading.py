@@ -68,6 +68,19 @@ async def test_a_traceback_is_one_row_until_it_is_unfolded() -> None:
         assert screen.rows[:2] == ["before", "▸ Traceback (11 lines)"]
 
 
+async def test_the_traceback_below_an_error_is_unfolded_and_not_the_last_on_the_screen() -> None:
+    async with console() as screen:
+        await screen.add("failed to start", *traceback(5), "again", *traceback(7), "after")
+        screen.feed.marks = [LogMark(0, MarkKind.ERROR)]
+        await screen.press("E", "o")
+        assert screen.rows[:3] == [
+            "failed to start",
+            "Traceback (most recent call last):",
+            '  File "a.py", line 0, in call',
+        ]
+        assert "▸ Traceback (8 lines)" in screen.rows
+
+
 async def test_all_are_unfolded_and_banners_are_folded_too() -> None:
     banner = [at(text, kind=LineKind.BANNER) for text in ("=====", "== Triton Inference Server ==", "=====")]
     vllm = [

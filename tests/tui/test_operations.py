@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 
 from engine.errors import NotFound, OperationFailed, Refused
 from engine.fit.result import Verdict
+from engine.log_line import LogLine
 from engine.plan import SwapPlan
 from engine.request import Action, Way
 from engine.snapshot import Estimate, Outcome, Snapshot
@@ -50,7 +51,7 @@ async def test_a_swap_is_two_keys(api: FakeApi, confirm: str) -> None:
             "full: They are two containers",
             "llama3-70b has no sleep mode.",
             "usually 11m02s, 9m01s to 14m03s of 6 starts",
-            "llama3-70b: drain, stop → mixtral: create, start, wait until ready",
+            "mixtral: create → llama3-70b: drain, stop → mixtral: start, wait until ready",
             "llama3-70b is brought back",
         )
         assert not api.requests
@@ -194,7 +195,7 @@ async def test_an_operation_under_way_is_followed_from_both_its_models(api: Fake
         assert all(len(line) <= size[0] for line in screen_text(pilot).splitlines())
         every = "They are two containers"
         if size == (80, 24):  # what is done stands on a line
-            assert "✓ check, drain, stop, wait for GPU memory, create, start, check GPUs" in screen_text(pilot)
+            assert "✓ check, create, drain, stop, wait for GPU memory, start, check GPUs" in screen_text(pilot)
             assert every not in screen_text(pilot)
             await pilot.press("z")
         await shown(pilot, every)
@@ -300,7 +301,7 @@ async def test_what_was_interrupted_is_finished_rolled_back_or_left(
         await pilot.press("u")
         await shown(
             pilot,
-            "llama3-70b: check, mixtral: drain, mixtral: stop",
+            "llama3-70b: check, llama3-70b: create, mixtral: drain, mixtral: stop",
             "llama3-70b: wait for GPU memory",
             "llama3-70b serves, and mixtral is let go.",
             "llama3-70b is taken away, and mixtral serves again.",
@@ -341,7 +342,9 @@ async def test_there_is_nothing_to_recover_or_to_cancel(api: FakeApi) -> None:
 
 # -- pictures -------------------------------------------------------------------------------------------------------
 
-LOG = [f"I0115 08:00:{i:02} 1 model_lifecycle.cc:469] loading: llama3-70b:1, shard {i} of 30" for i in range(30)]
+LOG: list[str | LogLine] = [
+    f"I0115 08:00:{i:02} 1 model_lifecycle.cc:469] loading: llama3-70b, shard {i} of 30" for i in range(30)
+]
 READY, LOADING = snapshot(*OTHERS), snapshot(*DURING)
 PICTURES: dict[str, tuple[Snapshot, list[str], str]] = {
     "list": (READY, [], "differs from its profile"),

@@ -47,9 +47,11 @@ def told(pilot: Pilot[None]) -> str:
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40), (200, 60)])
 async def test_the_file_is_shown_with_its_path_and_follows_changes(
-    api: FakeApi, tmp_path: Path, size: tuple[int, int]
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    file = api.files["llama3-70b"] = tmp_path / "p.yaml"
+    monkeypatch.chdir(tmp_path)  # whose own path may be so long that it is wrapped
+    file = tmp_path / "p.yaml"
+    api.files["llama3-70b"] = Path(file.name)
     file.write_text("name: llama3-70b\n" + "".join(f"# line {i} [red]\n" for i in range(2, 100)))
     async with Console(lambda: api).run_test(size=size) as pilot:
         screen = await opened(pilot)

@@ -12,7 +12,7 @@ from tests.tui.fake_api import NOW, FakeApi, snapshot
 from tests.tui.operations_at_hand import OTHERS, SWAP
 from tui import format as write
 from tui.app import Console
-from tui.widgets.startup_text import in_short, stall
+from tui.startup_words import in_short, phases_took, stall, state_detail
 
 GIB = 1 << 30
 BEGAN = NOW - 131
@@ -47,9 +47,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
 
 
 def starting(startup: Startup, state: State = State.STARTING) -> FakeApi:
-    models = tuple(
-        replace(one, state=state, startup=startup) if one.name == "llama3-70b" else one for one in OTHERS
-    )
+    models = tuple(replace(one, state=state, startup=startup) if one.name == "llama3-70b" else one for one in OTHERS)
     return FakeApi(replace(snapshot(*models), operations=(SWAP,) if state is State.STARTING else ()))
 
 
@@ -85,6 +83,24 @@ def test_in_short() -> None:
     assert in_short(LOADING) == "weights 57 %"
     assert in_short(SCENES["download"]) == "download 40 %"
     assert in_short(replace(LOADING, phases=())) == ""
+    busy = replace(LOADING, phases=(replace(BOOT, ended_at=None, detail="LlamaForCausalLM"),))
+    assert in_short(busy) == "boot", "what it is busy with says nothing without the log beside it"
+
+
+def test_what_a_state_says_beside_itself() -> None:
+    refused = replace(OTHERS[0], state=State.STARTING, detail="nothing listens on its port")
+    assert state_detail(refused) == "nothing listens on its port"
+    assert state_detail(replace(refused, startup=LOADING)) == "weights 57 %"
+    assert state_detail(replace(refused, startup=LOADING, state=State.FAILED)) == "nothing listens on its port"
+
+
+def test_what_each_phase_took() -> None:
+    assert phases_took(LOADING) == "", "it goes on"
+    profile = PhaseProgress(Phase.PROFILE, NOW - 30, NOW - 29.99)
+    weights = replace(WEIGHTS, ended_at=NOW - 30)
+    done = replace(LOADING, phases=(BOOT, ENGINE, weights, profile, PhaseProgress(Phase.READY, NOW - 29, NOW - 29)))
+    assert phases_took(done) == "boot 12s, engine start 8s, weights 11s"
+    assert phases_took(Startup(BEGAN, reported=TOLD)) == ""
 
 
 async def test_what_the_engine_told_stays_when_it_is_ready() -> None:
@@ -96,3 +112,14 @@ async def test_what_the_engine_told_stays_when_it_is_ready() -> None:
     assert "weights 35.2 GiB, KV cache 20.1 GiB" in text
     assert "188,640 tokens, 5.23 requests of 8,192 tokens at once" in text
     assert "compile 47s" in text
+    assert "phases     weights 31s" in text
+
+
+@pytest.mark.parametrize("lines", [[], ["I0115 08:00:00 1 server.cc:1] started"]])
+async def test_a_log_without_a_line_says_so(lines: list[str]) -> None:
+    api = starting(LOADING)
+    api.log = [*lines]
+    app = Console(lambda: api)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_launch(pilot)
+        assert ("log of llama3-70b: nothing written yet" in screen_text(pilot)) is not bool(lines)

@@ -18,7 +18,7 @@ from engine.operations.waiting import Cancelled, Waiting
 from engine.plan import Adoption
 from engine.snapshot import StepKind
 from tests.unit.inspect_reports import TOKEN, TRITON, VLLM, report, seen, settings_in
-from tests.unit.operations_bench import MemoryRuntime
+from tests.unit.memory_runtime import MemoryRuntime
 
 
 def adopted(one: dict[str, Any], folder: Path) -> Adoption:

@@ -4,244 +4,21 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.api import ProfileSource
-from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
-from engine.diagnosis import Change, Diagnosis
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
-from engine.finding import Finding
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
+from engine.inference.prompt import PromptRequest, PromptResult, Transport
 from engine.log_line import LogLine
-from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
-from engine.request import Request, Way
-from engine.settings import Settings
-from engine.snapshot import (
-    AuditEntry,
-    Freshness,
-    Gpu,
-    GpuReading,
-    HostLoad,
-    LeaseStatus,
-    MetricsReading,
-    Model,
-    OperationStatus,
-    Outcome,
-    ProfileProblem,
-    RuntimeStatus,
-    Series,
-    Snapshot,
-    Step,
-    StepKind,
-)
+from engine.plan import Adoption
+from engine.snapshot import Model, OperationStatus
+from engine.startup import Startup
+from tests.unit.cli_bench import DOCS, Capture, FakeEngine, engine
 from tui.cli import main
 
-DOCS = Path(__file__).parents[2] / "docs" / "commands.md"
-SERVICE = Service(Protocol.TRITON, "http://127.0.0.1:8000", "http://127.0.0.1:8000/v2/health/ready")
-DEPLOYMENT = Deployment(
-    "demo", "process", "triton", "id1", "/opt/tritonserver", Lifecycle.RUNNING, SERVICE, created_at=900.0, pid=42
-)
-DEMO = Model("demo", State.READY, "A demo", "triton", "process", since=869.0, deployment=DEPLOYMENT)
-BIG = Model("big", State.FAILED, "A big one", "vllm", "docker", detail="out of memory", since=100.0)
-IDLE = Model("idle", State.ABSENT, "Not started", "vllm", "docker")
-SNAPSHOT = Snapshot(
-    at=1000.0,
-    hostname="box",
-    loading=False,
-    models=(DEMO, BIG, IDLE),
-    problems=(ProfileProblem("bad.yaml", 3, "Unknown key `modle`; did you mean `model`?"),),
-    runtimes=(RuntimeStatus("docker", reachable=False, detail="Docker does not answer.", since=990.0),),
-)
-LINES = tuple(LogLine(seq, "", text) for seq, text in enumerate(("loading", "error: no memory", "bye")))
-CREATE = Step(StepKind.CREATE, "create", Outcome.RUNNING, began_at=10.0, subject="demo")
-STARTING = OperationStatus(
-    "1a2b3c4d5e6f",
-    "start",
-    "demo",
-    (CREATE, Step(StepKind.WAIT, "wait until ready", subject="demo")),
-    10.0,
-    Outcome.RUNNING,
-    "me@box",
-)
-STARTED = replace(
-    STARTING,
-    steps=(
-        replace(CREATE, outcome=Outcome.DONE, ended_at=12.0),
-        Step(StepKind.WAIT, "wait until ready", Outcome.DONE, "ready", 12.0, 193.0, "demo"),
-    ),
-    outcome=Outcome.DONE,
-    ended_at=193.0,
-    message="demo serves.",
-    exit_code=0,
-)
-LAUNCH = Launch("new", "triton", "docker", ("tritonserver",), SERVICE)
-SWAP_PLAN = SwapPlan(
-    Plan(LAUNCH, "new.yaml", "A new one", ("Its image is old.",), needs_bytes={"GPU-1": 40 << 30}),
-    (Outgoing("demo", "docker", "id1", True, ("GPU-1",), {"GPU-1": 70 << 30}, "GPU 0", "nv_inference_pending"),),
-    Way.FULL,
-    "They run in different containers.",
-    ("Neither allows vLLM's sleep mode.",),
-    digest="d1",
-)
-ADOPTION = Adoption(
-    "hand",
-    "by_hand",
-    "c0ffee",
-    "/home/me/profiles/hand.yaml",
-    "name: hand\nstack: triton\n",
-    LAUNCH,
-    ("It was started with --rm: stopping it removes it.",),
-)
-TIMING = Timing(first_token_s=0.043, last_token_s=0.143, total_s=0.15, tokens_out=11, token_source="server")
-
-
-class FakeEngine:
-    """Answers from memory and remembers what it was asked; raises `error` from every call that has one."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-        self.asked: list[tuple[Any, ...]] = []
-        self.settings: Settings | None = None
-        self.closed = False
-        self.log_closed = False
-        self.snapshot = SNAPSHOT
-        self.requests: list[Request] = []
-        self.states: tuple[OperationStatus, ...] = (STARTING, STARTING, STARTED)
-        """What an operation goes through that is begun or followed; the last is how it ended"""
-        self.known: tuple[OperationStatus, ...] = ()
-        self.audit: tuple[AuditEntry, ...] = ()
-        self.held: LeaseStatus | None = None
-
-    def __call__(self, settings: Settings) -> "FakeEngine":
-        self.settings = settings
-        return self
-
-    def _ask(self, *what: Any) -> None:
-        self.asked.append(what)
-        if self.error:
-            raise self.error
-
-    def survey(self) -> Snapshot:
-        self._ask("survey")
-        return self.snapshot
-
-    def plan(self, name: str, runtime: str | None = None) -> Plan:
-        self._ask("plan", name, runtime)
-        launch = Launch(
-            name,
-            "triton",
-            "process",
-            ("tritonserver", "--http-port=8000"),
-            SERVICE,
-            env={"A": "b c"},
-            secrets={"T": "env"},
-        )
-        return Plan(launch, "demo.yaml", "A demo", ("The port 8000 is taken; 8010 is used.",), ("process", "docker"))
-
-    def plan_swap(
-        self, name: str, outgoing: tuple[str, ...] = (), *, full: bool = False, runtime: str | None = None
-    ) -> SwapPlan:
-        self._ask("plan_swap", name, outgoing, full, runtime)
-        return replace(SWAP_PLAN, way=Way.FULL if full else Way.LOAD)
-
-    def plan_adoption(self, name: str) -> Adoption:
-        self._ask("plan_adoption", name)
-        return ADOPTION
-
-    def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
-        self.requests.append(request)
-        return self._carried_out(progress, request)
-
-    def follow(self, operation: str, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
-        return self._carried_out(progress, "follow", operation)
-
-    def _carried_out(self, progress: Callable[[OperationStatus], None] | None, *what: Any) -> OperationStatus:
-        for status in self.states:
-            if progress:
-                progress(status)
-        self._ask(*what)
-        return self.states[-1]
-
-    def cancel(self, operation: str) -> None:
-        self._ask("cancel", operation)
-
-    def operations(self) -> tuple[OperationStatus, ...]:
-        return self.known
-
-    def history(self, limit: int = 200, *, name: str | None = None, since: float | None = None) -> Sequence[AuditEntry]:
-        self._ask("history", limit, name, since)
-        return self.audit[:limit]
-
-    def lease(self) -> LeaseStatus | None:
-        return self.held
-
-    def read_log(
-        self, name: str, *, tail: int | None, follow: bool, since: float | None = None
-    ) -> Generator[LogLine, None, None]:
-        self._ask("log", name, tail, follow, since)
-        try:
-            yield from LINES
-            if follow:
-                raise KeyboardInterrupt
-        finally:
-            self.log_closed = True
-
-    def diagnose(self, name: str) -> Diagnosis:
-        self._ask("diagnose", name)
-        return Diagnosis(())
-
-    def profile_source(self, name: str) -> ProfileSource:
-        self._ask("profile_source", name)
-        return ProfileSource(Path(f"{name}.yaml"), f"name: {name}\n", shipped=False)
-
-    def with_changes(self, name: str, changes: Sequence[Change]) -> str:
-        self._ask("with_changes", name, tuple(changes))
-        return f"name: {name}\n"
-
-    def scrape(self, name: str) -> MetricsReading:
-        self._ask("scrape", name)
-        rate = Series("requests", "Requests", "/s", 2.5, "rate of nv_inference_request_success", (1.0,), (2.5,))
-        lost = Series("lost", "Lost", "%", float("nan"), "nowhere")
-        return MetricsReading(1000.0, Freshness.FRESH, "http://127.0.0.1:8002/metrics", series=(rate, lost))
-
-    def doctor(
-        self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
-    ) -> Sequence[Finding]:
-        self._ask("doctor", profile)
-        return ()
-
-    def gpus(self) -> GpuReading:
-        self._ask("gpus")
-        gpu = Gpu(0, "GPU-1", "H100", 87.0, 71 << 30, 80 << 30, 68.0, None, 700.0)
-        return GpuReading(1000.0, Freshness.FRESH, (gpu,), "", "580.1", HostLoad(12.5, 8, 1 << 30, 16 << 30, 0.4))
-
-    def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
-        self._ask("ask", name, request)
-        on_event(Token("Hello ", 0.04))
-        on_event(Token("there", 0.14))
-        result = PromptResult(
-            request, PromptOutcome.DONE, "Hello there", "echo", Transport.TRITON_HTTP, "stop", timing=TIMING
-        )
-        on_event(result)
-        return result
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    fake = FakeEngine()
-    yield fake
-    assert fake.closed or fake.settings is None, "a command must close the engine that it opened"
-
-
-Capture = pytest.CaptureFixture[str]
+__all__ = ["engine"]  # the fixture
 
 
 def test_ls_shows_each_model_with_symbol_word_and_endpoint(engine: FakeEngine, capsys: Capture) -> None:
@@ -325,7 +102,7 @@ def test_ask_streams_the_answer_and_tells_timings_apart(engine: FakeEngine, caps
 
 PLAN_KEYS = {
     *("launch", "source", "summary", "warnings", "runtimes", "command_line"),
-    *("obstacles", "placement", "fit", "versions", "digest", "needs_bytes", "model"),
+    *("obstacles", "placement", "fit", "versions", "digest", "needs_bytes", "model", "reported"),
 }
 SWAP_PLAN_KEYS = {"incoming", "outgoing", "way", "reason", "other_ways", "warnings", "digest", "obstacles"}
 
@@ -347,15 +124,27 @@ SWAP_PLAN_KEYS = {"incoming", "outgoing", "way", "reason", "other_ways", "warnin
             ["ask", "demo", "hi"],
             {field.name for field in fields(PromptResult)},
         ),
-        (["logs", "demo", "--tail", "1", "--grep", "bye"], {"seq", "time", "text"}),
+        (["logs", "demo", "--tail", "1", "--grep", "bye"], {field.name for field in fields(LogLine)}),
     ],
 )
 def test_json_is_one_documented_object(argv: list[str], keys: set[str], engine: FakeEngine, capsys: Capture) -> None:
     assert main([*argv, "--json"], engine) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert set(found) == keys
-    section = DOCS.read_text(encoding="utf-8").split(f"\n## {argv[0]}")[1].split("\n## ")[0]
-    assert not {key for key in keys if f"`{key}`" not in section}, "docs/commands.md documents every key"
+    assert not undocumented(argv[0], keys)
+
+
+def undocumented(command: str, keys: set[str]) -> set[str]:
+    """Of `keys`, what docs/commands.md does not tell where it tells of the command's JSON."""
+    section = DOCS.read_text(encoding="utf-8").split(f"\n## {command}")[1].split("\n## ")[0]
+    return {key for key in keys if f"`{key}`" not in section}
+
+
+def test_every_key_of_a_model_is_documented(engine: FakeEngine, capsys: Capture) -> None:
+    assert main(["ls", "--json"], engine) == 0
+    keys = {field.name for field in fields(Model)} | {"endpoint"}
+    assert all(set(model) == keys for model in json.loads(capsys.readouterr().out)["models"])
+    assert not undocumented("ls", keys | {field.name for field in fields(Startup)})
 
 
 @pytest.mark.parametrize(
@@ -445,7 +234,7 @@ def test_the_console_says_that_it_needs_a_terminal(capsys: Capture) -> None:
 def test_a_reader_that_goes_away_is_no_error() -> None:
     code = (
         "import sys\n"
-        "from tests.unit.test_cli import FakeEngine, LINES\n"
+        "from tests.unit.cli_bench import FakeEngine, LINES\n"
         "from tui.cli import main\n"
         "class Endless(FakeEngine):\n"
         "    def read_log(self, *_, **__):\n"

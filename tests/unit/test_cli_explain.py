@@ -18,7 +18,7 @@ from engine.request import Action, Request
 from engine.settings import Settings
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Entry, Journal
-from tests.unit.operations_bench import MemoryRuntime
+from tests.unit.memory_runtime import MemoryRuntime
 from tui.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -209,6 +209,9 @@ def test_a_deployment_is_explained_from_its_log_and_its_end(here: Here, capsys: 
     told = explained(["qwen"], here, capsys)
     assert (told["source"], told["profile"]) == ("qwen", "qwen")
     assert "+  max_model_len: 7200" in str(told["diff"])
+    (here.folder / "qwen").mkdir()
+    assert explained(["qwen"], here, capsys)["causes"], "a folder of that name is no log"
+    (here.folder / "qwen").rmdir()
     here.log("INFO nothing\n", "qwen")  # a file of that name comes first
     assert not explained(["qwen"], here, capsys)["causes"]
     assert explained(["--deployment", "qwen"], here, capsys)["causes"]

@@ -12,7 +12,7 @@ from engine.audit import Audit
 from engine.facade import Engine
 from engine.settings import Settings
 from engine.snapshot import AuditEntry, Estimate, Outcome
-from tests.unit.test_cli import DEMO, SNAPSHOT, FakeEngine, engine
+from tests.unit.cli_bench import DEMO, SNAPSHOT, FakeEngine, engine
 from tests.unit.test_cli_operations import DONE, DRAINING, INTERRUPTED, LEASE, section
 from tui.cli import main
 

@@ -11,7 +11,7 @@ import pytest
 from engine.plan import Outgoing, PlacedGpu, SwapPlan
 from engine.request import Action
 from engine.snapshot import Estimate, LeaseStatus, OperationStatus, Outcome, Step, StepKind
-from tests.unit.test_cli import DOCS, SWAP_PLAN, FakeEngine, engine
+from tests.unit.cli_bench import DOCS, SWAP_PLAN, FakeEngine, engine
 from tui.cli import main
 
 __all__ = ["engine"]  # the fixture
@@ -258,7 +258,8 @@ def test_a_swap_is_planned_without_being_done(argv: list[str], engine: FakeEngin
         "They run in different containers.\n",
         "Neither allows vLLM's sleep mode.\n",
         "1     new   check\n",
-        "2     demo  drain\n",
+        "2     new   create\n",
+        "3     demo  drain\n",
         "new   answer a prompt\n",
     ):
         assert out.count(told) == 1, told

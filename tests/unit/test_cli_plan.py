@@ -8,7 +8,7 @@ import pytest
 
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.plan import GeneratedFile, PlacedGpu, Plan
-from tests.unit.test_cli import DOCS, FakeEngine
+from tests.unit.cli_bench import DOCS, FakeEngine
 from tui.cli import main
 
 FIT = Fit(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.test_cli import DOCS
+from tests.unit.cli_bench import DOCS
 from tui.cli import main
 
 Capture = pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import NotFound, Refused
 from engine.request import Action
 from engine.snapshot import LeaseStatus, OperationStatus, Outcome
-from tests.unit.test_cli import STARTED, STARTING, FakeEngine, engine
+from tests.unit.cli_bench import STARTED, STARTING, FakeEngine, engine
 from tests.unit.test_cli_operations import DONE, DRAINING, GOING_BACK, INTERRUPTED, LEASE, ROLLED_BACK, SWAP_ID
 from tui.cli import main
 

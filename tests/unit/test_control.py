@@ -70,7 +70,6 @@ async def test_an_unload_has_happened_when_the_index_says_so(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ([Act.STALL], "The model a/b was not loaded within 0 s by http://127"),
         ([Act.CUT], "closed the connection without an answer. Its log says why."),
         ([reply({"error": "explicit model load / unload is not allowed if polling is enabled"}, status=400)], "--full"),
         ([reply({"error": "out of\x07 memory"}, status=400)], "did not load the model a/b (HTTP 400): out of memory"),
@@ -80,8 +79,14 @@ async def test_an_unload_has_happened_when_the_index_says_so(monkeypatch: pytest
 async def test_a_load_that_fails_is_a_sentence(script: Script, said: str) -> None:
     async with triton(load=script) as server:
         with pytest.raises(ControlFailed) as failed:
-            await triton_control.load(server.service(), "a/b", 0.3)
+            await triton_control.load(server.service(), "a/b", 30)
     assert said in str(failed.value)
+
+
+async def test_a_load_that_does_not_end_is_left_at_the_deadline() -> None:
+    async with triton(load=[Act.STALL]) as server:
+        with pytest.raises(ControlFailed, match="The model a/b was not loaded within 0 s by http://127"):
+            await triton_control.load(server.service(), "a/b", 0.3)
 
 
 @pytest.mark.parametrize("body", [[], {"models": 1}, [1], [{"state": "READY"}], b"<html>"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine.diagnose.explain import explain, explain_text
 from engine.diagnosis import Change, Diagnosis, Evidence, Weight
 from engine.profile import Profile
+from engine.text import clean_line
 
 TESTS = Path(__file__).parent.parent
 LOGS = TESTS / "samples/logs"
@@ -74,7 +75,7 @@ def test_samples(name: str) -> None:
     assert names(diagnosis) == INDEX[name]["causes"]
     assert diagnosis.lines == data.count(b"\n")
     assert diagnosis.stack == name.partition("-")[0]
-    lines = data.decode().splitlines()
+    lines = data.decode().split("\n")
     assert all(cause.weight is Weight.CAUSE for cause in diagnosis.causes)
     for proof in (proof for cause in diagnosis.causes for proof in cause.proofs):
         assert proof.line
@@ -177,6 +178,23 @@ def test_a_warning_is_no_cause() -> None:
     assert names(told(log)) == []
     [hint] = told(log, Evidence(exit_code=1)).causes
     assert (hint.signature, hint.weight) == ("model-length-too-long", Weight.HINT)
+
+
+def test_an_error_after_many_warnings_is_a_cause() -> None:
+    warnings = "WARNING 11-20 23:51:17 [hub.py:1] 429 Client Error: Too Many Requests for url: x\n" * 1000
+    log = BEGIN + warnings + "ERROR 11-20 23:51:18 [hub.py:1] 429 Client Error: Too Many Requests for url: x\n"
+    best = told(log).best
+    assert best is not None
+    assert (best.signature, best.weight) == ("hub-rate-limit", Weight.CAUSE)
+
+
+def test_after_a_storm_of_one_line_others_are_still_seen() -> None:
+    storm = f"(EngineCore_DP0 pid=9) ERROR 11-20 23:51:17 [core.py:708] {OUT_OF_MEMORY}\n" * 25_000
+    log = BEGIN + storm + "ValueError: No available memory for the cache blocks.\n"
+    assert {cause.signature for cause in told(log).causes} == {"cuda-out-of-memory", "no-cache-blocks"}
+    again = told(log + BEGIN + f"{OUT_OF_MEMORY}\n{WRAPPERS}")
+    assert [cause.signature for cause in again.causes] == ["cuda-out-of-memory"]
+    assert again.causes[0].proofs[0].line == 25_000 + 6
 
 
 def test_what_requests_raise_does_not_make_a_server_ill() -> None:
@@ -359,7 +377,7 @@ def test_any_bytes(pieces: list[bytes]) -> None:
     for proof in (*diagnosis.first_error, *(proof for cause in diagnosis.causes for proof in cause.proofs)):
         assert proof.line is not None
         assert 1 <= proof.line <= diagnosis.lines
-        assert proof.text.isprintable()
+        assert clean_line(proof.text) == proof.text
 
 
 @given(st.lists(st.text(max_size=60) | _HINTS, max_size=10))

@@ -1,10 +1,13 @@
 """An image that is not here is fetched before anything else is touched."""
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
-from engine.errors import OperationFailed
+from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.operations import job
 from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome, StepKind
 from tests.unit.operations_bench import Bench, Failed
@@ -90,3 +93,27 @@ def test_a_restart_fetches_it_before_it_stops_what_serves(bench: Bench) -> None:
     status = bench.run(Action.RESTART)
     assert done(status)[:2] == ["pull", "stop"]
     assert done(status).count("pull") == 1
+
+
+def test_what_can_only_be_made_late_is_fetched_before_anything_stops(bench: Bench) -> None:
+    serve(bench, "a")
+    bench.docker.held["a"] = replace(bench.docker.held["a"], made_as="m")
+    bench.run(Action.SWAP, "m", outgoing=("a",))
+    assert [call for call, _ in bench.docker.called] == ["pull", "stop", "create", "start"]
+
+
+def test_a_daemon_that_goes_away_after_a_long_time_is_waited_for(bench: Bench) -> None:
+    bench.image = IMAGE
+    bench.docker.elsewhere.add(IMAGE)
+    broken: list[str] = []
+
+    def break_off(call: str, name: str, done: bool) -> None:
+        if call == "pull" and len(broken) < 2:
+            if not broken:
+                time.sleep(job.PATIENCE_S * 1.5)
+            broken.append(name)
+            raise RuntimeUnreachable("Docker broke off.")
+
+    bench.docker.hook = break_off
+    bench.run(Action.START)
+    assert len(broken) == 2

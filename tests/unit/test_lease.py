@@ -17,7 +17,7 @@ from engine.operations.lease import Lease, current, held
 from engine.runtimes.process import ProcessRuntime
 from engine.settings import Settings
 from tests.unit.holders import dead, holder
-from tests.unit.operations_bench import MemoryRuntime
+from tests.unit.memory_runtime import MemoryRuntime
 
 OVER = f"{LEASE}-over"
 

@@ -13,7 +13,7 @@ from engine.lease import LEASE, Holder
 from engine.operations import lease
 from engine.operations.lease import held
 from tests.unit.holders import dead, holder
-from tests.unit.operations_bench import MemoryRuntime
+from tests.unit.memory_runtime import MemoryRuntime
 
 OVER = f"{LEASE}-over"
 

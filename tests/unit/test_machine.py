@@ -29,6 +29,7 @@ class Somewhere:
         self.held = deployments
         self.error = error
         self.asked = 0
+        self.images = {"x:1": "sha256:1"}
 
     def _answer(self, answer: Any) -> Any:
         self.asked += 1
@@ -40,10 +41,13 @@ class Somewhere:
         return self._answer(self.held)  # type: ignore[no-any-return]
 
     def missing(self, launch: Launch) -> str:
-        return self._answer(f"{launch.image} is not here.")  # type: ignore[no-any-return]
+        return self._answer("" if launch.command else f"{launch.name} has no program.")  # type: ignore[no-any-return]
 
     def image_env(self, image: str) -> dict[str, str]:
         return self._answer({"VERSION": image})  # type: ignore[no-any-return]
+
+    def image_id(self, image: str) -> str:
+        return self._answer(self.images.get(image, ""))  # type: ignore[no-any-return]
 
 
 def deployment(name: str, runtime: str, *gpus: str, lifecycle: Lifecycle = Lifecycle.RUNNING) -> Deployment:
@@ -103,15 +107,20 @@ def test_a_runtime_that_is_silent_is_waited_for_once_and_told_when_it_is_the_pla
     assert not elsewhere.warnings
 
 
-def test_a_secret_that_is_not_there_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_here_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERE", "s3cret")
     monkeypatch.delenv("NOT_HERE", raising=False)
     surroundings = around(Somewhere("docker"), Somewhere("process"))
     secrets = {"A": "env:HERE", "B": "env:NOT_HERE", "C": "file:/no/such/token"}
-    surroundings.look_for(Launch("m", "triton", "docker", (), SERVICE, image="x:1", secrets=secrets))
-    unset, missing, image = surroundings.warnings
+    surroundings.look_for(Launch("m", "triton", "docker", (), SERVICE, image="x:2", secrets=secrets))
+    unset, missing, program, image = surroundings.warnings
     assert ("NOT_HERE, which is not set" in unset, "/no/such/token, which cannot be read" in missing) == (True, True)
-    assert image == "x:1 is not here."
+    assert program == "m has no program."
+    assert image == "The image x:2 is not on this machine: it is fetched first."
+
+    all_here = around(Somewhere("docker"), Somewhere("process"))
+    all_here.look_for(Launch("m", "triton", "docker", ("tritonserver",), SERVICE, image="x:1"))
+    assert not all_here.warnings
 
 
 def test_a_profile_without_gpus_asks_for_none() -> None:

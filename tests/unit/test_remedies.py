@@ -39,6 +39,7 @@ TP4 = {**engine(tensor_parallel_size=4), "gpus": 4}
     [
         # Heads that the tensor parallel size does not divide
         ("largest_divisor_tp", {"heads": "14", "tp": "4"}, TP4, {"engine.tensor_parallel_size": 2, "gpus": 2}),
+        ("largest_divisor_tp", {"heads": "28", "tp": "8"}, {**engine(), "gpus": 8}, {"engine.tensor_parallel_size": 4}),
         ("largest_divisor_tp", {"heads": "14"}, TP4, {"engine.tensor_parallel_size": 2, "gpus": 2}),
         ("largest_divisor_tp", {"heads": "7", "tp": "4"}, TP4, {"engine.tensor_parallel_size": 1, "gpus": 1}),
         ("largest_divisor_tp", {"heads": "32", "tp": "4"}, TP4, {}),
@@ -70,6 +71,13 @@ TP4 = {**engine(tensor_parallel_size=4), "gpus": 4}
         ),
         ("gpus_for_parallel", {"world": "4", "gpus": "0"}, {**engine(tensor_parallel_size=4), "gpus": "all"}, {}),
         ("world_size", {"tp": "4", "pp": "2"}, {"stack": "triton-trtllm", "gpus": 4}, {"gpus": 8}),
+        (
+            "utilization_as_share",
+            {"value": "95.0"},
+            engine(gpu_memory_utilization=95),
+            {"engine.gpu_memory_utilization": 0.95},
+        ),
+        ("utilization_as_share", {"value": "-1"}, engine(gpu_memory_utilization=-1), {}),
         ("world_size", {"world": "2"}, {"stack": "triton-trtllm", "gpus": 1}, {"gpus": 2}),
         ("world_size", {"tp": "2", "pp": "1"}, {"stack": "triton-trtllm", "gpus": 2}, {}),
         ("world_size", {"tp": "2", "pp": "1"}, {"gpus": 1}, {}),

@@ -9,8 +9,9 @@ from engine.deployment import Lifecycle
 from engine.errors import OperationFailed
 from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome, StepKind
+from tests.unit.memory_runtime import MemoryRuntime
 from tests.unit.model_server import Server
-from tests.unit.operations_bench import Bench, Failed, Killed, MemoryRuntime
+from tests.unit.operations_bench import Bench, Failed, Killed
 
 
 @dataclass
@@ -280,6 +281,21 @@ def test_one_on_another_runtime_is_kept_until_the_new_one_serves(bench: Bench, s
     server.ready.set()
     bench.run(Action.START, "m", runtime="process")
     assert (list(bench.docker.held), list(bench.process.held)) == ([], ["m"])
+
+
+def test_those_before_it_on_either_runtime_go_when_it_serves(bench: Bench, server: Server) -> None:
+    server.ready.set()
+    for runtime in ("process", "docker"):
+        bench.run(Action.START, "m", runtime=runtime)
+        bench.run(Action.STOP, "m")
+        bench.digest += "1"
+        bench.process.aside.update(bench.process.held)  # beside one on the other runtime it is kept by hand alone
+        bench.process.held.clear()
+    bench.process.held.update(bench.process.aside)
+    bench.process.aside.clear()
+    bench.run(Action.START, "m", runtime="process")
+    assert not bench.docker.held
+    assert not bench.process.aside
 
 
 def test_one_started_for_another_model_is_made_late(bench: Bench, server: Server) -> None:

@@ -52,6 +52,9 @@ class Somewhere:
     def image_env(self, image: str) -> Mapping[str, str]:
         return {}
 
+    def image_id(self, image: str) -> str:
+        return f"sha256:{image}"
+
 
 class Read(DeadlineSampler):
     """The GPUs as the test has them."""

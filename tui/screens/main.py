@@ -16,6 +16,7 @@ from tui import format as write
 from tui import operations
 from tui.actions import ACTIONS, ConsoleAction
 from tui.panes import OF_PROBLEM, PANES
+from tui.startup_words import state_detail
 from tui.widgets.gpu_panel import GpuPanel
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.model_area import ModelArea
@@ -188,7 +189,7 @@ class MainScreen(Screen[None]):
         model = self.selected
         problem = self._list.selected_problem
         subject = model.name if model else problem.path.rsplit("/", 1)[-1] if problem else ""
-        detail = model.detail if model and model.state is State.STARTING else ""
+        detail = state_detail(model) if model and model.state is State.STARTING else ""
         self._tabs.show(self._shown_key, subject, detail)
         self._problem.display = problem is not None
         _write(self._problem, f"▲ {problem}" if problem else "")

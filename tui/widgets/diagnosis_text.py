@@ -16,7 +16,7 @@ from tui.widgets.yaml_look import tokens
 LOOKS = {Weight.CAUSE: ("▲", "bad"), Weight.HINT: ("?", "warning"), Weight.WRAPPER: ("?", "warning")}
 NO_TELLING = {
     Weight.HINT: "It may have to do with it, and does not stop a server by itself.",
-    Weight.WRAPPER: "That only says that something else went wrong; what, does not stand in this log.",
+    Weight.WRAPPER: "That only says that something else went wrong, which is none of the known causes.",
 }
 MOST_PROOFS = 4
 LONGEST_PROOF = 400
@@ -84,6 +84,9 @@ def written(diagnosis: Diagnosis, shown: int, patch: Patch, path: str, inks: Ink
     if cause.proofs:
         yield _heading("What says so", inks)
         yield _lines(cause.proofs[:MOST_PROOFS], inks, len(cause.proofs) - MOST_PROOFS)
+    if diagnosis.first_error:
+        yield _heading("The first error of its log", inks)
+        yield _lines(diagnosis.first_error, inks)
     yield from _patch(cause, patch, path, inks)
     yield from _others(diagnosis, shown, inks)
     yield Text("")

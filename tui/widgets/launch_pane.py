@@ -12,13 +12,14 @@ from engine.snapshot import Model, OperationStatus, Outcome, Snapshot, StepKind
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
+from tui.startup_words import phases_took, state_detail, told
 from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.ink import ink
 from tui.widgets.launch_text import Inks, OperationText, cause_text, hung
 from tui.widgets.log_tail import LogTail
 from tui.widgets.page import Page
 from tui.widgets.pane import Pane
-from tui.widgets.startup_text import StartupText, told
+from tui.widgets.startup_text import StartupText
 from tui.widgets.state import DRIFT
 
 EARLIER = 5
@@ -142,11 +143,13 @@ class LaunchPane(Pane):
         if deployment:
             service = deployment.service
             process = f", pid {deployment.pid}" if deployment.pid else ""
-            yield "state", f"{model.state.value}{f': {model.detail}' if model.detail else ''}"
+            yield "state", ": ".join(part for part in (model.state.value, state_detail(model)) if part)
             yield "runtime", f"{deployment.runtime}, id {deployment.id[:12]}{process}"
             yield "runs", deployment.what
             yield "answers at", "  ".join(url for url in (service.http, service.grpc, service.metrics) if url)
             if model.startup:
+                if took := phases_took(model.startup):
+                    yield "phases", took
                 yield from told(model.startup.reported, {})
             if model.estimate:
                 yield "next start", words.usual(model.estimate)

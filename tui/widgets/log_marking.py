@@ -114,13 +114,14 @@ class LogMarking(LogWindow):
     # Folding
 
     def toggle_fold(self) -> bool:
-        """Of the selected line, or else the last on the screen; False when there is none."""
+        """Of the selected line or the next below it, or else the last on the screen; False when there is none."""
         layout = self._layout_rows
         heads = [row.line.seq for row in self._shown if row.item.folded or row.item.opened]
         if layout and self.selected is not None and self._on_screen(self.selected):
             head = layout.fold_start(self.selected)
             item = layout.item(head)
-            heads = [head] if item and (item.folded or item.opened) else heads
+            below = [seq for seq in heads if seq > self.selected]
+            heads = [head] if item and (item.folded or item.opened) else below[:1] or heads
         if not heads:
             return False
         self.selected = heads[-1]

@@ -76,7 +76,9 @@ class LogTail(Widget):
         if not feed or not width:
             return Text()
         stale = f": {feed.message}" if feed.freshness in (Freshness.STALE, Freshness.FAILED) else ""
-        text = Text(cut(f"log of {self._followed}{stale}", width), style=ink(self, "tail--muted"), no_wrap=True)
+        empty = feed.first == feed.end and feed.freshness is Freshness.FRESH
+        title = cut(f"log of {self._followed}{': nothing written yet' if empty else stale}", width)
+        text = Text(title, style=ink(self, "tail--muted"), no_wrap=True)
         for line in feed.lines(max(feed.first, feed.end - self.size.height + 1), feed.end):
             level = level_of(line)
             name = NAMES[level] if level and level >= Level.WARNING else "text"

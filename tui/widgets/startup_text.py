@@ -1,46 +1,20 @@
 """How far a start has come, written for a person: its phases, what moves in them, and when nothing does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.style import Style
 from rich.text import Text
 
-from engine.startup import Phase, PhaseProgress, Reported, Startup
+from engine.startup import Phase, PhaseProgress, Startup
 from tui import format as write
-from tui.widgets.glyphs import UNKNOWN, bar, with_unit
+from tui.startup_words import WORTH_S, amount, stall
+from tui.widgets.glyphs import bar, with_unit
 from tui.widgets.launch_text import Inks
 
-STALLED_S = 60.0
-"""Without progress for so long is worth a word, unless the phase usually takes longer than that"""
 BAR_CELLS = 12
 TIME_CELLS = 8
 TITLE_CELLS = max(len(phase.value) for phase in Phase)
 _ORDER = tuple(Phase)
-
-
-def stall(startup: Startup, now: float) -> str:
-    """E.g. `nothing has moved for 4m10s; weights usually takes 55s`; empty while it moves, or has ended."""
-    current = startup.current
-    if not current:
-        return ""
-    still = now - max(startup.moved_at or 0.0, current.began_at)
-    usual = startup.usual_s(current.phase)
-    if still < max(STALLED_S, usual or 0.0):
-        return ""
-    told = f"nothing has moved for {write.duration(still)}"
-    if usual is None:
-        return f"{told}; how long {current.phase.value} usually takes is not known yet"
-    return f"{told}; {current.phase.value} usually takes {write.duration(usual)}"
-
-
-def in_short(startup: Startup) -> str:
-    """The phase under way, for a line that has little room: `weights 56 %`."""
-    current = startup.current
-    if not current:
-        return ""
-    if current.total and current.done is not None:
-        return f"{current.phase.value} {100 * current.done / current.total:.0f} %"
-    return " ".join(part for part in (current.phase.value, _amount(current) or current.detail) if part)
 
 
 class StartupText:
@@ -79,8 +53,8 @@ class StartupText:
             share = phase.done / phase.total
             text.append(bar(share, BAR_CELLS, plain=self._plain), style=self._inks.success)
             text.append(f" {share:4.0%}  ")
-        facts = [_amount(phase), _rate(phase) if running else "", phase.detail]
-        if usual := self._startup.usual_s(phase.phase):
+        facts = [amount(phase), _rate(phase) if running else "", phase.detail]
+        if (usual := self._startup.usual_s(phase.phase) or 0.0) >= WORTH_S:
             facts.append(f"usually {write.duration(usual)}")
         text.append("  ".join(fact for fact in facts if fact), style=self._inks.muted)
         return self._cut(text)
@@ -93,7 +67,7 @@ class StartupText:
         return [
             f"{title} {write.duration(seconds)}"
             for title, seconds in self._startup.usual
-            if title in ahead and title not in begun
+            if title in ahead and title not in begun and seconds >= WORTH_S
         ]
 
     def _line(self, text: str, style: Style) -> Text:
@@ -102,54 +76,6 @@ class StartupText:
     def _cut(self, text: Text) -> Text:
         text.truncate(self._width, overflow="ellipsis")
         return text
-
-
-def told(reported: Sequence[Reported], planned: Mapping[str, float]) -> list[tuple[str, str]]:
-    """What the engine said of itself, each with what was planned where that is known; for a list of facts."""
-    found = {one.key: one.value for one in reported}
-    lines: list[tuple[str, str]] = []
-
-    def compare(title: str, key: str, unit: str = "bytes") -> str:
-        if key not in found:
-            return ""
-        plan = f" (planned {with_unit(planned[key], unit)})" if key in planned else ""
-        return f"{title} {with_unit(found[key], unit)}{plan}"
-
-    memory = [compare("weights", "weights_bytes"), compare("KV cache", "kv_bytes"), compare("graphs", "graphs_bytes")]
-    if any(memory):
-        lines.append(("memory", ", ".join(part for part in memory if part)))
-    if tokens := found.get("kv_tokens"):
-        planned_tokens = f" (planned {planned['kv_tokens']:,.0f})" if "kv_tokens" in planned else ""
-        at_once = ""
-        if concurrency := found.get("concurrency"):
-            length = found.get("concurrency_tokens")
-            of = f" of {length:,.0f} tokens" if length else ""
-            at_once = f", {concurrency:.2f} requests{of} at once"
-        lines.append(("KV cache", f"{tokens:,.0f} tokens{planned_tokens}{at_once}"))
-    times = [
-        f"{title} {write.duration(found[key])}"
-        for title, key in (("weights", "weights_s"), ("compile", "compile_s"), ("graphs", "graphs_s"))
-        if key in found
-    ]
-    if times:
-        lines.append(("took", ", ".join(times)))
-    return lines
-
-
-def _amount(phase: PhaseProgress) -> str:
-    """`5 of 9 shards`, `1.2 of 15 GiB`; of what is done only its size."""
-    if phase.done is None:
-        return ""
-    if phase.unit == "bytes":
-        if phase.total is None or phase.ended_at is not None:
-            return with_unit(phase.done, "bytes") if phase.done else ""
-        return f"{with_unit(phase.done, 'bytes')} of {with_unit(phase.total, 'bytes')}"
-    total = UNKNOWN if phase.total is None else f"{phase.total:,.0f}"
-    if phase.ended_at is not None:
-        return f"{phase.total or phase.done:,.0f} {phase.unit}"
-    return (
-        f"{phase.done:,.0f} of {total} {phase.unit}" if phase.total is not None else f"{phase.done:,.0f} {phase.unit}"
-    )
 
 
 def _rate(phase: PhaseProgress) -> str:

@@ -10,7 +10,7 @@ from engine.snapshot import LeaseStatus, OperationStatus, Snapshot, StepKind
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
-from tui.widgets.startup_text import in_short
+from tui.startup_words import in_short
 
 JUST_ENDED_S = 8.0
 READ_ONLY = " · read-only"

@@ -44,15 +44,21 @@ def hub(answer: Refusal | Path, *, sizes: Mapping[str, int] | None = None) -> It
             if resolve:
                 self._file(files.get(name.partition("/")[2]))
             elif path.startswith("/api/models/") and "/tree/" in path:
-                listed = [{"type": "file", "path": name, "size": _size(file)} for name, file in files.items()]
-                self._send(200, json.dumps(listed).encode(), {})
+                tree = [
+                    {"type": "file", "path": name, "size": _size(file), "oid": COMMIT} for name, file in files.items()
+                ]
+                self._send(200, json.dumps(tree).encode(), {})
             elif path.startswith("/api/models/"):
                 listed = [{"rfilename": name} for name in files]
                 self._send(200, json.dumps({"id": "m", "sha": COMMIT, "siblings": listed, "tags": []}).encode(), {})
             else:
                 self._send(404, b"{}", {})
 
-        do_HEAD = do_POST = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def _file(self, file: Path | None) -> None:
             if file is None:

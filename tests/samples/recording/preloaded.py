@@ -4,12 +4,25 @@ A line of JSON comes in for each start (`argv`, `env`, `cwd`, `output`), its pro
 What a start writes is what it would write by itself: the frames of this file are taken out of its traceback.
 """
 
+# ruff: noqa: T201 (it answers on its standard output)
+
+import atexit
+import importlib
 import json
 import os
 import signal
 import sys
+import threading
 import types
 from pathlib import Path
+from typing import Any
+
+IMPORTED = (
+    "vllm.entrypoints.cli.main",
+    "vllm.entrypoints.openai.api_server",
+    "vllm.model_executor.models.llama",
+    "vllm.v1.engine.core",
+)
 
 
 def become(argv: list[str]) -> int:
@@ -26,14 +39,14 @@ def become(argv: list[str]) -> int:
             print(end.code, file=sys.stderr)
             return 1
         return int(end.code or 0)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (as the interpreter does)
         traceback = error.__traceback__.tb_next if error.__traceback__ else None
         sys.excepthook(type(error), error.with_traceback(traceback), traceback)
         return 1
     return 0
 
 
-def start(request: dict, said: str) -> int:
+def start(request: dict[str, Any], said: str) -> int:
     """`said`: what the import wrote, which any start begins with."""
     parent = os.getpid()
     pid = os.fork()
@@ -49,10 +62,8 @@ def start(request: dict, said: str) -> int:
     os.environ.clear()
     os.environ.update(request["env"])
     code = become(request["argv"])
-    import atexit
-    import threading
-
-    threading._shutdown()
+    # As the interpreter ends; by itself it would run on in what this file was doing.
+    getattr(threading, "_shutdown")()  # noqa: B009 (not a name that is told of)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -60,11 +71,8 @@ def start(request: dict, said: str) -> int:
 
 
 def main() -> None:
-    import vllm.entrypoints.cli.main
-    import vllm.entrypoints.openai.api_server
-    import vllm.model_executor.models.llama
-    import vllm.v1.engine.core  # noqa: F401
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     sys.stderr.flush()
     said = Path("/proc/self/fd/2").read_text()
     for line in sys.stdin:

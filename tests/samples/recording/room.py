@@ -1,5 +1,7 @@
 """Where one log is recorded: a folder of its own, a server that runs in it, and what is kept of both."""
 
+# ruff: noqa: T201 (it reports to who records)
+
 import contextlib
 import json
 import os
@@ -24,7 +26,6 @@ _LATE_FAILURE_S = 20.0
 _SERVES = re.compile(rb"Application startup complete\.|Started Metrics Service")
 """Where it was to fail, it has this long to do so after all"""
 _NICE = ("nice", "-n", "10")
-
 
 
 class Process(Protocol):

@@ -48,7 +48,8 @@ def add(room: Room, name: str = "echo", config: str = CONFIG, model: str | None 
 
 
 def local_triton(room: Room) -> LocalTriton:
-    return find_tritonserver(Settings(*[room.folder / "settings"] * 3, working_dir=room.folder))
+    folder = room.folder / "settings"
+    return find_tritonserver(Settings(folder, folder, folder, working_dir=room.folder))
 
 
 def start(

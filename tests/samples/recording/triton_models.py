@@ -11,8 +11,14 @@ input [{{ name: "TEXT" data_type: TYPE_FP32 dims: [ 4 ] }}]
 output [{{ name: "ANSWER" data_type: TYPE_FP32 dims: [ 4 ] }}]
 ensemble_scheduling {{
   step [
-    {{ model_name: "{first}" model_version: -1 input_map {{ key: "{input}" value: "TEXT" }} output_map {{ key: "OUTPUT" value: "MIDDLE" }} }},
-    {{ model_name: "echo" model_version: -1 input_map {{ key: "INPUT" value: "MIDDLE" }} output_map {{ key: "OUTPUT" value: "ANSWER" }} }}
+    {{
+      model_name: "{first}" model_version: -1
+      input_map {{ key: "{input}" value: "TEXT" }} output_map {{ key: "OUTPUT" value: "MIDDLE" }}
+    }},
+    {{
+      model_name: "echo" model_version: -1
+      input_map {{ key: "INPUT" value: "MIDDLE" }} output_map {{ key: "OUTPUT" value: "ANSWER" }}
+    }}
   ]
 }}
 """
@@ -47,7 +53,7 @@ def triton_config_field_unknown(room: Room) -> Recorded:
 
 @case("config.pbtxt has a data type that there is not")
 def triton_config_data_type_unknown(room: Room) -> Recorded:
-    return with_config(room, 'output [{ name: "OUTPUT" data_type: TYPE_FP32', 'output [{ name: "OUTPUT" data_type: TYPE_FLOAT')
+    return with_config(room, '"OUTPUT" data_type: TYPE_FP32', '"OUTPUT" data_type: TYPE_FLOAT')
 
 
 @case("config.pbtxt is not closed")
@@ -88,7 +94,8 @@ def triton_config_batch_negative(room: Room) -> Recorded:
 
 @case("dynamic batching prefers more than max_batch_size")
 def triton_config_preferred_batch(room: Room) -> Recorded:
-    return with_config(room, "max_batch_size: 8", "max_batch_size: 8\ndynamic_batching { preferred_batch_size: [ 16 ] }")
+    preferred = "dynamic_batching { preferred_batch_size: [ 16 ] }"
+    return with_config(room, "max_batch_size: 8", f"max_batch_size: 8\n{preferred}")
 
 
 @case("dynamic batching, and the model takes no batches")
@@ -190,11 +197,9 @@ def triton_model_py_no_class(room: Room) -> Recorded:
     return with_model(room, ECHO.replace("TritonPythonModel", "Model"))
 
 
-
-
 @case("the stub is killed while it initialises the model, as when memory is short")
 def triton_stub_killed(room: Room) -> Recorded:
-    body = "    def initialize(self, args):\n        import os, signal\n        os.kill(os.getpid(), signal.SIGKILL)\n\n"
+    body = "    def initialize(self, args):\n        import os\n        os.kill(os.getpid(), 9)\n\n"
     return with_model(room, ECHO.replace("    def execute", body + "    def execute"))
 
 

@@ -158,6 +158,11 @@ def triton_good_models(room: Room) -> Recorded:
     return start(room, ready=READY)
 
 
+@case("good: an empty repository, as a mount of the wrong folder is")
+def triton_good_empty_repository(room: Room) -> Recorded:
+    return start(room, ready=READY)
+
+
 @case("good: explicit, one of two models")
 def triton_good_explicit(room: Room) -> Recorded:
     add(room)

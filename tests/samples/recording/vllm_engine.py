@@ -19,6 +19,8 @@ from tests.samples.recording.room import (
 from tests.samples.recording.start_vllm import EAGER, READY, serve, tiny
 
 LOADING = r"Starting to load model"
+UNBOUND = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""Several workers on one NUMA node"""
 COMPILER = ("c++", "g++")
 
 
@@ -181,12 +183,7 @@ def vllm_tensor_parallel_devices(room: Room) -> Recorded:
 
 @case("more pipeline stages than layers")
 def vllm_pipeline_parallel_layers(room: Room) -> Recorded:
-    return option(room, "--pipeline-parallel-size", "3")
-
-
-@case("several nodes, and the first does not answer")
-def vllm_nodes_unreachable(room: Room) -> Recorded:
-    return option(room, "-tp", "2", "--nnodes", "2", "--node-rank", "1", "--master-addr", "127.0.0.1", "--headless")
+    return serve(room, tiny(room), *EAGER, "--pipeline-parallel-size", "3", env=UNBOUND)
 
 
 # Memory
@@ -367,12 +364,12 @@ def vllm_good_two_api_servers(room: Room) -> Recorded:
 
 @case("good: two ranks of tensor parallel")
 def vllm_good_tensor_parallel(room: Room) -> Recorded:
-    return serve(room, tiny(room), *EAGER, "--tensor-parallel-size", "2", ready=READY)
+    return serve(room, tiny(room), *EAGER, "--tensor-parallel-size", "2", env=UNBOUND, ready=READY)
 
 
 @case("good: two ranks of data parallel")
 def vllm_good_data_parallel(room: Room) -> Recorded:
-    return serve(room, tiny(room), *EAGER, "--data-parallel-size", "2", ready=READY)
+    return serve(room, tiny(room), *EAGER, "--data-parallel-size", "2", env=UNBOUND, ready=READY)
 
 
 @case("good: the second start after one that failed, in one log")

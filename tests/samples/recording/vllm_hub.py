@@ -20,7 +20,10 @@ def asked(room: Room, answer: Refusal, *options: str, env: Mapping[str, str] | N
 
 @case("the model is gated, and no token was given")
 def vllm_hub_gated_without_token(room: Room) -> Recorded:
-    message = f"Access to model {MODEL} is restricted. You must have access to it and be authenticated to access it. Please log in."
+    message = (
+        f"Access to model {MODEL} is restricted. You must have access to it and be authenticated to access it. "
+        "Please log in."
+    )
     return asked(room, Refusal(401, "GatedRepo", message))
 
 
@@ -35,7 +38,9 @@ def vllm_hub_gated_not_granted(room: Room) -> Recorded:
 
 @case("the token is not valid")
 def vllm_hub_token_invalid(room: Room) -> Recorded:
-    return asked(room, Refusal(401, "", "Invalid username or password."), env={"HF_TOKEN": "hf_" + "x" * 34})
+    return asked(
+        room, Refusal(401, "", "Invalid credentials in Authorization header"), env={"HF_TOKEN": "hf_" + "x" * 34}
+    )
 
 
 @case("there is no such model, or it is private")
@@ -51,7 +56,10 @@ def vllm_hub_revision_not_found(room: Room) -> Recorded:
 @case("the hub lets no more requests pass for now")
 def vllm_hub_rate_limited(room: Room) -> Recorded:
     limits = {"RateLimit": '"resolvers";r=0;t=2', "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}
-    message = "We had to rate limit your IP. To continue using our service, create a HF account or login to your existing account."
+    message = (
+        "We had to rate limit your IP. To continue using our service, create a HF account or login to your existing "
+        "account."
+    )
     return asked(room, Refusal(429, "", message, limits))
 
 
