@@ -301,7 +301,8 @@ async def test_what_was_interrupted_is_finished_rolled_back_or_left(
         await pilot.press("u")
         await shown(
             pilot,
-            "llama3-70b: check, llama3-70b: create, mixtral: drain, mixtral: stop",
+            "llama3-70b: check, llama3-70b: create, mixtral: drain",
+            "mixtral: stop",
             "llama3-70b: wait for GPU memory",
             "llama3-70b serves, and mixtral is let go.",
             "llama3-70b is taken away, and mixtral serves again.",

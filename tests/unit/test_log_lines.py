@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import RuntimeUnreachable
 from engine.log_line import Level, LineKind, Stream
 from engine.observe.log_buffer import LogBuffer
 from engine.observe.log_lines import MAX_CHARS, STAMP, LineAssembler, read_line
@@ -18,7 +17,6 @@ from engine.observe.log_words import LineReader
 from engine.secrets import Masker
 
 START = 1_763_683_200.0
-BROKEN = RuntimeUnreachable("Docker does not answer.", "Start it.")
 
 
 def stamp(second: float) -> str:

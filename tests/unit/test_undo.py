@@ -123,6 +123,13 @@ def test_one_kept_from_an_earlier_swap_makes_way_for_the_name(one: Fast) -> None
     assert one.bench.docker.called == [("remove", "b"), ("claim", "b")]
 
 
+def test_what_was_set_aside_for_that_one_does_not_get_the_name_instead(one: Fast) -> None:
+    kept = replace(one.bench.docker.held["a"], name="b", id="old", lifecycle=Lifecycle.EXITED)
+    one.bench.docker.held["b"], one.bench.docker.aside["b"] = kept, replace(kept, id="older")
+    assert one.swap().outcome is Outcome.DONE
+    assert not one.bench.docker.aside
+
+
 LOAD_FAULTS: dict[str, Callable[[Fast], object]] = {
     "load": lambda one: one.a.refused.add("/b/load"),
     "unload": lambda one: one.at(StepKind.UNLOAD, lambda: one.a.refused.add("/a/unload")),
