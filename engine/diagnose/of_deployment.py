@@ -16,7 +16,7 @@ from engine.errors import NotFound, OperationFailed, RuntimeUnreachable
 from engine.observe.log_tail import read_lines
 from engine.observe.state import judge
 from engine.runtimes.base import Runtime
-from engine.snapshot import OperationStatus
+from engine.snapshot import OperationStatus, Outcome
 
 if TYPE_CHECKING:
     from engine.profile import Profile
@@ -42,7 +42,7 @@ class Diagnoses:
         self._operations = operations
 
     def of(self, name: str) -> Diagnosis:
-        """Of the deployment, or of the log that was kept when it was removed.
+        """Of the deployment, or of the log that was kept of a later one when that failed and was removed.
 
         Raises `NotFound` when there is neither, and `RuntimeUnreachable` when its runtime does not answer.
         """
@@ -56,6 +56,8 @@ class Diagnoses:
                 what = f"{name} has no deployment, and no log of an earlier one is kept: there is nothing to explain."
                 raise NotFound(what) from error
             raise
+        if kept := _kept_since(deployment, self._operations()):
+            return _of_kept(kept, self._profile(name))
         return self._of_run(runtime, deployment)
 
     def of_run(self, deployment: Deployment) -> Diagnosis:
@@ -90,6 +92,16 @@ def _kept_log(name: str, operations: Sequence[OperationStatus]) -> Path | None:
     """The newest that is still there."""
     paths = (Path(status.log_path) for status in operations if status.log_path and status.target == name)
     return next((path for path in paths if _is_there(path)), None)
+
+
+def _kept_since(deployment: Deployment, operations: Sequence[OperationStatus]) -> Path | None:
+    """Of what was to take its place: it has that again, and nothing is wrong with it."""
+    latest = next((status for status in operations if status.target == deployment.name), None)
+    if latest is None or not latest.log_path or latest.outcome is not Outcome.ROLLED_BACK:
+        return None
+    ended = deployment.lifecycle is Lifecycle.EXITED and (deployment.finished_at or 0.0) > latest.began_at
+    path = Path(latest.log_path)
+    return path if not ended and _is_there(path) else None
 
 
 def _is_there(path: Path) -> bool:

@@ -40,15 +40,15 @@ class Causes:
             await self._nudge.wait()
             self._nudge.clear()
             while self._wanted:
-                where, deployment = next(iter(self._wanted.items()))
+                # Taken out first: what cannot be looked into must not keep the others waiting.
+                where, deployment = self._wanted.popitem()
                 try:
                     diagnosis = await aside(self._diagnose, deployment)
                 except EngineError:  # its runtime's own status says why; it is asked for again
-                    del self._wanted[where]
                     await asyncio.sleep(RETRY_S)
                     continue
                 self._known[where] = _run(deployment), diagnosis.best
-                if _run(self._wanted[where]) == _run(deployment):  # and not of a newer one meanwhile
+                if (wanted := self._wanted.get(where)) and _run(wanted) == _run(deployment):  # asked for meanwhile
                     del self._wanted[where]
                 news()
 

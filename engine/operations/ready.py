@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PROBE_EVERY_S = 0.3
 LOOK_EVERY_S = 1.0
+TELL_EVERY_S = 1.0
+"""Each is written to the journal"""
 CANCEL_EVERY_S = 0.1
 PROMPT_TOKENS = 8
 LEAST_PROMPT_S = 1.0
@@ -106,7 +108,7 @@ class ReadyWait:
 
     async def _until_ready(self, deadline: float, timeout_s: float, waiting: Waiting) -> None:
         service = self._deployment.service
-        look_at = 0.0
+        look_at = tell_at = 0.0
         unreachable = ""
         async with new_client() as client:
             while True:
@@ -124,11 +126,12 @@ class ReadyWait:
                     return
                 if time.monotonic() > deadline:
                     raise self._late(timeout_s, unreachable.rstrip(".") or answer.detail)
-                phase = self._phase()
-                # That it refuses, or has its port cut for it, is what a server does until it is ready.
-                found = answer.detail if answer.health is Health.SILENT or not phase else ""
-                told_now = (phase, unreachable or found)
-                waiting.detail("; ".join(one for one in told_now if one))
+                if time.monotonic() >= tell_at:
+                    tell_at = time.monotonic() + TELL_EVERY_S
+                    phase = self._phase()
+                    # That it refuses, or has its port cut for it, is what a server does until it is ready.
+                    found = answer.detail if answer.health is Health.SILENT or not phase else ""
+                    waiting.detail("; ".join(one for one in (phase, unreachable or found) if one))
                 await asyncio.sleep(PROBE_EVERY_S)
                 waiting.check()
 
@@ -182,7 +185,7 @@ class ReadyWait:
                 raise Ended(f"{self._deployment.name} was stopped while it was starting: {operation.title}.")
         # Somebody else's operation is in a journal of theirs; it holds the machine's lease while it stops.
         lease = current(self._job.tools.deployments.runtimes)
-        words = lease.what.replace(",", " ").split() if lease and lease.alive is not False else ()
+        words = lease.what.replace(",", " ").split()[1:] if lease and lease.alive is not False else ()
         if lease and self._deployment.name in words and lease.operation != self._job.record.id:
             raise Ended(f"{self._deployment.name} was stopped while it was starting: {lease.what}, by {lease.who}.")
 

@@ -238,6 +238,18 @@ def test_of_what_is_gone_the_kept_log_is_read(here: Here, capsys: Capture) -> No
     assert best["proofs"][0]["line"] == CAUSE + 1
 
 
+def test_of_what_was_rolled_back_the_log_of_what_failed_is_read(here: Here, capsys: Capture) -> None:
+    here.deploy("qwen", GOOD, exit_code=0)
+    here.runtime.held["qwen"] = replace(here.runtime.held["qwen"], lifecycle=Lifecycle.RUNNING, finished_at=None)
+    status = OperationStatus("id", "restart", "qwen", (), 60.0, Outcome.ROLLED_BACK, "me", log_path=here.log())
+    assert here.journal.write(Entry(status, Request(Action.RESTART, "qwen"), ""))
+    assert "KV cache" in explained(["qwen"], here, capsys)["causes"][0]["title"]  # type: ignore[index]
+    # It ended by itself since: that is what is asked about now.
+    here.deploy("qwen", GOOD, exit_code=137)
+    here.runtime.held["qwen"] = replace(here.runtime.held["qwen"], finished_at=70.0, oom_killed=True)
+    assert explained(["qwen"], here, capsys)["causes"][0]["signature"] == "oom-killed"  # type: ignore[index]
+
+
 def test_a_silent_runtime_is_told(here: Here, capsys: Capture) -> None:
     here.runtime.unreachable = True
     assert main(["explain", "qwen"], here) == 4
