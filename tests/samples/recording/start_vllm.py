@@ -97,7 +97,7 @@ class _Started:
 
     def wait(self) -> int:
         if self._code is None:
-            self._code = int(self._line())
+            self._code = int(self._line() or -1)  # nothing: the one that started it has ended as well
         return self._code
 
 

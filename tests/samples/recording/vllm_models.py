@@ -203,11 +203,11 @@ def vllm_chat_template_missing(room: Room) -> Recorded:
     return serve(room, tiny(room), *EAGER, "--chat-template", str(room.folder / "models/chat.jinja"))
 
 
-@case("the template of --chat-template is no valid Jinja")
-def vllm_chat_template_broken(room: Room) -> Recorded:
+@case("good: the template of --chat-template is no valid Jinja, which only requests find out")
+def vllm_good_chat_template_broken(room: Room) -> Recorded:
     model = tiny(room)
     (model / "chat.jinja").write_text("{% for message in messages %}{{ message.content }}")
-    return serve(room, model, *EAGER, "--chat-template", str(model / "chat.jinja"))
+    return serve(room, model, *EAGER, "--chat-template", str(model / "chat.jinja"), ready=READY)
 
 
 @case("good: generation_config.json is no valid JSON, which vLLM passes over")
