@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
+FIRST = ("docker", "faults", "vllm")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Several workers (`make test`): what shares a part runs in one of them."""
+    if group := _group(item):
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several workers (`make test`): what shares a part runs in one of them, and what takes longest begins first."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-    first = ("docker", "faults", "vllm")
-    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first) + (not groups[item]))
+    """What takes longest begins first."""
+
+    def place(item: pytest.Item) -> int:
+        group = _group(item)
+        return FIRST.index(group) if group in FIRST else len(FIRST) + (not group)
+
+    items.sort(key=place)
 
 
 def _group(item: pytest.Item) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.deployment import Service
 from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader
@@ -13,6 +14,9 @@ from engine.observe.metrics import MetricsError, scrape
 from engine.observe.probe import new_client
 from engine.operations.asking import ask
 from engine.operations.waiting import Waiting
+
+if TYPE_CHECKING:
+    import httpx
 
 BUSY_EVERY_S = 0.5
 CONFIRM_AFTER_S = 0.2
@@ -88,40 +92,42 @@ async def _sample(url: str) -> Load | None:
 
 
 async def _drain(url: str, waiting: Waiting, limit_s: float) -> str:
-    began = time.monotonic()
-    stretch = _Stretch(began)
-    try:
-        async with asyncio.timeout(limit_s):
-            ended = await _until_drained(url, waiting, stretch, began + limit_s)
-    except TimeoutError:
-        return _cut_off(stretch.load, limit_s)
+    async with new_client() as client:  # loaded on its first use, which is no part of the wait
+        began = time.monotonic()
+        stretch = _Stretch(began)
+        try:
+            async with asyncio.timeout(limit_s):
+                ended = await _until_drained(client, url, waiting, stretch, began + limit_s)
+        except TimeoutError:
+            return _cut_off(stretch.load, limit_s)
     took = time.monotonic() - began
     return f"{ended} (after {took:.0f} s)" if stretch.settled and took >= 1 else ended
 
 
-async def _until_drained(url: str, waiting: Waiting, stretch: "_Stretch", deadline: float) -> str:
+async def _until_drained(
+    client: "httpx.AsyncClient", url: str, waiting: Waiting, stretch: "_Stretch", deadline: float
+) -> str:
     reader, failures = ExpositionReader(_FAMILIES), 0
-    async with new_client() as client:
-        while True:
-            pause = BUSY_EVERY_S
-            try:
-                load = read_load(reader.read(await scrape(client, url)))
-            except (MetricsError, ExpositionError) as error:
-                failures += 1
-                if failures == FAILURES:
-                    said = error.what if isinstance(error, MetricsError) else f"{url} has no metrics, {error}"
-                    longer = " any longer" if stretch.load else ""
-                    return f"whether requests are under way cannot be told{longer}: {said.rstrip('.')}"
-            else:
-                failures = 0
-                if load is None:
-                    return f"whether requests are under way cannot be told: no metric at {url} does"
-                if ended := stretch.take(load, time.monotonic()):
-                    return ended
-                left = math.ceil(deadline - time.monotonic())
-                waiting.detail(f"{load.count} {load.where}, {left} s left")
-                pause = BUSY_EVERY_S if load.requests else CONFIRM_AFTER_S
-            await asyncio.sleep(pause)
+    while True:
+        pause = BUSY_EVERY_S
+        try:
+            load = read_load(reader.read(await scrape(client, url)))
+        except (MetricsError, ExpositionError) as error:
+            failures += 1
+            if failures == FAILURES:
+                said = error.what if isinstance(error, MetricsError) else f"{url} has no metrics, {error}"
+                longer = " any longer" if stretch.load else ""
+                return f"whether requests are under way cannot be told{longer}: {said.rstrip('.')}"
+        else:
+            failures = 0
+            if load is None:
+                return f"whether requests are under way cannot be told: no metric at {url} does"
+            if ended := stretch.take(load, time.monotonic()):
+                return ended
+            left = math.ceil(deadline - time.monotonic())
+            waiting.detail(f"{load.count} {load.where}, {left} s left")
+            pause = BUSY_EVERY_S if load.requests else CONFIRM_AFTER_S
+        await asyncio.sleep(pause)
 
 
 class _Stretch:

@@ -128,7 +128,7 @@ def second_operator(lab: Lab, operation: Operation, subject: str) -> Iterator[li
     """Refused, and told who changes the machine, what, and since when."""
     findings: list[str] = []
     status, code = perform(lab, Request(Action.STOP, subject), state=lab.other_state)
-    words = ("This machine is being changed: ", "@", "since", "`tritontui cancel`")
+    words = ("This machine is being changed: ", "@", "since", "`tritontui cancel ")
     if code != Exit.REFUSED or not all(word in status.message for word in words):
         findings.append(f"the second operator was told ({code}): {status.message}")
     yield findings

@@ -1,6 +1,7 @@
 """Draining, against an HTTP server whose metrics follow a script. The real servers' are in tests/real."""
 
 import http.server
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -97,7 +98,8 @@ def vllm(running: float, waiting: float = 0) -> str:
 def test_vllm_is_drained_when_nothing_runs_and_nothing_waits(serve: Callable[..., Metrics]) -> None:
     metrics, shown = serve(vllm(2, 1), vllm(0, 1), vllm(0)), list[str]()
     assert drain(metrics.service, Waiting(shown.append), 30) == "no requests under way"
-    assert shown[:2] == ["3 requests under way, 30 s left", "1 request under way, 30 s left"]
+    assert [line.split(", ")[0] for line in shown[:2]] == ["3 requests under way", "1 request under way"]
+    assert re.fullmatch(r"3 requests under way, (30|2\d) s left", shown[0])
     assert metrics.asked == 4, "none under way has to be seen twice"
     assert set(metrics.headers) == {"close"}, "a server that stops waits for connections to be closed"
 
@@ -111,23 +113,23 @@ def test_a_request_between_two_samples_without_one_begins_the_count_anew(serve: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (vllm(3), "3 requests were still under way after 0.3 s and are cut off"),
-        (vllm(1), "1 request was still under way after 0.3 s and is cut off"),
-        (TRITON.format(queued=2), "2 requests were still queued after 0.3 s and are cut off"),
+        (vllm(3), "3 requests were still under way after 1 s and are cut off"),
+        (vllm(1), "1 request was still under way after 1 s and is cut off"),
+        (TRITON.format(queued=2), "2 requests were still queued after 1 s and are cut off"),
     ],
 )
 def test_the_limit_is_kept(serve: Callable[..., Metrics], text: str, said: str) -> None:
     began = time.monotonic()
-    assert drain(serve(text).service, Waiting(), 0.3) == said
-    assert 0.3 <= time.monotonic() - began < 3
+    assert drain(serve(text).service, Waiting(), 1) == said
+    assert 1 <= time.monotonic() - began < 10
 
 
 def test_a_server_that_hangs_is_waited_for_no_longer_than_the_limit(serve: Callable[..., Metrics]) -> None:
     hung = threading.Event()
-    said = drain(serve(vllm(3), hung).service, Waiting(), 0.3)
-    assert said == "3 requests were still under way after 0.3 s and are cut off"
-    assert drain(serve(threading.Event()).service, Waiting(), 0.3) == (
-        "whether requests are under way could not be told within 0.3 s"
+    said = drain(serve(vllm(3), hung).service, Waiting(), 1)
+    assert said == "3 requests were still under way after 1 s and are cut off"
+    assert drain(serve(threading.Event()).service, Waiting(), 1) == (
+        "whether requests are under way could not be told within 1 s"
     )
     assert hung.is_set()
 
