@@ -33,7 +33,7 @@ from engine.settings import Settings, refuse_read_only
 from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
 from engine.text import clean_line
 
-SURVEY_LIMIT_S = 8.0
+SURVEY_LIMIT_S = 15.0
 SCRAPE_APART_S = 1.0
 
 

@@ -42,7 +42,7 @@ def in_short(startup: Startup) -> str:
 def state_detail(model: Model) -> str:
     """What there is to say beside its state: of a start how far it has come, if that is known."""
     at = in_short(model.startup) if model.startup and model.state is State.STARTING else ""
-    return at or model.detail
+    return "; ".join(part for part in (at, model.detail) if part)
 
 
 def phases_took(startup: Startup) -> str:

@@ -9,6 +9,7 @@ from engine.deployment import Deployment, State, precedence
 from engine.observe.causes import Causes
 from engine.observe.drift import Planned, image_drift
 from engine.observe.gpus import aged
+from engine.observe.probe import Health
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.observe.state import judge
@@ -104,16 +105,20 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         asleep=run.asleep if run else False,
     )
     status = known.status.get(deployment.runtime)
+    startup = known.startups.of(deployment)
+    starting = verdict.state is State.STARTING and startup is not None and startup.current is not None
+    # That it refuses is what a server does until it is ready; that it accepts and is silent is not.
+    usual = starting and run is not None and run.probe is not None and run.probe.health is not Health.SILENT
     return Model(
         name=deployment.name,
         state=verdict.state,
         stack=deployment.stack,
         runtime=deployment.runtime,
-        detail=verdict.detail,
+        detail="" if usual else verdict.detail,
         since=verdict.since,
         has_profile=False,
         deployment=deployment,
-        startup=known.startups.of(deployment),
+        startup=startup,
         cause=known.causes.of(deployment) if known.causes and verdict.state is State.FAILED else None,
         stale_since=status.since if status and not status.reachable else None,
     )

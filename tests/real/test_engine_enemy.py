@@ -62,7 +62,7 @@ class Bench:
 
     def step(self) -> StepKind | None:
         """What the newest operation is doing, as any console sees it."""
-        current = self.engine.survey().operations[0].current
+        current = next((operation.current for operation in self.engine.survey().operations), None)
         return current.kind if current else None
 
     def in_background(self, action: Action) -> tuple[threading.Thread, list[NotDone]]:

@@ -21,7 +21,7 @@ from engine.runtimes.docker import DockerRuntime
 from engine.runtimes.process import ProcessRuntime
 from tests import fakenvml
 from tests.real.docker_support import SHELL_IMAGE, PrivateEngine, deployment, import_shell_image, settings
-from tests.real.triton_support import free_ports, kill_all, of, settings_in, wait_until
+from tests.real.triton_support import free_ports, kill_all, of, settings_in
 
 UUIDS = [f"GPU-00000000-0000-0000-0000-{index:012d}" for index in range(3)]
 OTHER = "GPU-00000000-0000-0000-0000-000000000099"
@@ -199,7 +199,7 @@ def test_a_local_process_gets_its_gpus_and_tells_of_them(
     program.chmod(0o755)
     try:
         for name in ("a", "b", "c"):
-            machine.profile(name, gpus=1, runtime="process", program=str(program))
+            machine.profile(name, gpus=1, runtime="process", program=str(program), ready={"timeout": "1s"})
         assert [machine.detail(name) for name in ("a", "b")] == ["as planned"] * 2
         runtime = ProcessRuntime(own)
         assert [(of(runtime, name).gpus, runtime.gpus(name)) for name in ("a", "b")] == [
@@ -210,7 +210,9 @@ def test_a_local_process_gets_its_gpus_and_tells_of_them(
         machine.profile("b", gpus=1, runtime="process", program=str(program), env={"CUDA_VISIBLE_DEVICES": OTHER})
         failed = machine.act("restart", "b")
         assert f"placed on {UUIDS[1]}, and it got {OTHER}" in failed["message"]
-        wait_until(lambda: of(runtime, "b").lifecycle is Lifecycle.EXITED, "it is stopped again")
+        assert "b was not ready within 1 s" in failed["message"], "what was there before is started again, and asked"
+        assert (of(runtime, "b").lifecycle, runtime.gpus("b")) == (Lifecycle.RUNNING, (UUIDS[1],))
+        machine.act("stop", "b")
         program.unlink()
         assert f"{program} does not exist" in machine.act("start", "b")["message"]
     finally:

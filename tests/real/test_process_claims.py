@@ -1,5 +1,6 @@
 """A local server that serves another profile's model: under whose name it is, and for how long."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,9 +100,16 @@ def test_a_name_is_given_once_and_only_to_what_runs(runtime: ProcessRuntime) -> 
     assert runtime.foreign() == ()
 
 
-@pytest.mark.parametrize("text", ["", "7", '{"name": "b"}', '{"name": "b", "run": [1, 2], "facts": {}}', "[" * 5000])
+DEEP = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "7", '{"name": "b"}', '{"name": "b", "run": [1, 2], "facts": {}}', pytest.param(DEEP, id="deep")],
+)
 def test_a_damaged_claim_hides_nothing(text: str, runtime: ProcessRuntime, settings: Settings) -> None:
     (settings.state_dir / "deployments" / "a" / "claim.json").write_text(text)
+    gc.collect()  # nothing may be torn down while the stack is as deep as the text is
     assert "is damaged" in of(runtime, "a").error
     runtime.unclaim("b")
     claim(runtime, "b")

@@ -90,7 +90,9 @@ def test_in_short() -> None:
 def test_what_a_state_says_beside_itself() -> None:
     refused = replace(OTHERS[0], state=State.STARTING, detail="nothing listens on its port")
     assert state_detail(refused) == "nothing listens on its port"
-    assert state_detail(replace(refused, startup=LOADING)) == "weights 57 %"
+    assert state_detail(replace(refused, detail="", startup=LOADING)) == "weights 57 %"
+    silent = replace(refused, detail="it did not answer within 2 s", startup=LOADING)
+    assert state_detail(silent) == "weights 57 %; it did not answer within 2 s"
     assert state_detail(replace(refused, startup=LOADING, state=State.FAILED)) == "nothing listens on its port"
 
 
