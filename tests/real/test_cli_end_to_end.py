@@ -77,7 +77,9 @@ def test_ctrl_c_ends_the_waiting_and_not_the_server(tritontui: Commands) -> None
     server = tritontui.folder / "server"
     server.write_text("#!/bin/sh\nexec sleep 120\n", encoding="utf-8")
     server.chmod(0o755)
-    profile = "name: slow\nstack: vllm\nruntime: process\nprogram: ../server\nmodel: a/b\nexpose: {http: auto}\n"
+    # An address of its own: on another one, some other test's server may come to answer at the port.
+    profile = "name: slow\nstack: vllm\nruntime: process\nprogram: ../server\nmodel: a/b\nbind: 127.0.0.9\n"
+    profile += "expose: {http: auto}\n"
     (tritontui.folder / "profiles").mkdir()
     (tritontui.folder / "profiles" / "slow.yaml").write_text(profile, encoding="utf-8")
     with tritontui.begin("up", "slow", "--wait") as waiting:

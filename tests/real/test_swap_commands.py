@@ -49,12 +49,12 @@ def test_the_plan_then_the_swap_and_back(bench: Bench) -> None:
     assert f"tritontui swap {bench.b}" in beside.stderr
 
     with bench.swapping(bench.b) as (command, which):
+        assert bench.run("--read-only", "cancel", which).returncode == 3
         other = bench.operator("another")("swap", bench.a, "--wait")
         assert other.returncode == 3, other.stderr
         assert f"swap {bench.b}" in other.stderr
         assert bench.operation(which)["owner"] in other.stderr
         assert "since" in other.stderr
-        assert bench.run("--read-only", "cancel", which).returncode == 3
         # As when an SSH connection drops; the swap goes on.
         command.kill()
         command.wait(30)
