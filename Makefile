@@ -2,7 +2,7 @@
 # when pyproject.toml or constraints.txt has changed.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 4
+WORKERS ?= 2
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test check screenshot bench faults wheel clean
@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 run: .venv/installed-run
 	$(BIN)/tritontui
 
-# Most tests wait, for a server or a daemon: more workers than processors finish sooner.
+# Most tests wait, for a server or a daemon. Those that share a part run in one worker.
 test: .venv/installed-dev
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
