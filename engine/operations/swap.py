@@ -42,9 +42,9 @@ def swap(job: Job) -> str:
         job.tools.history.launched(plan.incoming, record.status, ready=False, way=plan.way, startup=one.startup)
         raise undone(job, before, error) from error
     job.tools.history.launched(plan.incoming, record.status, ready=True, way=plan.way, startup=one.startup)
+    if plan.way is not Way.LOAD:
+        one.let_go()
     try:
-        if plan.way is not Way.LOAD:
-            one.let_go()
         for side in context.outgoing:
             take_down.let_go(job, side, plan.way)
     except EngineError as error:
