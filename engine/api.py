@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.diagnosis import Change, Diagnosis
 from engine.finding import Finding
+from engine.freshness import Freshness
 from engine.log_line import LogLine, LogMark
+from engine.metrics_reading import Family, MetricsReading, Series
 from engine.request import Request
-from engine.snapshot import AuditEntry, Freshness, MetricsReading, Snapshot
+from engine.snapshot import AuditEntry, Snapshot
 
 if TYPE_CHECKING:  # the first paint needs neither
     from engine.inference.prompt import PromptEvent, PromptRequest
@@ -143,7 +145,22 @@ class EngineApi(Protocol):
         ...
 
     def metrics(self, name: str) -> MetricsReading:
-        """The latest metrics of a deployment, with their histories."""
+        """The latest metrics of a deployment, with their histories of at most an hour."""
+        ...
+
+    def families(self, name: str) -> Sequence[Family]:
+        """All that the deployment's endpoint reported last, by name; empty while it has reported nothing."""
+        ...
+
+    def pin(self, name: str, family: str, *, pinned: bool) -> None:
+        """Whether a family is among the deployment's series (`Group.PINNED`), from its next scrape on.
+
+        It is kept with the history. Blocks shortly. Raises `NotFound` for a family that is not reported.
+        """
+        ...
+
+    def gpu_history(self, index: int) -> Sequence[Series]:
+        """Utilization, memory, power, temperature and traffic of a GPU, of at most an hour."""
         ...
 
     def ask(self, name: str, request: "PromptRequest", on_event: "Callable[[PromptEvent], None]") -> Cancel:

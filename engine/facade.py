@@ -13,10 +13,12 @@ from engine.deployment import Deployment
 from engine.diagnosis import Change, Diagnosis
 from engine.errors import InvalidProfile, NotFound
 from engine.finding import Finding
+from engine.gpu_reading import GpuReading
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
 from engine.log_line import LogLine
+from engine.metrics_reading import MetricsReading
 from engine.observe.gpus import GpuSampler
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
@@ -30,7 +32,7 @@ from engine.plan import Adoption, Plan, SwapPlan
 from engine.request import Request
 from engine.runtimes.base import Runtime
 from engine.settings import Settings, refuse_read_only
-from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
+from engine.snapshot import AuditEntry, LeaseStatus, OperationStatus, Snapshot
 from engine.text import clean_line
 
 SURVEY_LIMIT_S = 15.0

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, precedence
 from engine.errors import EngineError, Refused
+from engine.freshness import Freshness
+from engine.gpu_reading import GpuReading
 from engine.observe.gpus import GpuSampler, aged
 from engine.observe.in_time import InTime
 from engine.runtimes.base import Runtime
 from engine.secrets import resolve_secrets
-from engine.snapshot import Freshness, GpuReading
 from engine.stacks.placement import NO_CREDIT, Credit, Machine
 
 if TYPE_CHECKING:

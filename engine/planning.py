@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from engine.catalog import CatalogReader
 from engine.errors import InvalidProfile
+from engine.gpu_reading import GpuReading
 from engine.machine import DeadlineSampler, Surroundings
 from engine.plan import Plan
 from engine.runtimes.base import Runtime
 from engine.settings import Settings
-from engine.snapshot import GpuReading
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext, possible_runtimes
 from engine.stacks.placement import NO_CREDIT, Credit

@@ -203,6 +203,38 @@ class Ready(_Strict):
     """Must be answered before a start counts as done"""
 
 
+class Canary(_Strict):
+    """A prompt that is asked again and again, which finds an engine that is dead and still says that it is ready."""
+
+    every: Duration = 60.0
+    """Seconds, or 30s, 5m"""
+    prompt: str = "ping"
+    timeout: Duration = 30.0
+    """How long its first token may take"""
+
+
+class Watch(_Strict):
+    """When the console, `status` and a bell say that a deployment that runs needs to be looked at.
+
+    A change of it changes nothing that runs. `null` switches one off.
+    """
+
+    no_answer: Duration | None = 15.0
+    """It was ready, and has not answered for so long"""
+    failures: Annotated[float | None, Field(ge=0)] = 0
+    """More requests than this failed in the last minute"""
+    waiting: Annotated[float | None, Field(ge=0)] = None
+    """More requests than this wait"""
+    kv_cache: Annotated[float | None, Field(ge=0, le=100)] = 95
+    """The KV cache is fuller than this, in %"""
+    ttft_p99: Duration | None = None
+    """The time to first token, 99th percentile of the last minute, is longer"""
+    hold: Duration = 30.0
+    """How long `waiting`, `kv_cache` and `ttft_p99` must hold before they are told"""
+    canary: Canary | None = None
+    """Off by default; `{}` takes its defaults"""
+
+
 class Profile(_Strict):
     """What to serve and how. Read from YAML by `engine.catalog`."""
 
@@ -262,3 +294,5 @@ class Profile(_Strict):
     """Ports on this machine; left out: all that the stack has, on their standard numbers"""
     ready: Ready = Ready()
     """When a start counts as done"""
+    watch: Watch = Watch()
+    """When it needs to be looked at while it runs"""

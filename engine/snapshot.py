@@ -5,18 +5,9 @@ from enum import StrEnum
 
 from engine.deployment import Deployment, State
 from engine.diagnosis import Cause
+from engine.gpu_reading import GpuReading
+from engine.notice import Notice
 from engine.startup import Startup
-
-
-class Freshness(StrEnum):
-    """How far a pane's data can be trusted."""
-
-    LOADING = "loading"
-    FRESH = "fresh"
-    STALE = "stale"
-    FAILED = "failed"
-    NONE = "none"
-    """There is nothing to show and nothing is wrong"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +50,8 @@ class Model:
     """Of its present run: how far its start has come, and what the engine told of itself then"""
     cause: Cause | None = None
     """Why it failed, as far as its log tells"""
+    notices: tuple[Notice, ...] = ()
+    """What the operator should look at while it runs: thresholds that are passed, no answer"""
 
     @property
     def endpoint(self) -> str:
@@ -248,74 +241,6 @@ class AuditEntry:
     seconds: float | None = None
     """How long it took"""
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU; None where the driver does not say. Memory in bytes, power in watts, temperature in °C, load in %."""
-
-    index: int
-    uuid: str
-    name: str
-    utilization: float | None
-    memory_used: int | None
-    memory_total: int | None
-    temperature: float | None
-    power: float | None
-    power_limit: float | None
-    error: str = ""
-    """Why readings are missing (a lost GPU, a call that is not supported)"""
-    history: tuple[float | None, ...] = ()
-    """Utilization in %, oldest first, one value per sample; None is a gap"""
-
-
-@dataclass(frozen=True, slots=True)
-class HostLoad:
-    """The machine's CPU (% of all cores) and memory (bytes)."""
-
-    cpu: float
-    cores: int
-    memory_used: int
-    memory_total: int
-    load_1m: float
-    history: tuple[float, ...] = ()
-    """CPU in %, oldest first"""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuReading:
-    at: float
-    freshness: Freshness
-    gpus: tuple[Gpu, ...] = ()
-    message: str = ""
-    """Why there are no GPUs, or why the reading is stale"""
-    driver: str = ""
-    host: HostLoad | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One line of the metrics view: a current value and its history."""
-
-    key: str
-    title: str
-    unit: str
-    value: float | None
-    source: str
-    """The family it is computed from, and how, e.g. 'rate of nv_inference_request_success'"""
-    times: tuple[float, ...] = ()
-    values: tuple[float | None, ...] = ()
-    """As many as `times`; None is a gap"""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsReading:
-    at: float | None
-    """The last successful scrape"""
-    freshness: Freshness
-    url: str = ""
-    message: str = ""
-    series: tuple[Series, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

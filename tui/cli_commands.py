@@ -8,8 +8,9 @@ from itertools import groupby
 
 from engine.deployment import State
 from engine.errors import EngineError, Exit, NotFound
+from engine.freshness import Freshness
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Token, Transport
-from engine.snapshot import AuditEntry, Freshness, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
+from engine.snapshot import AuditEntry, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.cli_progress import short_id

@@ -6,11 +6,13 @@ from typing import Protocol
 from engine.api import ProfileSource
 from engine.diagnosis import Change, Diagnosis
 from engine.finding import Finding
+from engine.gpu_reading import GpuReading
 from engine.inference.prompt import PromptEvent, PromptRequest, PromptResult
 from engine.log_line import LogLine
+from engine.metrics_reading import MetricsReading
 from engine.plan import Adoption, Plan, SwapPlan
 from engine.request import Request
-from engine.snapshot import AuditEntry, GpuReading, LeaseStatus, MetricsReading, OperationStatus, Snapshot
+from engine.snapshot import AuditEntry, LeaseStatus, OperationStatus, Snapshot
 
 
 class Performer(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import replace
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError
 from engine.fit.values import gib
+from engine.gpu_reading import GpuProcess
 from engine.observe.in_time import InTime
-from engine.observe.nvml import DriverError, GpuProcess, GpuUse, Nvml
+from engine.observe.nvml import DriverError, GpuUse, Nvml
 from engine.runtimes.base import Runtime
 from engine.text import clean_line
 

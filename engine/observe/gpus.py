@@ -4,9 +4,10 @@ import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading
 from engine.observe.host import HostSampler
 from engine.observe.nvml import DriverError, DriverMissingError, Nvml, Readout
-from engine.snapshot import Freshness, Gpu, GpuReading
 
 HISTORY_SAMPLES = 60
 STALE_AFTER_S = 5.0

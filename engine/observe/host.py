@@ -3,7 +3,7 @@
 import os
 from collections import deque
 
-from engine.snapshot import HostLoad
+from engine.gpu_reading import HostLoad
 
 HISTORY_SAMPLES = 60
 FIRST_SAMPLE_S = 0.1

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from engine.errors import EngineError, NotFound, RuntimeUnreachable
+from engine.freshness import Freshness
 from engine.log_line import LogLine, LogMark
 from engine.observe.log_buffer import LogBuffer
 from engine.observe.log_lines import FIRST_OF_RUN, LineAssembler, is_first_of_run, stamp_of
 from engine.observe.log_marks import MarkIndex
 from engine.runtimes.base import LogSource, Runtime
 from engine.secrets import Masker
-from engine.snapshot import Freshness
 
 ENDED = "ended"
 NO_LOG = "There is no log: it has not been started."

@@ -8,10 +8,11 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.freshness import Freshness
+from engine.metrics_reading import MetricsReading, Series
 from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader, find_rubbish
 from engine.observe.metric_catalog import CATALOGUE, WANTED, Idea
 from engine.observe.series import Computed, compute
-from engine.snapshot import Freshness, MetricsReading, Series
 
 if TYPE_CHECKING:
     import httpx

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine.catalog import CatalogReader
 from engine.errors import EngineError
+from engine.metrics_reading import MetricsReading
 from engine.observe.aside import Source, aside, tend
 from engine.observe.causes import Causes
 from engine.observe.drift import History, Planned, Question, read_image_ids, references
@@ -25,7 +26,7 @@ from engine.observe.probe import new_client
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.runtimes.base import Runtime
-from engine.snapshot import LeaseStatus, MetricsReading, OperationStatus, Outcome, RuntimeStatus, Snapshot
+from engine.snapshot import LeaseStatus, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.store import Journal
 from engine.text import clean_line
 

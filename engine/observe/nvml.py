@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.gpu_reading import GpuProcess
 from engine.text import clean_line
 
 _MILLIWATTS = 1e-3
@@ -34,18 +35,6 @@ class Readout:
     problem: str = ""
     lost: bool = False
     """Nothing can be read until NVML is initialised anew, or at all"""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
-    """A process that has memory of a GPU."""
-
-    pid: int
-    used: int | None
-    """Bytes; None where the driver does not say, as for virtual GPUs"""
-    name: str = ""
-    deployment: str = ""
-    """Whose it is, as far as known; of a container that was started by hand `docker/` and its name"""
 
 
 @dataclass(frozen=True, slots=True)

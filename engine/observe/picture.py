@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from engine.catalog import Catalog
 from engine.deployment import Deployment, State, precedence
+from engine.gpu_reading import GpuReading
 from engine.observe.causes import Causes
 from engine.observe.drift import Planned, image_drift
 from engine.observe.gpus import aged
@@ -13,7 +14,7 @@ from engine.observe.probe import Health
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.observe.state import judge
-from engine.snapshot import GpuReading, LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
+from engine.snapshot import LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
 from engine.text import clean_line
 
 ENDED_OPERATIONS = 20

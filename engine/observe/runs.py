@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError
+from engine.freshness import Freshness
+from engine.metrics_reading import MetricsReading
 from engine.observe.aside import Source
 from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.probe import Health, Probe, asleep, probe
-from engine.snapshot import Freshness, MetricsReading
 
 if TYPE_CHECKING:
     import httpx

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment
 from engine.errors import EngineError
+from engine.freshness import Freshness
 from engine.log_line import LogLine
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
 from engine.observe.startup import StartupTracker
 from engine.observe.startup_files import Download
 from engine.runtimes.base import Runtime
-from engine.snapshot import Freshness
 from engine.startup import Phase, Startup
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from engine.errors import OperationFailed
 from engine.fit.values import GIB, gib
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading
 from engine.observe.gpu_processes import held, named
 from engine.observe.nvml import GpuUse
 from engine.operations.waiting import Waiting
 from engine.plan import PlacedGpu, Plan
 from engine.request import Way
-from engine.snapshot import Freshness, Gpu, GpuReading
 
 LIMIT_S = 60.0
 EVERY_S = 0.25

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.errors import InvalidProfile
+from engine.gpu_reading import Gpu
 from engine.plan import PlacedGpu
-from engine.snapshot import Gpu
 
 if TYPE_CHECKING:
     from engine.profile import Profile

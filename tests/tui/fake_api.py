@@ -11,22 +11,14 @@ from engine.diagnosis import Change, Diagnosis
 from engine.errors import EngineError, InvalidProfile, NotFound
 from engine.finding import Finding
 from engine.fit.result import Fit, FitRow, Verdict
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
 from engine.log_line import Level, LogLine, LogMark
+from engine.metrics_reading import MetricsReading, Series
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
 from engine.request import Action, Request, Way
-from engine.snapshot import (
-    AuditEntry,
-    Freshness,
-    Gpu,
-    GpuReading,
-    HostLoad,
-    MetricsReading,
-    Model,
-    RuntimeStatus,
-    Series,
-    Snapshot,
-)
+from engine.snapshot import AuditEntry, Model, RuntimeStatus, Snapshot
 
 NOW = 1_800_000_000.0
 GIB = 1 << 30

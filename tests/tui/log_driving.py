@@ -12,8 +12,9 @@ from textual.widgets import Footer, Static
 
 from engine.api import Cancel
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.freshness import Freshness
 from engine.log_line import Level, LineKind, LogLine, LogMark
-from engine.snapshot import Freshness, Model, Snapshot
+from engine.snapshot import Model, Snapshot
 from tui.widgets.log_paint import GUTTER
 from tui.widgets.log_view import LogView
 from tui.widgets.logs_pane import LogsPane

@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from engine.snapshot import Freshness, Gpu, GpuReading, HostLoad
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from tui.widgets.glyphs import bar, sparkline, with_unit
 from tui.widgets.gpu_panel import GpuPanel, Line, Piece, changed_cells, draw
 

@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 import tui.app
+from engine.freshness import Freshness
 from engine.log_line import Level, LineKind, Styled
-from engine.snapshot import Freshness
 from tests.tui.driving import opened, shown, still
 from tests.tui.fake_api import FakeApi
 from tests.tui.log_driving import SNAPSHOT, FakeFeed, at, console, model

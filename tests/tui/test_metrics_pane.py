@@ -10,7 +10,9 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Static
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
-from engine.snapshot import Freshness, MetricsReading, Model, Series, Snapshot
+from engine.freshness import Freshness
+from engine.metrics_reading import MetricsReading, Series
+from engine.snapshot import Model, Snapshot
 from tui import format as fmt
 from tui.widgets.chart import Chart
 from tui.widgets.metrics_pane import MetricsPane, MetricTable

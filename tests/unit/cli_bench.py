@@ -11,25 +11,22 @@ from engine.api import ProfileSource
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.diagnosis import Change, Diagnosis
 from engine.finding import Finding
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
 from engine.log_line import LogLine
+from engine.metrics_reading import MetricsReading, Series
 from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
 from engine.request import Request, Way
 from engine.settings import Settings
 from engine.snapshot import (
     AuditEntry,
-    Freshness,
-    Gpu,
-    GpuReading,
-    HostLoad,
     LeaseStatus,
-    MetricsReading,
     Model,
     OperationStatus,
     Outcome,
     ProfileProblem,
     RuntimeStatus,
-    Series,
     Snapshot,
     Step,
     StepKind,

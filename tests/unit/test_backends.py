@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidProfile
+from engine.gpu_reading import Gpu
 from engine.plan import Plan
 from engine.profile import Expose, Profile
 from engine.settings import Settings
-from engine.snapshot import Gpu
 from engine.stacks import STACKS, backends, model_repository
 from engine.stacks.context import PlanContext
 from engine.stacks.model_repository import read_repository

@@ -11,7 +11,8 @@ from engine.diagnose.doctor.daemon import Stock
 from engine.diagnose.doctor.devices import Driver
 from engine.diagnose.doctor.needs import Needs
 from engine.finding import Severity
-from engine.observe.nvml import GpuProcess, GpuUse, Readout
+from engine.gpu_reading import GpuProcess
+from engine.observe.nvml import GpuUse, Readout
 from tests.unit.doctor_facts import (
     BIG,
     BROKEN_DRIVER,

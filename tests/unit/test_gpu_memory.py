@@ -12,11 +12,12 @@ import pytest
 
 from engine.deployment import Protocol, Service
 from engine.errors import OperationFailed
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading
 from engine.operations import gpu_memory
 from engine.operations.gpu_memory import wait_for_memory
 from engine.operations.waiting import Waiting
 from engine.plan import Launch, PlacedGpu, Plan
-from engine.snapshot import Freshness, Gpu, GpuReading
 from tests import fakenvml
 
 GIB = 1 << 30

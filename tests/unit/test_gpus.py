@@ -8,8 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.freshness import Freshness
+from engine.gpu_reading import GpuReading
 from engine.observe.gpus import NO_DRIVER, NO_GPU, GpuSampler, aged
-from engine.snapshot import Freshness, GpuReading
 from tests import fakenvml
 
 NOT_SUPPORTED, DRIVER_NOT_LOADED, LOST, MISMATCH = 3, 9, 15, 18

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import EngineError, NotFound, OperationFailed, RuntimeUnreachable
+from engine.freshness import Freshness
 from engine.log_line import LogMark, MarkKind
 from engine.observe import logs
 from engine.observe.logs import ENDED, NO_LOG, LogReader
-from engine.snapshot import Freshness
 from tests.unit.test_log_lines import START, raw, stamp
 
 if TYPE_CHECKING:

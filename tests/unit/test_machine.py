@@ -11,10 +11,11 @@ import pytest
 from engine import machine as machine_module
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.freshness import Freshness
+from engine.gpu_reading import GpuReading
 from engine.machine import DeadlineSampler, Surroundings
 from engine.observe.gpus import GpuSampler
 from engine.plan import Launch
-from engine.snapshot import Freshness, GpuReading
 from engine.stacks.placement import NO_CREDIT, Credit
 from tests.unit.test_placement import GPUS, UUIDS, profile
 

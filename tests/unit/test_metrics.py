@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.freshness import Freshness
+from engine.metrics_reading import MetricsReading, Series
 from engine.observe import metrics
 from engine.observe.metrics import HISTORY_POINTS, MetricsError, MetricsTracker, scrape
 from engine.observe.series import histogram_quantile
-from engine.snapshot import Freshness, MetricsReading, Series
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "metrics"
 VLLM = (SAMPLES / "vllm-0.32-idle.txt").read_text()

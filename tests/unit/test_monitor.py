@@ -12,9 +12,10 @@ from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Lifecycle, Protocol, Service, State
 from engine.drift import launch_facts
 from engine.errors import RuntimeUnreachable
+from engine.freshness import Freshness
 from engine.plan import Mount, Plan
 from engine.request import Action, Request
-from engine.snapshot import Estimate, Freshness, LeaseStatus, OperationStatus, Outcome, Step, StepKind
+from engine.snapshot import Estimate, LeaseStatus, OperationStatus, Outcome, Step, StepKind
 from engine.stacks.huggingface import CACHE_IN_CONTAINER
 from engine.startup import Phase, Startup
 from engine.store import Entry

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.fit.question import EngineKind
+from engine.gpu_reading import Gpu
 from engine.profile import Profile
 from engine.settings import Settings
-from engine.snapshot import Gpu
 from engine.stacks.context import PlanContext
 from engine.stacks.huggingface import Located
 from engine.stacks.memory import fitted

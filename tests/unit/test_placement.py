@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from engine.errors import InvalidProfile
+from engine.gpu_reading import Gpu
 from engine.profile import Profile
 from engine.runtimes.gpu_uuids import listed, uuids
-from engine.snapshot import Gpu
 from engine.stacks.placement import Credit, Machine, place
 
 GIB = 1 << 30

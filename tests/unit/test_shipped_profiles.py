@@ -8,10 +8,10 @@ import pytest
 from engine.by_hand import command_line
 from engine.catalog import CatalogEntry, CatalogReader, read_profile
 from engine.fit.result import Verdict
+from engine.gpu_reading import Gpu
 from engine.plan import Plan
 from engine.profile import Profile
 from engine.settings import SHIPPED_IN_CHECKOUT, Settings
-from engine.snapshot import Gpu
 from engine.stacks import STACKS
 from engine.stacks.context import GIB, PlanContext
 from engine.stacks.placement import Machine

@@ -13,14 +13,15 @@ import pytest
 from engine.catalog import CatalogReader
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import EngineError, NotFound, Refused, RuntimeUnreachable
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuProcess, GpuReading
 from engine.machine import DeadlineSampler
-from engine.observe.nvml import GpuProcess, GpuUse
+from engine.observe.nvml import GpuUse
 from engine.operations.swap_plan import SwapPlanner
 from engine.plan import Launch, Plan, SwapPlan
 from engine.planning import Planning
 from engine.request import Way
 from engine.settings import Settings
-from engine.snapshot import Freshness, Gpu, GpuReading
 from tests.unit.fit_questions import config_of, folder_of
 
 GIB = 1 << 30

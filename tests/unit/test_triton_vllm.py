@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from engine.deployment import Protocol
 from engine.errors import InvalidProfile
+from engine.gpu_reading import Gpu
 from engine.plan import Launch, Mount, Plan
 from engine.profile import Profile
 from engine.settings import Settings
-from engine.snapshot import Gpu
 from engine.stacks import STACKS, openai_frontend
 from engine.stacks.context import GIB, PlanContext
 from engine.stacks.model_config import messages, read_config

@@ -11,9 +11,9 @@ from engine.by_hand import command_line
 from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Protocol, Service
 from engine.errors import InvalidProfile
+from engine.gpu_reading import Gpu
 from engine.plan import Plan
 from engine.settings import Settings
-from engine.snapshot import Gpu
 from engine.stacks import vllm
 from engine.stacks.context import GIB, PlanContext
 from engine.stacks.parallel import SHARED_MEMORY

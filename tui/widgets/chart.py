@@ -12,7 +12,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.snapshot import Series
+from engine.metrics_reading import Series
 from tui.widgets.glyphs import terminal_is_plain, with_unit
 from tui.widgets.plotting import Drawing, Plot, draw
 

@@ -12,7 +12,8 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.snapshot import Freshness, Gpu, GpuReading, HostLoad
+from engine.freshness import Freshness
+from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from tui.widgets.glyphs import UNKNOWN, bar, gib, sparkline, terminal_is_plain
 
 HOT_CELSIUS = 85

@@ -3,8 +3,8 @@
 import time
 
 from engine.api import LogFeed
+from engine.freshness import Freshness
 from engine.log_line import LogMark, MarkKind
-from engine.snapshot import Freshness
 from tui.widgets.log_view import LogView
 
 _LOOKS = {

@@ -10,8 +10,8 @@ from textual.widget import Widget
 
 from engine.api import EngineApi, LogFeed
 from engine.errors import NotFound
+from engine.freshness import Freshness
 from engine.log_line import Level
-from engine.snapshot import Freshness
 from tui.widgets.glyphs import cut
 from tui.widgets.ink import ink
 from tui.widgets.log_look import NAMES, level_of

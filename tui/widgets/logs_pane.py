@@ -10,8 +10,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from engine.api import EngineApi, LogFeed
+from engine.freshness import Freshness
 from engine.log_line import LogMark, MarkKind
-from engine.snapshot import Freshness, Model, Snapshot
+from engine.snapshot import Model, Snapshot
 from tui.widgets.log_asking import LogAsking
 from tui.widgets.log_copy import MOST_COPIED, said
 from tui.widgets.log_filter import LEVELS, LogFilter

@@ -12,7 +12,9 @@ from textual.widgets import DataTable, Static
 
 from engine.api import EngineApi
 from engine.deployment import Lifecycle
-from engine.snapshot import Freshness, MetricsReading, Model, Series, Snapshot
+from engine.freshness import Freshness
+from engine.metrics_reading import MetricsReading, Series
+from engine.snapshot import Model, Snapshot
 from tui import format as fmt
 from tui.widgets.chart import Chart
 from tui.widgets.glyphs import sparkline, terminal_is_plain, with_unit

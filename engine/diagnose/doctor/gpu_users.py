@@ -6,7 +6,8 @@ from engine.deployment import Lifecycle
 from engine.diagnose.doctor.facts import Facts
 from engine.diagnose.doctor.words import gpus, listed, size
 from engine.finding import Finding, Severity
-from engine.observe.nvml import GpuProcess, GpuUse
+from engine.gpu_reading import GpuProcess
+from engine.observe.nvml import GpuUse
 
 ID = "gpu-users"
 _LITTLE = 1 << 30
