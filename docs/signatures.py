@@ -17,7 +17,8 @@ What `tritontui explain`, the list of models and the diagnosis screen know. The 
 
 A **wrapper** only says that something else went wrong, and is shown when nothing else is known. A **hint** does not
 stop a server by itself. Where the last column says so, the change to the profile is computed from the log and shown as
-a diff. Words in *italics* are taken from the log.
+a diff. Words in *italics* are taken from the log. For what runs without a container, the sentences say installation
+where they say image here.
 
 Exit codes, Docker's own errors, the kernel's kills for want of memory, restart loops, and several instances of an
 engine where one was meant are causes of their own: `exit-137`, `oom-killed`, `restart-loop`, `runtime-error`,
@@ -44,7 +45,8 @@ def _row(signature: Signature) -> str:
     remedy = (
         re.sub(r"\{(\w+)\}", r"*\1*", signature.remedy[0]).replace("{{", "{").replace("}}", "}").replace("|", "\\|")
     )
-    change = ", ".join(f"`{path}`" for path, _ in signature.change) or signature.fix.replace("_", " ")
+    changes = (*(f"`{path}`" for path, _ in signature.change), *(f"without `{path}`" for path in signature.drop))
+    change = ", ".join(changes) or signature.fix.replace("_", " ")
     return f"| {name} | {title} | {remedy} | {change} |"
 
 

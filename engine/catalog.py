@@ -30,7 +30,7 @@ class CatalogEntry:
     profile: "Profile"
     path: Path
     digest: str
-    """Of the profile's meaning, not of its comments"""
+    """Of what is launched by the profile: not of its comments, and not of `watch`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def read_text(path: Path, text: str) -> CatalogEntry | Problems:
     if unknown := unknown_stack(profile):
         return (_problem(path, lines.get(("stack",)), unknown),)
     # With its folder: the paths in a profile are relative to it.
-    meaning = json.dumps([str(path.parent), profile.model_dump(mode="json")], sort_keys=True)
+    meaning = json.dumps([str(path.parent), profile.model_dump(mode="json", exclude={"watch"})], sort_keys=True)
     return CatalogEntry(profile, path, hashlib.sha256(meaning.encode()).hexdigest()[:16])
 
 

@@ -41,6 +41,8 @@ class Configuration(BaseModel):
     """The audit's file, relative to this one's folder"""
     drain: Duration | None = None
     """How long a swap waits for requests under way: seconds, or 90s, 2m"""
+    bell: bool | None = None
+    """Whether a notice that begins rings the terminal's bell"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,23 @@ class Configured:
     """The file that says that nothing may be changed; empty when none does"""
     audit: Path | None = None
     drain_s: float | None = None
+    bell: bool = True
 
 
 def load(files: Sequence[Path]) -> Configured:
     """What they say together, the machine's file before the user's. Raises `InvalidConfiguration`.
 
-    What forbids changes, and where the audit goes, a later file cannot undo; it may say another time to drain.
+    What forbids changes, and where the audit goes, a later file cannot undo; it may say another time to drain, and
+    whether notices ring.
     """
-    read_only, audit, drain_s = "", None, None
+    read_only, audit, drain_s, bell = "", None, None, True
     for path in files:
         found = read(path)
         read_only = read_only or (clean_line(str(path)) if found.read_only else "")
         audit = audit or _beside(path, found.audit)
         drain_s = drain_s if found.drain is None else found.drain
-    return Configured(read_only, audit, drain_s)
+        bell = bell if found.bell is None else found.bell
+    return Configured(read_only, audit, drain_s, bell)
 
 
 def read(path: Path) -> Configuration:

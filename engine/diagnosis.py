@@ -58,15 +58,19 @@ class Cause:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     causes: tuple[Cause, ...]
-    """The likeliest first, wrappers only when there is nothing else; empty when none is known"""
+    """Of the server's failure, the likeliest first; wrappers only when there is nothing else; empty: none is known"""
     first_error: tuple[Proof, ...] = ()
-    """The first error of the log with its context, when no cause is known"""
+    """The first error of the log with its context, when no cause is known, or only what follows from another's end"""
     lines: int = 0
     """How many were read"""
     stack: str = ""
     """As far as the log or the deployment tells"""
     versions: tuple[tuple[str, str], ...] = ()
     """Program and version, as the log tells: (`vllm`, `0.11.0`)"""
+    requests: tuple[Cause, ...] = ()
+    """What failed single requests, and no server"""
+    log: str = ""
+    """Whose log was read, in a sentence or two, when it is not that of the deployment as it is now"""
 
     @property
     def best(self) -> Cause | None:
@@ -84,4 +88,6 @@ class Evidence:
     runtime_error: str = ""
     """The container engine's own word on why it did not start"""
     stack: str = ""
+    runtime: str = ""
+    """`docker` or `process`"""
     stopped_on_purpose: bool = False

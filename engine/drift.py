@@ -54,7 +54,18 @@ def differences(then: str, now: str) -> tuple[str, ...]:
     if not before or not after:
         return ()
     keys = sorted((before.keys() | after.keys()) - {_PROFILE, _VERSION}, key=_order)
-    return tuple(_line(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key))
+    changed = [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
+    # The command of a local server has its ports, too: what moved is told once.
+    moved = {tuple(map(_number, values)) for key, *values in changed if key.startswith("port.")}
+    return tuple(
+        _line(key, then, later)
+        for key, then, later in changed
+        if not (key.startswith("option ") and "port" in key and (then, later) in moved)
+    )
+
+
+def _number(address: str | None) -> str | None:
+    return address and address.rpartition(":")[2]
 
 
 def _of(launch: Launch) -> Iterator[tuple[str, str]]:

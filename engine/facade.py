@@ -1,9 +1,8 @@
 """The engine as screens and scripts see it: one object in front of the rooms behind it."""
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, P
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
 from engine.log_line import LogLine
-from engine.metrics_reading import MetricsReading
+from engine.metrics_reading import Family, MetricsReading, Series
+from engine.observe import metric_follow
+from engine.observe.gpu_follow import follow
 from engine.observe.gpus import GpuSampler
 from engine.observe.log_tail import read_lines
 from engine.observe.logs import LogReader
-from engine.observe.metrics import MetricsTracker, scrape
 from engine.observe.monitor import Monitor
-from engine.observe.probe import new_client
 from engine.observe.state import NOT_PROBED
 from engine.operating import Parts
 from engine.operations.lease import current
@@ -36,7 +35,8 @@ from engine.snapshot import AuditEntry, LeaseStatus, OperationStatus, Snapshot
 from engine.text import clean_line
 
 SURVEY_LIMIT_S = 15.0
-SCRAPE_APART_S = 1.0
+METRICS_LIMIT_S = 3.5
+"""For what is asked at the same time as whether it is ready, and has a deadline of 3 s"""
 
 
 class Engine:
@@ -46,12 +46,12 @@ class Engine:
         self._settings = settings
         self._parts = Parts(settings, runtimes)
         self._gpu_sampler = GpuSampler()
+        self._prompts = PromptRunner()
         self._monitor = self._new_monitor(in_depth=True)
         self._launcher = Launcher(settings, self._parts.journal)
-        self._prompts = PromptRunner()
 
     def _new_monitor(self, *, in_depth: bool = False) -> Monitor:
-        """`in_depth`: it reads logs, too, for how far a start is and why another failed."""
+        """`in_depth`: it reads logs, too, for how far a start is and why another failed, and sends canaries."""
         parts = self._parts
         return Monitor(
             parts.runtimes,
@@ -63,6 +63,8 @@ class Engine:
             usual=parts.history.usual if in_depth else None,
             diagnose=parts.diagnoses.of_run if in_depth else None,
             lease=lambda: current(parts.runtimes),
+            ask=self._prompts.ask if in_depth else None,
+            metrics=parts.metric_history if in_depth else None,
             read_only=self._settings.read_only,
         )
 
@@ -89,6 +91,15 @@ class Engine:
 
     def metrics(self, name: str) -> MetricsReading:
         return self._monitor.metrics(name)
+
+    def families(self, name: str) -> Sequence[Family]:
+        return self._monitor.families(name)
+
+    def pin(self, name: str, family: str, *, pinned: bool) -> None:
+        self._monitor.pin(name, family, pinned=pinned)
+
+    def gpu_history(self, index: int) -> Sequence[Series]:
+        return self._monitor.gpu_history(index)
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
         return self._prompts.ask(self._shown(name).service, request, on_event)
@@ -146,7 +157,10 @@ class Engine:
         return examine(self._settings, parts.catalog.load(), parts.runtimes, parts.processes, found, profile)
 
     def survey(self) -> Snapshot:
-        """One complete look at everything, at most `SURVEY_LIMIT_S`."""
+        """One complete look at everything, at most `SURVEY_LIMIT_S`, metrics of what is ready included.
+
+        Its notices are what one look tells: how long something has held is not known.
+        """
         complete = threading.Event()
         latest: list[Snapshot] = []
 
@@ -159,10 +173,11 @@ class Engine:
         monitor = self._new_monitor()
         unsubscribe = monitor.subscribe(take)
         monitor.open()
-        complete.wait(SURVEY_LIMIT_S)
+        if complete.wait(SURVEY_LIMIT_S):
+            monitor.wait_for_metrics(METRICS_LIMIT_S)
         unsubscribe()
         monitor.close()
-        return latest[-1]
+        return monitor.at_a_glance(latest[-1])
 
     def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
         """Blocks until the operation has ended; how, is in what it returns.
@@ -194,13 +209,31 @@ class Engine:
 
     def scrape(self, name: str) -> MetricsReading:
         """Two scrapes a second apart, so that rates exist. Raises `EngineError` when the endpoint gives none."""
+        with closing(self.watch_metrics(name)) as readings:
+            return next(readings)
+
+    def watch_metrics(self, name: str) -> Generator[MetricsReading, None, None]:
+        """A reading about every second, without end. The first raises `EngineError` when the endpoint gives none."""
+        return metric_follow.follow(self._metrics_url(name))
+
+    def family(self, name: str, family: str) -> Sequence[str]:
+        """The lines of a metric family as the endpoint words them. Raises `NotFound` and other `EngineError`s."""
+        return metric_follow.family(self._metrics_url(name), family)
+
+    def _metrics_url(self, name: str) -> str:
         service = self._watched(name)[1].service
         if not service.metrics:
             raise InvalidProfile(f"{name} exposes no metrics.", "Add `metrics` under `expose` in its profile.")
-        return asyncio.run(_scrape_twice(service.metrics))
+        return service.metrics
 
     def gpus(self) -> GpuReading:
-        return self._gpu_sampler.sample()
+        """With all that belongs to them; takes some seconds where there are GPUs."""
+        with closing(self.watch_gpus()) as readings:
+            return next(readings)
+
+    def watch_gpus(self) -> Generator[GpuReading, None, None]:
+        """A reading about every second, without end; closing the generator ends it."""
+        return follow(self._new_monitor())
 
     def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
         """Blocks until the prompt has ended; KeyboardInterrupt cancels it."""
@@ -224,12 +257,3 @@ class Engine:
 
     def _watched(self, name: str) -> tuple[Runtime, Deployment]:
         return self._parts.deployments.watched(name)
-
-
-async def _scrape_twice(url: str) -> MetricsReading:
-    tracker = MetricsTracker(url)
-    async with new_client() as client:
-        for pause in (SCRAPE_APART_S, 0.0):
-            tracker.update(await scrape(client, url), time.time())
-            await asyncio.sleep(pause)
-    return tracker.reading(time.time())

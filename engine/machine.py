@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.deployment import Deployment, Lifecycle, precedence
@@ -36,6 +37,18 @@ class DeadlineSampler:
         return self._driver.ask(GPUS_S)
 
 
+def ports_of(deployment: Deployment | None) -> dict[str, int]:
+    """By purpose, as a profile's `expose` names them."""
+    if deployment is None:
+        return {}
+    service = deployment.service
+    found: dict[str, int] = {}
+    for purpose, address in (("http", service.http), ("grpc", service.grpc), ("metrics", service.metrics)):
+        one = replace(service, http=address or "", grpc=None, metrics=None)
+        found.update((purpose, port) for _, port in one.addresses())
+    return found
+
+
 class Surroundings:
     """Of one plan. What cannot be asked is left out and said in `warnings`; nothing is raised."""
 
@@ -52,7 +65,11 @@ class Surroundings:
         """`observed`: a reading that will do when it is fresh."""
         claimed = self._claimed_ports(profile.name)
         wants_gpus = profile.gpus not in (0, [])
-        deployments = self._deployments() if wants_gpus or self._freed else []
+        chooses_ports = profile.expose is not None and "auto" in profile.expose.model_dump().values()
+        deployments = self._deployments() if wants_gpus or self._freed or chooses_ports else []
+        here = (found for found in deployments if (found.name, found.runtime) == (profile.name, self._chosen))
+        own = max(here, key=precedence, default=None)
+        own_runs = own is not None and own.lifecycle is Lifecycle.RUNNING
         freed = frozenset(
             port
             for found in deployments
@@ -60,7 +77,13 @@ class Surroundings:
             for _, port in found.service.addresses()
         )
         if not wants_gpus:
-            return Machine(image_env=self._image_env, claimed_ports=claimed, freed_ports=freed)
+            return Machine(
+                image_env=self._image_env,
+                claimed_ports=claimed,
+                own_ports=ports_of(own),
+                own_runs=own_runs,
+                freed_ports=freed,
+            )
         fresh = observed is not None and aged(observed, time.time()).freshness is Freshness.FRESH
         reading = observed if fresh else sampler.sample()
         gpus = tuple(gpu for gpu in reading.gpus if gpu.uuid) if reading else ()
@@ -76,7 +99,17 @@ class Surroundings:
                 for uuid in deployment.gpus:
                     holders[uuid] = (*holders.get(uuid, ()), deployment.name)
         last = max((found for found in deployments if found.name == profile.name), key=precedence, default=None)
-        return Machine(gpus, holders, last.gpus if last else (), self._image_env, claimed, self._credit, freed)
+        return Machine(
+            gpus,
+            holders,
+            last.gpus if last else (),
+            self._image_env,
+            claimed,
+            self._credit,
+            own_ports=ports_of(own),
+            own_runs=own_runs,
+            freed_ports=freed,
+        )
 
     def _claimed_ports(self, but: str) -> frozenset[int]:
         """Of local processes: they take their ports only when they have loaded. Docker takes a container's at once."""

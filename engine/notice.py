@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Rule(StrEnum):
-    """What is watched; the names are those of a profile's `watch`."""
+    """What is watched, the gravest first; the names are those of a profile's `watch`."""
 
     NO_ANSWER = "no_answer"
     """It has been ready, and its health endpoint or its metrics have not answered for so long"""
@@ -24,4 +24,6 @@ class Notice:
     rule: Rule
     since: float
     text: str
-    """One sentence with the value and the limit, e.g. `31 requests wait; more than 20 are too many.`"""
+    """A sentence with the value and the limit, and what to look at; cleaned"""
+    short: str = ""
+    """The same in at most eight characters, for a list, e.g. `31 wait`"""

@@ -7,6 +7,7 @@ from engine.diagnose.of_deployment import Diagnoses
 from engine.launch_history import LaunchHistory
 from engine.launches import Launches
 from engine.observe.gpu_processes import GpuProcesses
+from engine.observe.metric_history import History
 from engine.operations import fast
 from engine.operations.conductor import Conductor
 from engine.operations.drain import drained_by
@@ -32,6 +33,7 @@ class Parts:
         self.deployments = Deployments(self.runtimes)
         self.journal = Journal(settings.history_path)
         self.history = LaunchHistory(Launches(settings.history_path), self.runtimes)
+        self.metric_history = History(settings.state_dir / "metrics.sqlite")
         self.audit = Audit(settings.audit_path)
         self.planning = Planning(settings, self.runtimes, self.catalog)
         self.diagnoses = Diagnoses(self.deployments, self.catalog.load, self.journal.recent)

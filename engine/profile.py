@@ -21,6 +21,7 @@ from engine.text import mask_secrets
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST_BYTES = 1 << 50
+LEAST_EVERY_S = 5
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _REFERENCE = r"env|env:[A-Za-z_]\w*|file:.+"
@@ -69,6 +70,12 @@ def _mount(value: str) -> str:
     target, _, mode = rest.partition(":")
     if not source or not target.startswith("/") or mode not in ("", "ro", "rw"):
         raise ValueError("a mount is SOURCE:/TARGET, and :rw to make it writable")
+    return value
+
+
+def _seldom(value: float) -> float:
+    if value < LEAST_EVERY_S:
+        raise ValueError(f"a prompt is asked again after {LEAST_EVERY_S} s at the earliest")
     return value
 
 
@@ -206,9 +213,10 @@ class Ready(_Strict):
 class Canary(_Strict):
     """A prompt that is asked again and again, which finds an engine that is dead and still says that it is ready."""
 
-    every: Duration = 60.0
-    """Seconds, or 30s, 5m"""
-    prompt: str = "ping"
+    every: Annotated[Duration, AfterValidator(_seldom)] = 60.0
+    """Seconds, or 30s, 5m; at least 5"""
+    prompt: Annotated[str, Field(min_length=1)] = "ping"
+    """What is asked; at most four tokens of an answer are asked for"""
     timeout: Duration = 30.0
     """How long its first token may take"""
 
@@ -216,17 +224,17 @@ class Canary(_Strict):
 class Watch(_Strict):
     """When the console, `status` and a bell say that a deployment that runs needs to be looked at.
 
-    A change of it changes nothing that runs. `null` switches one off.
+    A change of it holds at once and changes nothing that runs. `null` switches one off.
     """
 
     no_answer: Duration | None = 15.0
-    """It was ready, and has not answered for so long"""
+    """It was ready, and its health endpoint or its metrics have not answered for so long"""
     failures: Annotated[float | None, Field(ge=0)] = 0
     """More requests than this failed in the last minute"""
     waiting: Annotated[float | None, Field(ge=0)] = None
-    """More requests than this wait"""
+    """More requests than this wait to be computed"""
     kv_cache: Annotated[float | None, Field(ge=0, le=100)] = 95
-    """The KV cache is fuller than this, in %"""
+    """The KV cache is fuller than this, in %; not told by Triton's vLLM backend"""
     ttft_p99: Duration | None = None
     """The time to first token, 99th percentile of the last minute, is longer"""
     hold: Duration = 30.0

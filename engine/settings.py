@@ -34,6 +34,8 @@ class Settings:
     """How long a swap waits for requests under way, unless it is told"""
     audit: Path | None = None
     """The audit's file, when a configuration names one"""
+    bell: bool = True
+    """A notice that begins rings the terminal's"""
 
     @classmethod
     def load(cls, profiles_dirs: tuple[Path, ...] = (), *, read_only: bool = False) -> "Settings":
@@ -45,7 +47,7 @@ class Settings:
         config_dir = Path(os.environ.get("TRITONTUI_CONFIG_DIR", dirs.user_config_dir))
         by_option = OPTION if read_only else ""
         by_variable = VARIABLE if os.environ.get(VARIABLE, "").strip().lower() not in _OFF else ""
-        by_file, drain_s, audit = "", DRAIN_S, None
+        by_file, drain_s, audit, bell = "", DRAIN_S, None, True
         system = Path(os.environ.get("TRITONTUI_SYSTEM_CONFIG") or SYSTEM_CONFIGURATION)
         if files := [path for path in (system, config_dir / CONFIGURATION) if _is_there(path)]:
             from engine.configuration import load
@@ -53,6 +55,7 @@ class Settings:
             configured = load(files)
             by_file, audit = configured.read_only, configured.audit
             drain_s = DRAIN_S if configured.drain_s is None else configured.drain_s
+            bell = configured.bell
         return cls(
             config_dir=config_dir,
             state_dir=Path(os.environ.get("TRITONTUI_STATE_DIR", dirs.user_state_dir)),
@@ -61,6 +64,7 @@ class Settings:
             read_only=by_option or by_variable or by_file,
             drain_s=drain_s,
             audit=audit,
+            bell=bell,
         )
 
     def to_json(self) -> str:

@@ -241,6 +241,9 @@ ACTIONS = (
     ConsoleAction("previous_area", "shift+tab", "previous area", "The same the other way round", "Panes", footer=False),
     ConsoleAction("leave", "escape", "list", "Back to the list of models; closes messages, too", "Panes"),
     ConsoleAction(
+        "gpus", "ctrl+g", "GPUs", "All of each GPU: its memory, processes, history and links", "Console", footer=False
+    ),
+    ConsoleAction(
         "doctor", "D", "doctor", "What this machine lacks to serve models, and what mends it", "Console", footer=False
     ),
     ConsoleAction("help", "question_mark", "help", "All keys, and what the states mean", "Console"),

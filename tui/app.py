@@ -19,6 +19,7 @@ from textual.message import Message
 from engine.api import EngineApi
 from engine.request import Action, Origin, Request
 from engine.snapshot import Snapshot
+from tui import collecting
 from tui.palette import ConsoleCommands
 from tui.screens.main import MainScreen
 from tui.themes import DARK, PLAIN, THEMES
@@ -56,12 +57,13 @@ class Console(App[None]):
             self.api = api
             self.template = template
 
-    def __init__(self, make_engine: Callable[[], EngineApi], *, drain_s: float = DRAIN_S) -> None:
+    def __init__(self, make_engine: Callable[[], EngineApi], *, drain_s: float = DRAIN_S, bell: bool = True) -> None:
         """`make_engine` is called once, in a thread, after the first paint, which its imports must not delay.
 
-        `drain_s`: how long a swap that is asked for here waits for requests under way.
+        `drain_s`: how long a swap that is asked for here waits for requests under way. `bell`: notices ring.
         """
         super().__init__()
+        self._bell = bell
         self._drain_s = drain_s
         self._make_engine = make_engine
         self._engine: EngineApi | None = None
@@ -77,6 +79,9 @@ class Console(App[None]):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.app_resume_signal.subscribe(self, self._draw_all)
         self.call_after_refresh(self._open_engine)
+        if collecting.held():
+            for seconds in collecting.SETTLED_AFTER_S:
+                self.set_timer(seconds, collecting.settle)
 
     def _draw_all(self, _: App[object]) -> None:
         """After a suspension nothing of the console is left in the terminal."""
@@ -95,7 +100,7 @@ class Console(App[None]):
 
     async def on_console_engine_ready(self, message: EngineReady) -> None:
         if self._main.is_attached:
-            await self._main.connect(message.api, message.template)
+            await self._main.connect(message.api, message.template, bell=self._bell)
 
     def on_console_snapshot_arrived(self, message: SnapshotArrived) -> None:
         if self._main.is_attached:
@@ -120,7 +125,7 @@ def run(settings: "Settings") -> int:
 
         return Engine(settings)
 
-    app = Console(make_engine, drain_s=settings.drain_s)
+    app = Console(make_engine, drain_s=settings.drain_s, bell=settings.bell)
     usual_hook = threading.excepthook
 
     def thread_failed(failure: threading.ExceptHookArgs) -> None:

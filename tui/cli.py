@@ -14,7 +14,7 @@ from engine.inference.prompt import Transport
 from engine.request import Action
 from engine.settings import Settings
 from tui import cli_commands as commands
-from tui import cli_doctor, cli_explain, cli_plan, cli_profiles
+from tui import cli_doctor, cli_explain, cli_gpus, cli_metrics, cli_plan, cli_profiles, collecting
 from tui import cli_operations as operations
 from tui import cli_values as values
 from tui.cli_engine import Engine, Performer
@@ -61,6 +61,7 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory | None) -> int:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             _say("The console needs a terminal. `tritontui --help` shows the commands that do not.")
             return Exit.INVALID
+        collecting.hold()
         from tui.app import run
 
         return run(settings)
@@ -135,9 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--grep", type=values.pattern, metavar="REGEX", help="only lines that match")
     text = "say what a log's failure is, what proves it, and what to change"
     cli_explain.add_arguments(add("explain", cli_explain.explain, text))
-    one = add("metrics", commands.metrics, "measure a deployment's metrics for a second")
-    one.add_argument("name", metavar="NAME")
-    add("gpus", commands.gpus, "show the GPUs and the machine's load")
+    cli_metrics.add_arguments(add("metrics", cli_metrics.metrics, "measure a deployment's metrics for a second"))
+    cli_gpus.add_arguments(add("gpus", cli_gpus.gpus, "show the GPUs, whose their memory is, and the machine's load"))
     one = add("doctor", cli_doctor.doctor, "look over what the machine needs to serve models, and change nothing")
     one.add_argument("name", nargs="?", metavar="PROFILE", help="only what this profile needs")
     one = add("ask", commands.ask, "send one prompt; the answer streams, with its timings")

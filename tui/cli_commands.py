@@ -1,14 +1,13 @@
 """The subcommands that print facts: each asks the engine, and returns the exit code."""
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import groupby
 
 from engine.deployment import State
 from engine.errors import EngineError, Exit, NotFound
-from engine.freshness import Freshness
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Token, Transport
 from engine.snapshot import AuditEntry, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
@@ -17,7 +16,7 @@ from tui.cli_progress import short_id
 from tui.format import duration
 from tui.operation_words import REFUSED, ending, usual, what
 from tui.startup_words import state_detail
-from tui.widgets.glyphs import gib, with_unit
+from tui.widgets.model_rows import models_in_order
 from tui.widgets.state import LOOKS
 
 _HEADER = (" ", "MODEL", "STATE", "STACK", "RUNTIME", "SINCE", "ENDPOINT", "")
@@ -26,11 +25,12 @@ _STATUS_KEYS = ("at", "hostname", "runtimes", "operations", "lease", "read_only"
 
 def ls(engine: Engine, args: Namespace) -> int:
     snapshot = _surveyed(engine)
+    models = models_in_order(snapshot)
     if args.json:
-        out.print_json({"models": _models(snapshot.models), "problems": out.plain(snapshot.problems)})
+        out.print_json({"models": _models(models), "problems": out.plain(snapshot.problems)})
         return Exit.DONE
-    if snapshot.models:
-        out.print_table(_HEADER, [_row(model, snapshot.at) for model in snapshot.models])
+    if models:
+        out.print_table(_HEADER, [_row(model, snapshot.at) for model in models])
     else:
         out.talk("There are no profiles and no deployments. Profiles go into ./profiles, or where --profiles says.")
     _complain(snapshot)
@@ -84,49 +84,6 @@ def logs(engine: Engine, args: Namespace) -> int:
     return Exit.DONE
 
 
-def metrics(engine: Engine, args: Namespace) -> int:
-    reading = engine.scrape(args.name)
-    if args.json:
-        out.print_json({"name": args.name, **out.plain(reading)})
-    else:
-        rows = [
-            (series.title, with_unit(out.plain(series.value), series.unit), series.source) for series in reading.series
-        ]
-        if rows:
-            out.print_table(("METRIC", "VALUE", "SOURCE"), rows)
-        if reading.message:
-            out.talk(reading.message)
-    return Exit.FAILED if reading.freshness is Freshness.FAILED else Exit.DONE
-
-
-def gpus(engine: Engine, args: Namespace) -> int:
-    reading = engine.gpus()
-    if args.json:
-        out.print_json(out.plain(reading))
-        return Exit.DONE
-    if reading.gpus:
-        rows = [
-            (
-                str(gpu.index),
-                gpu.name,
-                with_unit(gpu.utilization, "%"),
-                f"{gib(gpu.memory_used)} / {gib(gpu.memory_total)} GiB",
-                with_unit(gpu.temperature, "°C"),
-                f"{with_unit(gpu.power, '')} / {with_unit(gpu.power_limit, 'W')}",
-                gpu.error,
-            )
-            for gpu in reading.gpus
-        ]
-        out.print_table(("GPU", "NAME", "LOAD", "MEMORY", "TEMP", "POWER", ""), rows)
-    if reading.host:
-        host = reading.host
-        memory = f"{gib(host.memory_used)} / {gib(host.memory_total)} GiB"
-        print(f"host  CPU {host.cpu:.0f} % of {host.cores} cores, memory {memory}, load {host.load_1m:.2f}")
-    if reading.message:
-        out.talk(reading.message)
-    return Exit.DONE
-
-
 def ask(engine: Engine, args: Namespace) -> int:
     request = PromptRequest(
         prompt=args.prompt,
@@ -170,13 +127,14 @@ def _with_cause(engine: Engine, model: Model) -> Model:
     return model
 
 
-def _models(models: tuple[Model, ...]) -> list[object]:
+def _models(models: Sequence[Model]) -> list[object]:
     return [{**out.plain(model), "endpoint": model.endpoint} for model in models]
 
 
 def _row(model: Model, now: float) -> tuple[str, ...]:
     look = LOOKS[model.state]
     marks = {"stale": model.stale_since is not None, "by hand": model.foreign, "drifted": bool(model.drift)}
+    marks |= {notice.short: True for notice in model.notices}
     told = ", ".join(mark for mark, holds in marks.items() if holds)
     since = duration(now - model.since) if model.since else ""
     return (
@@ -187,7 +145,8 @@ def _row(model: Model, now: float) -> tuple[str, ...]:
         model.runtime,
         since,
         model.endpoint,
-        model.cause.title if model.cause else state_detail(model) or model.summary,
+        " ".join(notice.text for notice in model.notices)
+        or (model.cause.title if model.cause else state_detail(model) or model.summary),
     )
 
 
@@ -220,6 +179,7 @@ def _print_model(model: Model, snapshot: Snapshot) -> None:
         ("summary", model.summary),
         ("state", f"{look.symbol} {look.word}".strip()),
         ("detail", state_detail(model)),
+        *(("notice", notice.text) for notice in model.notices),
         ("cause", model.cause.cause if model.cause else ""),
         ("remedy", model.cause.remedy if model.cause else ""),
         ("proof", f"`tritontui explain {model.name}` shows it, and what to change" if model.cause else ""),

@@ -49,6 +49,10 @@ def explain(engine: Engine, args: Namespace) -> int:
         out.print_json({"source": source, **told, "profile": profile or None, "diff": "".join(f"{x}\n" for x in diff)})
     else:
         _print(diagnosis, diff)
+        _print_requests(diagnosis)
+        if diagnosis.log:
+            print()
+            _print_text(diagnosis.log)
     if trouble:
         out.talk(f"tritontui: {trouble}")
     return Exit.DONE if best and best.weight is Weight.CAUSE else Exit.FAILED
@@ -151,13 +155,23 @@ def _print(diagnosis: Diagnosis, diff: list[str]) -> None:
             _print_text(other.remedy, mark="  → ")
 
 
+def _print_requests(diagnosis: Diagnosis) -> None:
+    if diagnosis.requests:
+        print("\nwhat failed single requests, and not the server")
+    for one in diagnosis.requests:
+        _print_text(f"{one.title}: {one.cause}", mark="- ")
+        _print_text(one.remedy, mark="  → ")
+        for proof in one.proofs[:1]:
+            _print_line(f"{INDENT}    {proof.line}  {proof.text}")
+
+
 def _print_unknown(diagnosis: Diagnosis) -> None:
     versions = " ".join(f"{program} {version}" for program, version in diagnosis.versions)
     print(f"No known cause in {diagnosis.lines:,} line{'' if diagnosis.lines == 1 else 's'}.")
     _print_text(versions)
     if diagnosis.first_error:
         _print_proofs("the first error", diagnosis.first_error)
-    else:
+    elif not diagnosis.requests:
         _print_text("Nor is there any error that is marked as one.")
 
 

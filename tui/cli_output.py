@@ -44,13 +44,21 @@ def plain(value: object) -> Any:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns aligned to the left; on a terminal, what does not fit in its width is cut off."""
+    """As `table`; on a terminal, what does not fit in its width is cut off."""
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for text in table(header, rows):
+        print(text if limit is None else shortened(text, limit))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line for the header and each row, with columns aligned to the left."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in lines:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        print(text if limit is None or len(text) <= limit else text[: limit - 1] + "…")
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:

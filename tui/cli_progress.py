@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from types import TracebackType
 
 from engine.snapshot import OperationStatus, Outcome, Step
+from engine.startup import Phase
 from tui import format as write
 from tui.operation_words import cause, counted, pace, usual, what
 from tui.widgets.glyphs import cut
@@ -23,7 +24,8 @@ def short_id(operation: str) -> str:
 class Progress:
     """A context within which one operation is followed; `show` is told its states.
 
-    On a terminal the last line is the step under way, rewritten once a second. Elsewhere nothing is rewritten.
+    On a terminal the last line is the step under way, rewritten once a second. Elsewhere nothing is rewritten: each
+    phase of a start is told as it begins.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,8 @@ class Progress:
         if step.outcome is Outcome.RUNNING:
             if not self._rewrites:
                 self._once(("began", _key(step)), titled)
+                if phase := next((phase for phase in Phase if step.detail.startswith(phase.value)), None):
+                    self._once(("phase", _key(step), phase), f"{titled}: {step.detail}")
         elif step.outcome is not None:
             self._once(("ended", _key(step)), f"{titled}{_ending(step)}")
 

@@ -3,7 +3,8 @@
 The keys of an entry are the fields of `Signature`; what stands under `all` holds for all of its file. `match`, `near`
 and `unless` are regular expressions of the `re` module; what their named groups capture can stand in `cause`, `remedy`
 and `change` as `{name}`; what `name2` captures in another branch is `{name}`, too. `cause` and `remedy` may be lists:
-the first sentence counts for which the log has all values.
+the first sentence counts for which the log has all values. An image is always the container's, and none that is looked
+at: for what runs without a container the sentences speak of an installation in its place.
 
 `fix` names what computes a change from the captures and the profile, in `engine.diagnose.remedies.REMEDIES`.
 """
@@ -55,6 +56,8 @@ class Signature:
     """It fails requests, and no server"""
     starting: bool = False
     """It hinders a start; to a server that serves it is the fault of a request"""
+    follows: tuple[str, ...] = ()
+    """Signatures of which it is a consequence: with one of them it says nothing"""
     stacks: tuple[str, ...] = ()
     """Where its change makes sense; empty: all"""
     versions: str = ""
@@ -62,6 +65,8 @@ class Signature:
     fix: str = ""
     change: tuple[tuple[str, str | int | float | bool], ...] = ()
     """Paths of the profile and their values, from captures"""
+    drop: tuple[str, ...] = ()
+    """Paths of the profile that are to go where it has them"""
     reference: str = ""
 
     @property
@@ -112,7 +117,7 @@ def _signature(entry: Mapping[str, Any], name: str) -> Signature:
                 given[key] = re.compile(given[key])
         for key in ("cause", "remedy"):
             given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
-        for key in ("hints", "stacks"):
+        for key in ("hints", "follows", "stacks", "drop"):
             given[key] = tuple(given.get(key, ()))
         given["change"] = tuple(given.get("change", {}).items())
         given["weight"] = Weight(given.get("weight", Weight.CAUSE))
@@ -133,7 +138,7 @@ def _problems(signature: Signature) -> Iterator[str]:
     for hint in signature.hints:
         if len(hint) < _LEAST_HINT or not hint.isascii() or not hint.isprintable():
             yield f"the hint {hint!r} is too short, or not printable ASCII"
-    if signature.fix and signature.change:
+    if signature.fix and (signature.change or signature.drop):
         yield "it has both a fix and a change"
     texts = [*signature.cause, *signature.remedy, *(value for _, value in signature.change if isinstance(value, str))]
     for text in texts:

@@ -14,23 +14,29 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 _WHOLE = re.compile(r"\d{1,15}")
 _REAL = re.compile(r"\d{1,15}\.\d{1,15}")
+_IMAGE = re.compile(r"\bimage\b")
 
 
 def cause_of(found: Found, context: Mapping[str, str] | None = None, profile: "Profile | None" = None) -> Cause:
-    """`context`: values for what its own lines do not tell."""
+    """`context`: values for what its own lines do not tell, and the `runtime`."""
     signature = found.signature
     captures = {**(context or {}), **found.captures}
     return Cause(
         signature.id,
         signature.title,
-        _sentence(fill(signature.cause, captures)),
-        _sentence(fill(signature.remedy, captures)),
+        _sentence(fill((worded(one, captures) for one in signature.cause), captures)),
+        _sentence(fill((worded(one, captures) for one in signature.remedy), captures)),
         found.weight,
         tuple(found.proofs),
         _changes(signature, captures, profile) if profile else (),
         tuple(found.ranks),
         signature.reference,
     )
+
+
+def worded(text: str, context: Mapping[str, str]) -> str:
+    """What runs without a container has no image."""
+    return _IMAGE.sub("installation", text) if context.get("runtime") == "process" else text
 
 
 def _sentence(text: str) -> str:
@@ -45,9 +51,11 @@ def _changes(signature: Signature, captures: Mapping[str, str], profile: "Profil
         from engine.diagnose.remedies import REMEDIES
 
         return REMEDIES[signature.fix](captures, profile)
-    filled = ((path, _value(path, template, captures)) for path, template in signature.change)
     stated = _stated(profile)
-    return tuple(Change(path, value, stated(path)) for path, value in filled if value not in (None, stated(path)))
+    dropped = (Change(path, None, stated(path)) for path in signature.drop if stated(path) is not None)
+    filled = ((path, _value(path, template, captures)) for path, template in signature.change)
+    changed = (Change(path, value, stated(path)) for path, value in filled if value not in (None, stated(path)))
+    return (*dropped, *changed)
 
 
 def _value(path: str, template: Scalar, captures: Mapping[str, str]) -> Scalar:

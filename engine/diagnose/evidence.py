@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from engine.diagnose.catalogue import CONSEQUENCE, ROOT, SYMPTOM
-from engine.diagnose.causes import cause_of
+from engine.diagnose.catalogue import CONSEQUENCE, ROOT, SYMPTOM, catalogue
+from engine.diagnose.causes import cause_of, worded
 from engine.diagnose.matcher import matches
 from engine.diagnose.run import Found, Run
 from engine.diagnosis import Cause, Evidence, Proof, Weight
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _LOOP = 2
 """Restarts by the container engine from which on it is a loop"""
 _NOT_STARTED = (125, 126, 127, 128)
+_SERVER = "APIServer"
+"""vLLM's process that is not of the engine"""
+_NONE_FAILED = "Failed core proc(s): {}"
+"""With an exit code it would have raised something, and logged it"""
 Ranked = tuple[int, Cause]
 """With its depth"""
 
@@ -115,10 +119,14 @@ def of_runtime(evidence: Evidence, run: Run, profile: "Profile | None") -> Itera
             ),
         )
     code = evidence.exit_code
+    if code is not None and code < 0:  # a process of this machine's: its signal
+        code = 128 - code
     told = (evidence.oom_killed and code == 137) or (evidence.runtime_error and code in _NOT_STARTED)
     if code in _EXITS and not evidence.stopped_on_purpose and not told:
         depth, title, cause, remedy = _EXITS[code]
-        yield depth, _fact(f"exit-{code}", title, cause, remedy, f"exit code {code}")
+        context = {"runtime": evidence.runtime}
+        proof = f"exit code {code}"
+        yield depth, _fact(f"exit-{code}", title, worded(cause, context), worded(remedy, context), proof)
     elif code == 0 and not evidence.stopped_on_purpose and not run.ready:
         cause = "The program ended by itself, without an error and without having served."
         remedy = "Its command must stay: a launch script that returns ends the container; wait for what it started."
@@ -153,6 +161,18 @@ def engine_per_gpu(run: Run) -> Iterator[Ranked]:
             ROOT - 5,
             Cause("engine-per-gpu", "an engine per GPU", cause, remedy, Weight.CAUSE, proofs, reference=reference),
         )
+
+
+def engine_gone(run: Run) -> Iterator[Ranked]:
+    """vLLM's server says that its engine did not start, and the engine has not said a word: of a log from its begin."""
+    found = run.found.get("engine-not-started")
+    if not found or not run.began or set(found.ranks) - {_SERVER}:
+        return
+    first = {proof.line for proof in run.first_error}
+    if any(proof.line in first and _NONE_FAILED in proof.text for proof in found.proofs):
+        signature = catalogue()["engine-process-ended"]
+        gone = Found(signature, found.line, {}, signature.weight, proofs=found.proofs)
+        yield signature.depth, cause_of(gone)
 
 
 def _runtime_error(text: str, profile: "Profile | None") -> Iterator[Ranked]:

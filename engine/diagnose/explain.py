@@ -2,11 +2,13 @@
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from engine.diagnose.catalogue import CONSEQUENCE
 from engine.diagnose.causes import cause_of
-from engine.diagnose.evidence import Ranked, ended_badly, engine_per_gpu, of_runtime
+from engine.diagnose.evidence import Ranked, ended_badly, engine_gone, engine_per_gpu, of_runtime
 from engine.diagnose.matcher import Scan
 from engine.diagnose.run import Run
 from engine.diagnosis import Cause, Diagnosis, Evidence, Weight
@@ -21,8 +23,8 @@ _AT_ONCE = 10_000
 _MARKS = {BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
 _BESIDE = 2
 """Lines"""
-_REQUEST = -100
-"""Depth: below all that fails a server"""
+_FOLLOWS = CONSEQUENCE + 5
+"""Depth up to which a cause may follow from what no signature knows"""
 
 
 def explain(lines: Iterable[str], evidence: Evidence = NO_EVIDENCE, profile: "Profile | None" = None) -> Diagnosis:
@@ -44,24 +46,40 @@ def explain_text(
 def _diagnosis(scan: Scan, evidence: Evidence, profile: "Profile | None") -> Diagnosis:
     run = _telling(scan)
     stack = evidence.stack or (profile.stack if profile else "") or _stack(scan.programs)
-    context = {**run.context, **({"version": scan.versions["vllm"]} if "vllm" in scan.versions else {})}
-    ranked: list[tuple[int, Ranked]] = []
+    runtime = evidence.runtime or (profile.runtime if profile else "")
+    evidence = replace(evidence, runtime=runtime)
+    context = {**run.context, "runtime": runtime}
+    if "vllm" in scan.versions:
+        context["version"] = scan.versions["vllm"]
     serves = run.serves and not ended_badly(evidence)
+    ranked: list[tuple[int, Ranked]] = []
+    requests: list[Cause] = []
     for found in run.found.values():
-        if found.signature.starting and serves:
-            continue
-        depth = found.signature.depth + (_REQUEST if found.signature.request else 0)
-        ranked.append((found.line or 0, (depth, cause_of(found, context, profile))))
+        told = cause_of(found, context, profile)
+        if found.signature.request:
+            requests += [told] if found.weight is Weight.CAUSE else []
+        elif not (found.signature.starting and serves) and not any(map(run.tells, found.signature.follows)):
+            ranked.append((found.line or 0, (found.signature.depth, told)))
     if "vllm" in (*scan.programs, *stack.split("-")):
-        ranked += [(0, one) for one in engine_per_gpu(run)]
+        ranked += [(0, one) for one in (*engine_per_gpu(run), *engine_gone(run))]
     ranked += [(scan.lines, one) for one in of_runtime(evidence, run, profile)]
     ranked.sort(key=lambda one: (-one[1][0], one[0]))
     causes = list({cause.signature: cause for _, (_, cause) in reversed(ranked)}.values())[::-1]
     chosen = _distinct([cause for cause in causes if cause.weight is Weight.CAUSE])
-    first_error = () if chosen else run.first_error
+    deepest = max((depth for _, (depth, cause) in ranked if cause.weight is Weight.CAUSE), default=0)
+    known = {proof.line for cause in requests for proof in cause.proofs}
+    told_why = deepest > _FOLLOWS or any(proof.line in known for proof in run.first_error)
     if not chosen and (run.failed or ended_badly(evidence)):
         chosen = sorted(causes, key=lambda cause: cause.weight is Weight.WRAPPER)
-    return Diagnosis(tuple(chosen[:MAX_CAUSES]), first_error, scan.lines, stack, tuple(sorted(scan.versions.items())))
+    versions = tuple(sorted(scan.versions.items()))
+    return Diagnosis(
+        tuple(chosen[:MAX_CAUSES]),
+        () if told_why else run.first_error,
+        scan.lines,
+        stack,
+        versions,
+        tuple(requests[:MAX_CAUSES]),
+    )
 
 
 def _telling(scan: Scan) -> Run:

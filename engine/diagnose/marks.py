@@ -55,6 +55,7 @@ MARKS = (
     _mark(Kind.FACT, "vllm: error:", r"^vllm: error:", "vllm"),
     _mark(Kind.FACT, "vllm serve: error:", r"^vllm serve: error:", "vllm"),
     _mark(Kind.FACT, "/vllm/entrypoints/cli/", r"/vllm/entrypoints/cli/", "vllm"),
+    _mark(Kind.FACT, 'bin/vllm", line ', r"^ +File \"\S*/bin/vllm\", line ", "vllm"),
     _mark(Kind.FACT, "Usage: tritonserver", r"^Usage: tritonserver", "triton"),
     _mark(Kind.FACT, "backends/vllm/", r"/backends/vllm/", "vllm"),
     _mark(Kind.FACT, "server_version", r"^\| server_version +\| (?P<triton>[\w.]+)", "triton"),

@@ -35,8 +35,8 @@ _APART = 200
 """Lines: with more between them, two beginnings are of two runs even if nothing tells of an end; ranks begin within"""
 _ESCAPE = b"\x1b"
 """Colours may stand within what is looked for"""
-_LOUD = "itialize Python stub"
-"""Triton's Python backend says at the level of a notice that a model's process failed, and may then be silent"""
+_LOUD = ("itialize Python stub", "engine core exited unexpectedly")
+"""Ends of processes of which no more may be said than this, at the level of a notice or a warning"""
 
 
 class _Target(NamedTuple):
@@ -176,12 +176,15 @@ class Scan:
         if values is None:
             return
         # What a program says in passing, at a level below an error, did not stop it.
-        quiet = line.prefix.level is not None and line.prefix.level < Level.ERROR and _LOUD not in line.body
+        below = line.prefix.level is not None and line.prefix.level < Level.ERROR
+        quiet = below and not any(word in line.body for word in _LOUD)
         weight = Weight.HINT if quiet and signature.weight is Weight.CAUSE else signature.weight
         found = self.run.found.get(signature.id)
         if found is None or (found.weight is Weight.HINT and weight is not Weight.HINT):
             count, ranks = (found.count, found.ranks) if found else (0, [])
             found = self.run.found[signature.id] = Found(signature, line.number, values, weight, count, ranks)
+        else:
+            found.learn(values)
         match = signature.match.search(line.text)
         found.add(proof_of(line, match.start() if match else 0), line.body, line.prefix.source)
 

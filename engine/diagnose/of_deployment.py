@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,9 @@ class Diagnoses:
         except (NotFound, RuntimeUnreachable) as error:
             profile = self._profile(name)
             if kept := _kept_log(name, self._operations()):
-                return _of_kept(kept, profile)
+                silent = isinstance(error, RuntimeUnreachable)
+                now = f"{error.what} What has become of {name} since is not known." if silent else ""
+                return _of_kept(kept, profile, now)
             if profile and isinstance(error, NotFound):
                 what = f"{name} has no deployment, and no log of an earlier one is kept: there is nothing to explain."
                 raise NotFound(what) from error
@@ -76,6 +79,7 @@ class Diagnoses:
             restarts=deployment.restarts,
             runtime_error=deployment.error,
             stack=deployment.stack,
+            runtime=deployment.runtime,
             stopped_on_purpose=deployment.lifecycle is Lifecycle.EXITED and state is State.STOPPED,
         )
         # What restarts again and again may have begun just now: why, is said by the runs before.
@@ -88,20 +92,19 @@ class Diagnoses:
         return entry.profile if entry else None
 
 
-def _kept_log(name: str, operations: Sequence[OperationStatus]) -> Path | None:
-    """The newest that is still there."""
-    paths = (Path(status.log_path) for status in operations if status.log_path and status.target == name)
-    return next((path for path in paths if _is_there(path)), None)
+def _kept_log(name: str, operations: Sequence[OperationStatus]) -> OperationStatus | None:
+    """The newest that kept one that is still there."""
+    kept = (status for status in operations if status.log_path and status.target == name)
+    return next((status for status in kept if _is_there(Path(status.log_path))), None)
 
 
-def _kept_since(deployment: Deployment, operations: Sequence[OperationStatus]) -> Path | None:
+def _kept_since(deployment: Deployment, operations: Sequence[OperationStatus]) -> OperationStatus | None:
     """Of what was to take its place: it has that again, and nothing is wrong with it."""
     latest = next((status for status in operations if status.target == deployment.name), None)
     if latest is None or not latest.log_path or latest.outcome is not Outcome.ROLLED_BACK:
         return None
     ended = deployment.lifecycle is Lifecycle.EXITED and (deployment.finished_at or 0.0) > latest.began_at
-    path = Path(latest.log_path)
-    return path if not ended and _is_there(path) else None
+    return latest if not ended and _is_there(Path(latest.log_path)) else None
 
 
 def _is_there(path: Path) -> bool:
@@ -111,9 +114,12 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _of_kept(path: Path, profile: "Profile | None") -> Diagnosis:
+def _of_kept(status: OperationStatus, profile: "Profile | None", now: str = "") -> Diagnosis:
     from engine.diagnose.explain import explain_text
 
+    path = Path(status.log_path)
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.began_at))
+    whose = f"This log is of an earlier launch: the {status.kind} of {began} kept it when it failed."
     evidence = Evidence(stack=profile.stack if profile else "")
     try:
         file = path.open("rb")
@@ -123,4 +129,5 @@ def _of_kept(path: Path, profile: "Profile | None") -> Diagnosis:
         # What the operation made of it proves nothing; in its place stands an empty line, as lines are counted.
         first = (b"\n",) if file.peek(2).startswith(b"# ") and file.readline() else ()
         with closing(blocks_of(file, str(path))) as blocks:
-            return explain_text(chain(first, blocks), evidence, profile)
+            diagnosis = explain_text(chain(first, blocks), evidence, profile)
+    return replace(diagnosis, log=f"{now} {whose}".lstrip())

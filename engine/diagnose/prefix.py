@@ -17,14 +17,17 @@ _LEVELS = {
     "ERROR": Level.ERROR,
     "CRITICAL": Level.FATAL,
 }
-# In the order in which they come. The container engine's time, Compose's service, mpirun's rank; vLLM's process (all
-# forms since 0.8), PyTorch's rank; then the level as vLLM, Triton (glog, or ISO 8601) and TensorRT-LLM give it.
+# In the order in which they come. The container engine's time or that of the system's journal, Compose's service or
+# Kubernetes' pod, mpirun's rank; vLLM's process (all forms since 0.8) and that within it, PyTorch's rank; then the
+# level as vLLM, Triton (glog, or ISO 8601) and TensorRT-LLM give it.
 _PREFIX = re.compile(
     r"""
     (?:\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(?:Z|[+-]\d\d:?\d\d)?[ ]+)?
-    (?:[\w.-]{1,64}[ ]+\|[ ]+)?
+    (?:[A-Z][a-z]{2}[ ][ \d]\d[ ]\d\d:\d\d:\d\d[ ][\w.-]{1,64}[ ][\w.@-]{1,64}(?:\[\d+\])?:[ ])?
+    (?:[\w.-]{1,64}[ ]+\|[ ]+|\[pod/[\w./-]{1,256}\][ ])?
     (?:\[\d+,(?P<mpi>\d+)\]<std(?:out|err)>:[ ]?)?
     (?:\((?P<process>[A-Za-z][\w-]*)(?:[ ](?P<of>[\w=]+))?,?[ ]pid=\d+(?:,[ ]ip=[\w.:]+)?\)[ ]?)?
+    (?:\((?P<actor>(?:Ray)?Worker\w*)[ ]pid=\d+(?:,[ ]ip=[\w.:]+)?\)[ ]?)?
     (?:\[rank(?P<torch>\d+)\]:[ ]?)?
     (?:
       (?P<vllm>DEBUG|INFO|WARNING|ERROR|CRITICAL)[ ]+(?:\d\d-\d\d[ ])?\d\d:\d\d:\d\d(?:\.\d+)?[ ]+\[?[^\]\s]+:\d+\][ ]?
@@ -32,6 +35,7 @@ _PREFIX = re.compile(
     | (?P<iso>[IWEF])[ ]\d+[ ][\w.-]+:\d+\][ ]?
     | (?:\[[\d/:.\- ]+\][ ])?\[(?:TensorRT-LLM|TRT-LLM)\][ ]?
       (?:\[RANK[ ](?P<rank>\d+)\][ ]?)?\[(?P<trtllm>[A-Z]+)\][ ]?
+      (?:(?:\[\w+\])?\[RANK[ ](?P<rank2>\d+)\][ ]?)?
     )?
     """,
     re.VERBOSE | re.ASCII,
@@ -50,9 +54,11 @@ def prefix_of(line: str) -> Prefix:
     match = _PREFIX.match(line)
     if match is None or not match.end():
         return Prefix("", None, 0)
-    process, of, mpi, torch, vllm, glog, iso, rank, trtllm = match.group(
-        "process", "of", "mpi", "torch", "vllm", "glog", "iso", "rank", "trtllm"
+    process, of, mpi, torch, vllm, glog, iso, trtllm = match.group(
+        "process", "of", "mpi", "torch", "vllm", "glog", "iso", "trtllm"
     )
-    number = rank or torch or mpi
-    source = " ".join(filter(None, (process, (of or "").replace("=", " ")))) or (f"rank {number}" if number else "")
-    return Prefix(source, _LEVELS.get(vllm or glog or iso or trtllm or ""), match.end())
+    number = match["rank"] or match["rank2"] or torch or mpi
+    source = " ".join(filter(None, (match["actor"] or process, (of or "").replace("=", " "))))
+    return Prefix(
+        source or (f"rank {number}" if number else ""), _LEVELS.get(vllm or glog or iso or trtllm or ""), match.end()
+    )

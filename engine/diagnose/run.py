@@ -1,6 +1,7 @@
 """What one run of a server told in its log: a log may hold several, and the last counts."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.diagnose.catalogue import Signature
@@ -25,6 +26,12 @@ class Found:
     ranks: list[str] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Of another line that says the same, and more."""
+        shared = self.captures.keys() & values.keys()
+        if shared and all(self.captures[name] == values[name] for name in shared):
+            self.captures = {**values, **self.captures}
 
     def add(self, proof: Proof, body: str, source: str) -> None:
         self.count += 1
@@ -60,6 +67,11 @@ class Run:
             for one in self.found.values()
             if one.weight is Weight.CAUSE and not one.signature.request and not (one.signature.starting and self.serves)
         ]
+
+    def tells(self, signature: str) -> bool:
+        """By its id. What was only said in passing does not count."""
+        found = self.found.get(signature)
+        return found is not None and found.weight is Weight.CAUSE
 
     @property
     def failed(self) -> bool:

@@ -5,7 +5,7 @@ the answer has changed: the profile, the image, tritontui itself, or what past l
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from engine import __version__
@@ -52,12 +52,16 @@ class Question:
     """Whether its next start is to be estimated"""
     last: str
     """Id of the last operation on it that has ended"""
+    on_gpus: tuple[str, ...] = ()
+    """UUIDs of those that it runs on, when it was made from the profile as it is: what it may take of them is told"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     drift: tuple[str, ...] = ()
     estimate: Estimate | None = None
+    may_take: Mapping[str, int] = field(default_factory=dict)
+    """UUID -> bytes of GPU memory that its engine may take there (`engine.fit.result.Fit.budget`)"""
 
 
 class Planned:
@@ -103,7 +107,9 @@ class Planned:
             line = clean_line(f"its profile can no longer be planned: {error}")
             return Answer((line,) if question.launch_facts else ())
         drift = differences(question.launch_facts, launch_facts(plan.launch)) if question.launch_facts else ()
-        return Answer(drift, self._history.expect(plan) if question.expected and self._history else None)
+        budget = plan.fit.budget if plan.fit else None
+        may_take = {} if budget is None else dict.fromkeys(question.on_gpus, budget)
+        return Answer(drift, self._history.expect(plan) if question.expected and self._history else None, may_take)
 
     def keep(self, question: Question, answer: Answer) -> None:
         self._answers[question.name] = question, answer
@@ -114,6 +120,15 @@ class Planned:
         asked, answer = self._answers.get(deployment.name, (None, Answer()))
         same = question and asked and question.launch_facts == asked.launch_facts == deployment.launch_facts
         return answer.drift if same else ()
+
+    def may_take(self) -> dict[str, Mapping[str, int]]:
+        """Of the deployments that run: UUID -> bytes, as their profiles were planned last."""
+        known = {name: self._answers.get(name, (None, Answer())) for name in self._questions}
+        return {
+            name: answer.may_take
+            for name, (asked, answer) in known.items()
+            if asked and answer.may_take and asked.on_gpus == self._questions[name].on_gpus
+        }
 
     def estimate(self, name: str) -> Estimate | None:
         """Of the last answer, also while a new one is awaited."""
@@ -126,11 +141,19 @@ def _question(
 ) -> Question | None:
     compared = deployment.launch_facts if deployment and _may_differ(deployment, entry, images) else ""
     expected = expected and (deployment is None or deployment.lifecycle is not Lifecycle.RUNNING)
-    if not compared and not expected:
+    on_gpus = _on_gpus(deployment, entry)
+    if not compared and not expected and not on_gpus:
         return None
     known = tuple(images.get(key, "") for key in sorted(references(entry, deployment)))
     runtime = deployment.runtime if deployment else None
-    return Question(entry.profile.name, runtime, entry.digest, known, compared, expected, last if expected else "")
+    last = last if expected else ""
+    return Question(entry.profile.name, runtime, entry.digest, known, compared, expected, last, on_gpus)
+
+
+def _on_gpus(deployment: Deployment | None, entry: CatalogEntry) -> tuple[str, ...]:
+    if deployment is None or deployment.lifecycle is not Lifecycle.RUNNING or not deployment.gpus:
+        return ()
+    return deployment.gpus if made_from(deployment.launch_facts)[0] == entry.digest else ()
 
 
 def references(entry: CatalogEntry, deployment: Deployment | None) -> set[tuple[str, str]]:

@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from engine.deployment import Deployment, Lifecycle
+from engine.deployment import Deployment
 from engine.errors import EngineError
 from engine.fit.values import gib
 from engine.gpu_reading import GpuProcess
+from engine.observe.gpu_owners import Owners
 from engine.observe.in_time import InTime
 from engine.observe.nvml import DriverError, GpuUse, Nvml
 from engine.runtimes.base import Runtime
-from engine.text import clean_line
 
 DRIVER_S = 5.0
 """A driver that takes longer is taken for hung"""
@@ -23,6 +23,7 @@ class GpuProcesses:
     def __init__(self, runtimes: Mapping[str, Runtime]) -> None:
         self._runtimes = runtimes
         self._driver = InTime(_read)
+        self._owners = Owners()
 
     def __call__(self) -> tuple[GpuUse, ...]:
         """Every GPU that can be read; none when the driver does not answer."""
@@ -32,19 +33,16 @@ class GpuProcesses:
             return ()
         if not any(use.processes for use in uses):
             return uses
-        owners = self._owners()
-        return tuple(
-            replace(use, processes=tuple(_known(one, owners) for one in use.processes)) if use.processes else use
-            for use in uses
-        )
+        told = self._owners.tell((use.processes for use in uses), self._deployments())
+        return tuple(replace(use, processes=processes) for use, processes in zip(uses, told, strict=True))
 
-    def _owners(self) -> dict[int, str]:
-        """Main process -> deployment, of those that run on this machine; those that were started by hand too."""
+    def _deployments(self) -> list[Deployment]:
+        """Those that were started by hand, too."""
         found: list[Deployment] = []
         for runtime in self._runtimes.values():
             with contextlib.suppress(EngineError):  # its processes are told by their own names
                 found += (*runtime.foreign(), *runtime.deployments())
-        return {one.pid: one.name for one in found if one.pid and one.lifecycle is Lifecycle.RUNNING}
+        return found
 
 
 def held(names: frozenset[str], use: GpuUse, *, alone: bool) -> int | None:
@@ -76,16 +74,3 @@ def _read() -> tuple[GpuUse, ...]:
         return nvml.uses()
     finally:
         nvml.close()
-
-
-def _known(process: GpuProcess, owners: Mapping[int, str]) -> GpuProcess:
-    """With its name, and the deployment whose main process it is or comes from."""
-    import psutil
-
-    try:
-        found = psutil.Process(process.pid)
-        line = (process.pid, *(parent.pid for parent in found.parents()))
-        name = clean_line(found.name())
-    except (psutil.Error, OSError):  # it has ended, or it lives where its id means nothing to us
-        return process
-    return replace(process, name=name, deployment=next((owners[pid] for pid in line if pid in owners), ""))

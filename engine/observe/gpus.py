@@ -34,6 +34,8 @@ class GpuSampler:
         self._retry_s = retry_s
         self._host = HostSampler()
         self._nvml: Nvml | None = None
+        self._lost = False
+        """A GPU that may come back when NVML is initialised anew"""
         self._opened_at = float("-inf")
         """Last attempt to initialise NVML, on the monotonic clock"""
         self._nothing = (Freshness.NONE, NO_DRIVER)
@@ -42,15 +44,23 @@ class GpuSampler:
         self._last: GpuReading | None = None
         """The last reading that had GPUs"""
 
-    def sample(self) -> GpuReading:
+    @property
+    def nvml(self) -> Nvml | None:
+        """Initialised while the driver answers; for further questions to it."""
+        return self._nvml
+
+    def sample(self, *, limits: bool = True) -> GpuReading:
+        """`limits`: with the GPUs' power limits."""
         host = self._host.sample()
+        if self._lost and self._may_open():
+            self.close()
         readouts: tuple[Readout, ...] = ()
         try:
             if self._nvml is None and self._may_open():
                 self._opened_at = time.monotonic()
-                self._nvml = Nvml()
+                self._nvml, self._lost = Nvml(), False
             if self._nvml is not None:
-                readouts = self._nvml.read()
+                readouts = self._nvml.read(limits=limits)
                 self._nothing = (Freshness.NONE, NO_GPU)
         except DriverMissingError as error:
             self._nothing = (Freshness.FAILED, str(error)) if self._last else (Freshness.NONE, NO_DRIVER)
@@ -62,8 +72,7 @@ class GpuSampler:
         if self._nvml is not None and readouts:
             gpus = tuple(self._gpu(readout) for readout in readouts)
             self._last = GpuReading(at=at, freshness=Freshness.FRESH, gpus=gpus, driver=self._nvml.driver, host=host)
-            if any(readout.lost for readout in readouts) and self._may_open():
-                self.close()
+            self._lost = any(readout.lost for readout in readouts)
             return self._last
         freshness, message = self._nothing
         if freshness is Freshness.FAILED and self._last is not None:
@@ -99,6 +108,9 @@ class GpuSampler:
             power_limit=readout.power_limit,
             error=readout.problem,
             history=tuple(past.utilization),
+            memory_reserved=readout.memory_reserved,
+            memory_busy=readout.memory_busy,
+            unsupported=readout.unsupported,
         )
 
 

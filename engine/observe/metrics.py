@@ -1,156 +1,178 @@
-"""Scrapes a deployment's Prometheus endpoint and keeps what it said as series over time."""
+"""Keeps what a deployment's Prometheus endpoint said as series over time."""
 
-import asyncio
+import math
 import threading
 import time
-from collections import deque
-from itertools import repeat
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from engine.errors import EngineError
+from engine.errors import NotFound
 from engine.freshness import Freshness
-from engine.metrics_reading import MetricsReading, Series
-from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader, find_rubbish
-from engine.observe.metric_catalog import CATALOGUE, WANTED, Idea
-from engine.observe.series import Computed, compute
+from engine.metrics_reading import Family, Group, MetricsReading, Series
+from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader
+from engine.observe.growth import Growth
+from engine.observe.metric_catalog import CATALOGUE, GPU_FAMILIES, WANTED
+from engine.observe.metric_catalog.idea import FRACTION_TO_PERCENT
+from engine.observe.metric_families import families, pinned_ideas
+from engine.observe.metric_lines import Line, lines
+from engine.observe.scrape import rubbish
+from engine.observe.series import NOTHING, Computed, compute
+from engine.observe.timeline import Timeline
+from engine.text import clean_line
 
-if TYPE_CHECKING:
-    import httpx
-
-DEADLINE_S = 3.0
-CONNECT_DEADLINE_S = 2.0
-MAX_BODY_BYTES = 8 * 1024 * 1024
-LARGE_TEXT = 1 << 18
-HISTORY_POINTS = 900
 STALE_AFTER_S = 5.0
-LONGEST_INTERVAL_S = 60.0
-"""Scrapes further apart than this are not compared: their mean would pass for a current rate"""
 
 
-class MetricsError(EngineError):
-    """An endpoint gave no metrics."""
+@dataclass(frozen=True, slots=True)
+class GpuFigures:
+    """What a server reports of one GPU; None where it does not. Memory in bytes, power in watts."""
 
-
-async def scrape(client: "httpx.AsyncClient", url: str) -> str:
-    """The text at `url`. Raises `MetricsError` after `DEADLINE_S` at the latest, and for anything but an exposition."""
-    import httpx
-
-    headers = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-    timeout = httpx.Timeout(None, connect=CONNECT_DEADLINE_S)
-    answering = False
-    try:
-        async with (
-            asyncio.timeout(DEADLINE_S),
-            client.stream("GET", url, headers=headers, timeout=timeout) as response,
-        ):
-            answering = True
-            if response.status_code != httpx.codes.OK:
-                raise MetricsError(
-                    f"{url} answered {response.status_code} where metrics were expected.",
-                    "Check the metrics port and whether metrics are switched on.",
-                )
-            body = bytearray()
-            # As it came: a small compressed answer may unfold to a huge one.
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise MetricsError(f"{url} answered with more than {MAX_BODY_BYTES >> 20} MiB; that is not read.")
-    except TimeoutError:
-        if answering:
-            raise MetricsError(f"{url} began to answer and did not finish within {DEADLINE_S:g} s.") from None
-        raise MetricsError(f"{url} accepted the connection and did not answer within {DEADLINE_S:g} s.") from None
-    except httpx.ConnectTimeout:
-        raise MetricsError(f"{url} did not accept a connection within {CONNECT_DEADLINE_S:g} s.") from None
-    except httpx.ConnectError as error:
-        if _is_refusal(error):
-            raise MetricsError(
-                f"{url} refused the connection.", "A server that is still loading opens its ports when it is done."
-            ) from error
-        raise MetricsError(f"{url} cannot be reached.", "Check the host name and the network.") from error
-    except httpx.InvalidURL as error:
-        raise MetricsError(f"{url} is no URL.", "Correct the profile's metrics address.") from error
-    except httpx.UnsupportedProtocol as error:
-        raise MetricsError(f"{url} is no http or https URL.", "Correct the profile's metrics address.") from error
-    except httpx.HTTPError as error:
-        raise MetricsError(f"{url} broke off or does not speak HTTP ({type(error).__name__}).") from error
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise MetricsError(f"{url} answered 200 with bytes that are no Prometheus exposition.") from None
-    # A large text may begin with a million comments.
-    line = find_rubbish(text) if len(text) < LARGE_TEXT else await asyncio.to_thread(find_rubbish, text)
-    if line is not None:
-        raise _rubbish(url, line)
-    return text
-
-
-def _rubbish(url: str, line: int) -> MetricsError:
-    return MetricsError(f"{url} answered 200 with text that is no Prometheus exposition (line {line}).")
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-class _Track:
-    """One idea's values, as many as the tracker has times."""
-
-    __slots__ = ("idea", "latest", "source", "values")
-
-    def __init__(self, idea: Idea, gaps: int) -> None:
-        self.idea = idea
-        self.source = ""
-        self.latest: float | None = None
-        self.values: deque[float | None] = deque(repeat(None, gaps), maxlen=HISTORY_POINTS)
+    uuid: str
+    utilization: float | None
+    """In %"""
+    memory_used: int | None
+    memory_total: int | None
+    power: float | None
+    power_limit: float | None
+    energy: float | None
+    """Joules since the server started"""
 
 
 class MetricsTracker:
-    """The metrics of one deployment over time. One task feeds it; `reading` may be called from any thread."""
+    """The metrics of one deployment over time. One task feeds it; everything else may be called from any thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pins: frozenset[str] = frozenset(), timeline: Timeline | None = None) -> None:
+        """`pins`: names of families to show beside the catalogue's. `timeline`: where the past is kept."""
         self.url = url
+        self.timeline = timeline or Timeline()
         self._reader = ExpositionReader(WANTED)
+        self._growth = Growth()
         self._lock = threading.Lock()
-        self._before: Exposition | None = None
-        self._times: deque[float] = deque(maxlen=HISTORY_POINTS)
-        self._tracks: dict[str, _Track] = {}
+        self._pins = pins
+        self._pins_taken: frozenset[str] = frozenset()
+        self._reported: tuple[Sequence[str], tuple[Family, ...]] = ((), ())
+        """The lines of a scrape, and the families in it"""
+        self._lines: tuple[Line, ...] = ()
+        self._now: Exposition | None = None
+        self._known: dict[str, Line] = {}
+        """All lines that there ever were, by key"""
+        self._computed: Mapping[str, Computed] = {}
         self._succeeded_at: float | None = None
         self._failure = ""
-        self._series: tuple[Series, ...] | None = ()
+        self._drawn: tuple[Series, ...] | None = ()
 
     def update(self, text: str, at: float) -> None:
         """Takes the text of a scrape. Raises `MetricsError` when it is no exposition; that counts as no scrape."""
+        pins = self._pins
+        if pins != self._pins_taken:
+            self._reader.want(pins)
         try:
             now = self._reader.read(text)
         except ExpositionError as error:
-            raise _rubbish(self.url, error.line) from error
-        seconds = at - self._succeeded_at if self._succeeded_at is not None else 0.0
-        before = self._before if 0 < seconds <= LONGEST_INTERVAL_S else None
-        computed = [(idea, compute(idea, before, now, seconds)) for idea in CATALOGUE]
+            raise rubbish(self.url, error.line) from error
+        known_lines = self._lines
+        if self._now is None or now.present is not self._now.present or pins != self._pins_taken:
+            self._pins_taken = pins
+            pinned = pinned_ideas(families(self._reader.lines, pins)) if pins else ()
+            known_lines = lines((*pinned, *CATALOGUE), now)
+        self._growth.update(now, at)
+        computed = compute(known_lines, now, self._growth)
+        values = {key: one.value for key, one in computed.items()}
         with self._lock:
-            self._before = now
+            if known_lines is not self._lines:
+                self._lines = known_lines
+                self._known |= {line.key: line for line in known_lines}
+            self._now = now
+            self._computed = computed
             self._succeeded_at = at
             self._failure = ""
-            self._append(at, computed)
+            self._drawn = None
+        self.timeline.append(at, values)
 
     def failed(self, message: str, at: float) -> None:
         """Notes that a scrape failed: a gap in every series."""
         with self._lock:
             self._failure = message
-            if self._tracks:
-                self._append(at, None)
+            begun = self._succeeded_at is not None
+            self._drawn = None
+        if begun:
+            self.timeline.append(at, {})
 
     def reading(self, now: float) -> MetricsReading:
         """What is known at `now`; values stay while they are stale, and the message says since when they are."""
         with self._lock:
-            at, failure = self._succeeded_at, self._failure
-            if self._series is None:
-                self._series = self._draw_series()
-            series = self._series
+            drawn = self._drawn
+        if drawn is None:
+            drawn = self._draw()
+        return self._told(now, drawn)
+
+    def current(self, now: float, past: Collection[str] = ()) -> MetricsReading:
+        """The same with the past of these keys only, which costs much less."""
+        with self._lock:
+            shown = [(line, computed) for line in self._lines if (computed := self._computed.get(line.key))]
+        series = tuple(
+            _series(line, computed, *(self.timeline.points(line.key) if line.key in past else ()))
+            for line, computed in shown
+        )
+        return self._told(now, series)
+
+    def families(self) -> tuple[Family, ...]:
+        """All that was reported last, by name."""
+        exposed, pins = self._reader.lines, self._pins
+        known_lines, known = self._reported
+        if known_lines is not exposed:
+            known = families(exposed)
+            self._reported = (exposed, known)
+        return tuple(replace(family, pinned=family.name in pins) for family in known)
+
+    def pin(self, family: str, *, pinned: bool) -> frozenset[str]:
+        """From the next scrape on; all that are pinned now. Raises `NotFound` for a family that is not reported."""
+        if pinned and all(one.name != family for one in self.families()):
+            raise NotFound(f"{self.url} reports no family {clean_line(family)}.", "Pin one that it reports.")
+        with self._lock:
+            self._pins = self._pins | {family} if pinned else self._pins - {family}
+            if not pinned:
+                self._known = {key: line for key, line in self._known.items() if not _is_pin(line, family)}
+            return self._pins
+
+    @property
+    def pins(self) -> frozenset[str]:
+        return self._pins
+
+    @property
+    def succeeded_at(self) -> float | None:
+        """When the last scrape succeeded; seconds since the epoch."""
+        return self._succeeded_at
+
+    def gpus(self) -> tuple[GpuFigures, ...]:
+        """Of the last scrape, by UUID; none when the server reports none."""
+        now = self._now
+        if now is None:
+            return ()
+        found: dict[str, dict[str, float]] = {}
+        for number in now.present:
+            slot, value = now.slots[number], now.values[number]
+            uuid = dict(slot.labels).get("gpu_uuid", "") if slot.name in GPU_FAMILIES else ""
+            if uuid and math.isfinite(value):
+                found.setdefault(clean_line(uuid), {})[slot.name] = value
+        return tuple(_figures(uuid, values) for uuid, values in sorted(found.items()))
+
+    def _draw(self) -> tuple[Series, ...]:
+        with self._lock:
+            computed, shown = self._computed, self._lines
+            past = [line for key, line in self._known.items() if key not in computed]
+        with_past = [line for line in past if self.timeline.points(line.key)[0]]
+        ordered = sorted([line for line in shown if line.key in computed] + with_past, key=lambda line: line.order)
+        drawn = tuple(
+            _series(line, computed.get(line.key, NOTHING), *self.timeline.points(line.key)) for line in ordered
+        )
+        with self._lock:
+            if computed is self._computed:
+                self._drawn = drawn
+        return drawn
+
+    def _told(self, now: float, series: tuple[Series, ...]) -> MetricsReading:
+        at, failure = self._succeeded_at, self._failure
         if at is None:
             freshness = Freshness.FAILED if failure else Freshness.LOADING
             return MetricsReading(at=None, freshness=freshness, url=self.url, message=failure)
@@ -161,36 +183,35 @@ class MetricsTracker:
         message = "" if series else f"{self.url} reports no metrics that tritontui knows."
         return MetricsReading(at=at, freshness=Freshness.FRESH, url=self.url, message=message, series=series)
 
-    def _append(self, at: float, computed: list[tuple[Idea, Computed | None]] | None) -> None:
-        gaps = len(self._times)
-        self._times.append(at)
-        self._series = None
-        if computed is None:
-            for known in self._tracks.values():
-                known.values.append(None)
-            return
-        for idea, result in computed:
-            track = self._tracks.get(idea.key)
-            if track is None:
-                if result is None:
-                    continue
-                track = self._tracks[idea.key] = _Track(idea, gaps)
-            track.latest = result.value if result else None
-            track.source = result.source if result else track.source
-            track.values.append(track.latest)
 
-    def _draw_series(self) -> tuple[Series, ...]:
-        times = tuple(self._times)
-        return tuple(
-            Series(
-                key=idea.key,
-                title=idea.title,
-                unit=idea.unit,
-                value=track.latest,
-                source=track.source,
-                times=times,
-                values=tuple(track.values),
-            )
-            for idea in CATALOGUE
-            if (track := self._tracks.get(idea.key)) is not None
-        )
+def _series(
+    line: Line, computed: Computed, times: tuple[float, ...] = (), values: tuple[float | None, ...] = ()
+) -> Series:
+    return Series(
+        key=line.key,
+        title=line.title,
+        unit=line.idea.unit,
+        value=computed.value,
+        source=line.source,
+        times=times,
+        values=values,
+        group=line.group,
+        of=line.of,
+        bound=computed.bound,
+        word=computed.word,
+    )
+
+
+def _is_pin(line: Line, family: str) -> bool:
+    return line.idea.group is Group.PINNED and line.idea.names == (family,)
+
+
+def _figures(uuid: str, values: Mapping[str, float]) -> GpuFigures:
+    utilization, used, total = (values.get(family) for family in GPU_FAMILIES[:3])
+    return GpuFigures(
+        uuid,
+        None if utilization is None else utilization * FRACTION_TO_PERCENT,
+        None if used is None else int(used),
+        None if total is None else int(total),
+        *(values.get(family) for family in GPU_FAMILIES[3:]),
+    )

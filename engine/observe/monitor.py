@@ -9,34 +9,40 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.catalog import CatalogReader
+from engine.deployment import State
 from engine.errors import EngineError
-from engine.metrics_reading import MetricsReading
+from engine.freshness import Freshness
+from engine.metrics_reading import Family, MetricsReading, Series
 from engine.observe.aside import Source, aside, tend
 from engine.observe.causes import Causes
+from engine.observe.comparison import Comparisons
 from engine.observe.drift import History, Planned, Question, read_image_ids, references
+from engine.observe.gpu_around import gather
+from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import GpuSampler
+from engine.observe.metric_history import History as MetricHistory
 from engine.observe.picture import Known, picture
-from engine.observe.probe import new_client
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
+from engine.observe.watch import Watches, at_a_glance
 from engine.runtimes.base import Runtime
 from engine.snapshot import LeaseStatus, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.store import Journal
 from engine.text import clean_line
 
 if TYPE_CHECKING:
-    import httpx
-
     from engine.deployment import Deployment
     from engine.diagnosis import Diagnosis
     from engine.launches import Phases
+    from engine.observe.canary import Ask
     from engine.plan import Plan
+    from engine.profile import Watch
 
 PUBLISH_EVERY_S = 0.1
 CATALOG_EVERY_S = 2.0
@@ -48,6 +54,8 @@ JOURNAL_EVERY_S = 1.0
 JOURNAL_BUSY_EVERY_S = 0.3
 """While an operation is under way: it is carried out by another process, and the journal tells of its steps"""
 LEASE_HELD_EVERY_S = 1.0
+WATCH_EVERY_S = 1.0
+METRICS_LOOK_S = 0.02
 PLAN_EVERY_S = 2.0
 IMAGES_EVERY_S = 30.0
 FIRST_PLANS_S = 3.0
@@ -67,16 +75,19 @@ class Monitor:
         usual: "Callable[[Deployment], Phases] | None" = None,
         diagnose: "Callable[[Deployment], Diagnosis] | None" = None,
         lease: Callable[[], LeaseStatus | None] | None = None,
+        ask: "Ask | None" = None,
+        metrics: MetricHistory | None = None,
         read_only: str = "",
     ) -> None:
         """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates.
 
         `usual`: the phases of past starts; without it starts are not followed. `diagnose`: why one failed.
+        `ask`: sends a prompt, for the canaries of profiles that want one. `metrics`: where they outlive a run.
         """
         self._runtimes = runtimes
         self._catalog_reader = catalog
         self._journal = journal
-        self._gpu_sampler = gpus
+        self._gpus = GpuWatch(gpus, history=metrics)
         self._history = history
         self._ask_lease = lease
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -96,17 +107,22 @@ class Monitor:
         self._troubles: dict[str, str] = {}
         self._awaited = {"journal", *(["lease"] if lease else []), *(["plans"] if plan else [])}
         """Which of those have not reported yet"""
-        self._runs = Runs(self._begin, self._news.set)
+        self._metric_history = metrics
+        self._runs = Runs(self._begin, self._news.set, metrics)
+        self._comparisons = Comparisons(metrics, self._runs, lambda: self._known.operations)
         hostname = clean_line(socket.gethostname())
         self._follows_starts = usual is not None
         self._startups = Startups(runtimes, usual, self._told_of_start)
         planned = Planned(plan, history)
         self._causes = Causes(diagnose) if diagnose else None
-        facts = (hostname, self._runs, planned, self._startups)
+        self._watches = Watches(ask)
+        facts = (hostname, self._runs, planned, self._startups, self._watches)
         self._known = Known(*facts, self._causes, tuple(runtimes), read_only)
         self.latest = Snapshot(at=time.time(), hostname=hostname, loading=True, read_only=read_only)
 
     def open(self) -> None:
+        if self._metric_history:
+            self._metric_history.open()
         self._thread = threading.Thread(target=self._main, name="monitor", daemon=True)
         self._thread.start()
 
@@ -115,7 +131,9 @@ class Monitor:
         if self._loop and self._thread:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
                 self._loop.call_soon_threadsafe(self._ended.set)
-            self._thread.join(timeout=1.0)
+            self._thread.join(timeout=0.6)
+        if self._metric_history:
+            self._metric_history.close()
 
     def subscribe(self, listener: Callable[[Snapshot], None]) -> Callable[[], None]:
         with self._lock:
@@ -137,7 +155,33 @@ class Monitor:
 
     def metrics(self, name: str) -> MetricsReading:
         """From any thread."""
-        return self._runs.metrics(name)
+        return self._comparisons.told(name, self._runs.metrics(name))
+
+    def gpu_history(self, index: int) -> Sequence[Series]:
+        """From any thread."""
+        return self._gpus.history(index)
+
+    def wait_for_metrics(self, at_most_s: float) -> None:
+        """Blocks until each that is ready has answered once what its metrics are, or has not in time."""
+        deadline = time.monotonic() + at_most_s
+        while time.monotonic() < deadline and any(
+            self.metrics(model.name).freshness is Freshness.LOADING
+            for model in self.latest.models
+            if model.state is State.READY and model.deployment and model.deployment.service.metrics
+        ):
+            time.sleep(METRICS_LOOK_S)
+
+    def at_a_glance(self, snapshot: Snapshot) -> Snapshot:
+        """With the notices that need no watching for a while."""
+        return at_a_glance(snapshot, self._limits, self._runs.of, self._busy)
+
+    def families(self, name: str) -> tuple[Family, ...]:
+        """From any thread."""
+        return self._runs.families(name)
+
+    def pin(self, name: str, family: str, *, pinned: bool) -> None:
+        """From any thread. Raises `NotFound` for a family that is not reported."""
+        self._runs.pin(name, family, pinned=pinned)
 
     # -- the thread of its own ----------------------------------------------------------------------------------------
 
@@ -148,27 +192,30 @@ class Monitor:
     async def _run(self) -> None:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        async with new_client() as client:
-            sources: list[Source] = [*self._sources(), partial(self._publish, client)]
-            tasks = [self._begin(source) for source in sources]
-            if not self._closing.is_set():
-                await self._ended.wait()
-            self._startups.close()
-            tasks += self._runs.tasks
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        sources: list[Source] = [*self._sources(), self._publish]
+        tasks = [self._begin(source) for source in sources]
+        if not self._closing.is_set():
+            await self._ended.wait()
+        self._startups.close()
+        self._watches.close()
+        tasks += self._runs.tasks
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, source: Source) -> asyncio.Task[None]:
         return asyncio.create_task(tend(source, self._troubles))
 
     def _sources(self) -> list[Source]:
         sources: list[Source] = [self._watch_catalog, self._watch_journal, self._watch_gpus, self._startups.read]
+        sources.append(self._watch_over)
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
             sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
         if self._causes:
             sources.append(partial(self._causes.follow, self._news.set))
+        if self._metric_history:
+            sources.append(self._comparisons.keep)
         if self._ask_lease:
             sources.append(partial(self._watch_lease, self._ask_lease))
         if "plans" in self._awaited:
@@ -221,13 +268,16 @@ class Monitor:
 
     async def _watch_gpus(self) -> None:
         while True:
-            sampling = asyncio.ensure_future(aside(self._gpu_sampler.sample))
+            known = self._known
+            entries = known.catalog.entries if known.catalog else {}
+            around = gather(known.every(), entries, known.planned.may_take(), self._runs.gpus(time.time()))
+            sampling = asyncio.ensure_future(aside(self._gpus.read, around))
             while True:
                 done, _ = await asyncio.wait([sampling], timeout=GPU_EVERY_S)
                 self._news.set()  # a driver that hangs makes the last reading stale
                 if done:
                     break
-            self._known.gpus = sampling.result()
+            known.gpus = sampling.result()
             await asyncio.sleep(GPU_EVERY_S)
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
@@ -303,7 +353,7 @@ class Monitor:
         known = self._known
         entries = known.catalog.entries if known.catalog else {}
         question = known.planned.look(entries, known.newest(), known.images, known.operations, launched)
-        if question is None or not question.launch_facts:  # nobody waits for a mere estimate
+        if question is None or not (question.launch_facts or question.on_gpus):  # nobody waits for a mere estimate
             self._reported("plans")
         return question
 
@@ -321,15 +371,37 @@ class Monitor:
             self._news.set()
         return now if all_due else read_at
 
+    # -- the watch ----------------------------------------------------------------------------------------------------
+
+    async def _watch_over(self) -> None:
+        while True:
+            lease = self._known.lease
+            leased = lease is not None and lease.alive is not False
+            models, now = self.latest.models, time.time()
+            if self._watches.look(models, self._limits, self._runs.of, self._busy, now, leased=leased):
+                self._news.set()
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    @property
+    def _limits(self) -> "Mapping[str, Watch]":
+        entries = self._known.catalog.entries if self._known.catalog else {}
+        return {name: entry.profile.watch for name, entry in entries.items()}
+
+    @property
+    def _busy(self) -> Collection[str]:
+        """Names of what operations are changing."""
+        running = (status for status in self._known.operations if status.outcome is Outcome.RUNNING)
+        return {name for status in running for name in status.subjects}
+
     # -- the picture --------------------------------------------------------------------------------------------------
 
-    async def _publish(self, client: "httpx.AsyncClient") -> None:
+    async def _publish(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
             if self._known.catalog and len(self._known.status) == len(self._runtimes):
                 self._surveyed.set()
-            self._runs.follow(client, self._known.every())
+            self._runs.follow(self._known.every())
             snapshot = picture(self._known, loading=self._loading, trouble=self._trouble)
             if self._follows_starts:
                 self._follow_starts(snapshot)
@@ -360,7 +432,8 @@ class Monitor:
 
     @property
     def _trouble(self) -> str:
-        return next(iter(self._troubles.values()), self._journal.problem)
+        kept = self._metric_history.problem if self._metric_history else ""
+        return next(iter(self._troubles.values()), self._journal.problem or kept)
 
 
 def _stage(status: OperationStatus) -> tuple[object, ...]:

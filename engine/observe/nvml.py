@@ -1,14 +1,15 @@
 """The NVIDIA driver, asked through NVML (nvidia-ml-py). All calls block, for milliseconds when the driver is well."""
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.gpu_reading import GpuProcess
 from engine.text import clean_line
 
-_MILLIWATTS = 1e-3
+MILLIWATTS = 1e-3
 
 
 class DriverError(Exception):
@@ -21,7 +22,7 @@ class DriverMissingError(DriverError):
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """One GPU at one moment; None and empty where the driver does not say. Units as in `engine.snapshot.Gpu`."""
+    """One GPU at one moment; None and empty where the driver does not say. Units as in `engine.gpu_reading.Gpu`."""
 
     index: int
     uuid: str = ""
@@ -32,9 +33,13 @@ class Readout:
     temperature: float | None = None
     power: float | None = None
     power_limit: float | None = None
+    memory_reserved: int | None = None
+    memory_busy: float | None = None
     problem: str = ""
     lost: bool = False
     """Nothing can be read until NVML is initialised anew, or at all"""
+    unsupported: tuple[str, ...] = ()
+    """Fields that this kind of GPU does not report"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +55,37 @@ class GpuUse:
 
 
 @dataclass(slots=True)
-class _Answers:
+class Answers:
     """Asks one thing after another of one GPU and remembers what was refused."""
 
     nvml: Any
     refused: dict[str, list[str]] = field(default_factory=dict)
-    """What was asked for, by the driver's reason"""
+    """What was asked for, by the driver's reason; what the GPU does not support is not among it"""
+    unsupported: list[str] = field(default_factory=list)
     lost: bool = False
 
-    def ask(self, what: str, *calls: Callable[[], Any]) -> Any:
-        """The answer of the first call that the driver knows; None when it refuses. Raises `DriverError`."""
-        error: Exception | None = None
+    def ask(self, what: str, *calls: Callable[[], Any], fields: tuple[str, ...] | None = None) -> Any:
+        """The answer of the first call that the driver knows; None when it refuses. Raises `DriverError`.
+
+        `fields`: those of `engine.gpu_reading.Gpu` that it is for, where they are not called as `what` is.
+        """
         for call in calls:
             try:
                 return call()
-            except (self.nvml.NVMLError_FunctionNotFound, self.nvml.NVMLError_NotSupported) as unknown:
-                error = error or unknown
+            except (self.nvml.NVMLError_FunctionNotFound, self.nvml.NVMLError_NotSupported):
+                continue
             except (
                 self.nvml.NVMLError_Uninitialized,
                 self.nvml.NVMLError_DriverNotLoaded,
                 self.nvml.NVMLError_LibRmVersionMismatch,
             ) as gone:
                 raise _driver_error(self.nvml, gone) from gone
-            except (self.nvml.NVMLError, UnicodeDecodeError) as other:
-                self.lost = self.lost or isinstance(other, self.nvml.NVMLError_GpuIsLost)
-                error = other
-                break
-        self.refused.setdefault(clean_line(str(error)), []).append(what)
+            except (self.nvml.NVMLError, UnicodeDecodeError) as error:
+                self.lost = self.lost or isinstance(error, self.nvml.NVMLError_GpuIsLost)
+                whats = self.refused.setdefault(clean_line(str(error)), [])
+                whats += [] if what in whats else [what]
+                return None
+        self.unsupported += [one for one in ((what,) if fields is None else fields) if one not in self.unsupported]
         return None
 
     def problem(self, index: int) -> str:
@@ -95,43 +104,80 @@ class Nvml:
         self._nvml = pynvml
         try:
             pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise _driver_error(pynvml, error) from error
+        try:
             self.driver = clean_line(pynvml.nvmlSystemGetDriverVersion())
             self._count: int = pynvml.nvmlDeviceGetCount()
         except (pynvml.NVMLError, UnicodeDecodeError) as error:
-            self.close()
+            _shut_down(pynvml)
             raise _driver_error(pynvml, error) from error
         self._handles: dict[int, Any] = {}
         self._identities: dict[int, tuple[str, str]] = {}
+        self._lock = threading.Lock()
+        self._users = 1
+        """Threads that use it; the last one shuts it down"""
 
-    def read(self) -> tuple[Readout, ...]:
-        """Every GPU, by index. Raises `DriverError` when the driver went away; one GPU's failure is in its readout."""
-        return tuple(self._read(index) for index in range(self._count))
+    def read(self, *, limits: bool = True) -> tuple[Readout, ...]:
+        """Every GPU, by index. Raises `DriverError` when the driver went away; one GPU's failure is in its readout.
+
+        `limits`: with their power limits, which seldom change.
+        """
+        return tuple(self._read(index, limits=limits) for index in range(self._count))
 
     def uses(self) -> tuple[GpuUse, ...]:
         """Who has the memory of each GPU that can be read, by index. Raises `DriverError`."""
         found = (self._use(index) for index in range(self._count))
         return tuple(use for use in found if use)
 
-    def close(self) -> None:
-        # A driver that is gone, or was never there, has nothing to shut down.
-        with contextlib.suppress(self._nvml.NVMLError):
-            self._nvml.nvmlShutdown()
+    def reachable(self) -> Iterator[tuple[int, Any, Answers]]:
+        """Index and handle of each GPU that has one, and who asks more of it. Raises `DriverError`."""
+        for index in range(self._count):
+            answers = Answers(self._nvml)
+            handle = self._handle(index, answers)
+            if handle is not None:
+                yield index, handle, answers
 
-    def _read(self, index: int) -> Readout:
-        nvml, answers = self._nvml, _Answers(self._nvml)
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Meanwhile it stays initialised, whoever closes it: a call under way must not lose its library."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = not self._users
+        if last:
+            _shut_down(self._nvml)
+
+    def _read(self, index: int, *, limits: bool) -> Readout:
+        nvml, answers = self._nvml, Answers(self._nvml)
         handle = self._handle(index, answers)
         if handle is None:
             return Readout(index, problem=answers.problem(index), lost=True)
         uuid, name = self._identity(index, handle, answers)
         memory = self._memory(handle, answers)
-        rates = answers.ask("utilization", lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+        rates = answers.ask(
+            "utilization",
+            lambda: nvml.nvmlDeviceGetUtilizationRates(handle),
+            fields=("utilization", "memory_busy"),
+        )
         temperature = answers.ask(
             "temperature",
             lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
             lambda: nvml.nvmlDeviceGetTemperatureV(handle, nvml.NVML_TEMPERATURE_GPU),
         )
         power = answers.ask("power", lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-        limit = answers.ask("its power limit", lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+        limit = None
+        if limits:
+            limit = answers.ask(
+                "its power limit", lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle), fields=("power_limit",)
+            )
         return Readout(
             index=index,
             uuid=uuid,
@@ -140,40 +186,30 @@ class Nvml:
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
             temperature=None if temperature is None else float(temperature),
-            power=None if power is None else power * _MILLIWATTS,
-            power_limit=None if limit is None else limit * _MILLIWATTS,
+            power=None if power is None else power * MILLIWATTS,
+            power_limit=None if limit is None else limit * MILLIWATTS,
+            memory_reserved=int(memory.reserved) if hasattr(memory, "reserved") else None,
+            memory_busy=None if rates is None else float(rates.memory),
             problem=answers.problem(index),
             lost=answers.lost,
+            unsupported=tuple(answers.unsupported),
         )
 
     def _use(self, index: int) -> GpuUse | None:
-        nvml, answers = self._nvml, _Answers(self._nvml)
+        answers = Answers(self._nvml)
         handle = self._handle(index, answers)
         if handle is None:
             return None
         uuid, _ = self._identity(index, handle, answers)
         memory = self._memory(handle, answers)
-        computing = answers.ask(
-            "its processes",
-            lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle),
-            lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle),
-        )
-        drawing = answers.ask(
-            "what draws",
-            lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v3(handle),
-            lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v2(handle),
-        )
-        # One that does both is in both lists, with the same memory.
-        found = {int(one.pid): one.usedGpuMemory for one in (*(drawing or ()), *(computing or ()))}
-        processes = tuple(GpuProcess(pid, None if used is None else int(used)) for pid, used in found.items())
         return GpuUse(
             index,
             uuid,
             used=None if memory is None else int(memory.used),
-            processes=None if computing is None else processes,
+            processes=running(self._nvml, handle, answers),
         )
 
-    def _handle(self, index: int, answers: _Answers) -> Any:
+    def _handle(self, index: int, answers: Answers) -> Any:
         """None when there is none to be had."""
         if index not in self._handles:
             handle = answers.ask("anything", lambda: self._nvml.nvmlDeviceGetHandleByIndex(index))
@@ -182,7 +218,7 @@ class Nvml:
             self._handles[index] = handle
         return self._handles[index]
 
-    def _identity(self, index: int, handle: Any, answers: _Answers) -> tuple[str, str]:
+    def _identity(self, index: int, handle: Any, answers: Answers) -> tuple[str, str]:
         """UUID and name; empty when the driver refuses one of them."""
         if index not in self._identities:
             uuid = answers.ask("its UUID", lambda: self._nvml.nvmlDeviceGetUUID(handle))
@@ -191,14 +227,42 @@ class Nvml:
                 self._identities[index] = (clean_line(uuid), clean_line(name))
         return self._identities.get(index, ("", ""))
 
-    def _memory(self, handle: Any, answers: _Answers) -> Any:
+    def _memory(self, handle: Any, answers: Answers) -> Any:
         nvml = self._nvml
         # Version 2 counts what the driver reserves for itself apart, as nvidia-smi does.
         return answers.ask(
             "memory",
             lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2),
             lambda: nvml.nvmlDeviceGetMemoryInfo(handle),
+            fields=("memory_used", "memory_total", "memory_reserved"),
         )
+
+
+def running(nvml: Any, handle: Any, answers: Answers) -> tuple[GpuProcess, ...] | None:
+    """The processes that have memory of a GPU; None where the driver does not list them. Raises `DriverError`."""
+    computing = answers.ask(
+        "its processes",
+        lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle),
+        lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle),
+        fields=("processes",),
+    )
+    if computing is None:
+        return None
+    drawing = answers.ask(
+        "what draws",
+        lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v3(handle),
+        lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses_v2(handle),
+        fields=(),
+    )
+    # One that does both is in both lists, with the same memory.
+    found = {int(one.pid): one.usedGpuMemory for one in (*(drawing or ()), *computing)}
+    return tuple(GpuProcess(pid, None if used is None else int(used)) for pid, used in found.items())
+
+
+def _shut_down(nvml: Any) -> None:
+    # A driver that is gone, or was never there, has nothing to shut down.
+    with contextlib.suppress(nvml.NVMLError):
+        nvml.nvmlShutdown()
 
 
 def _driver_error(nvml: Any, error: Exception) -> DriverError:

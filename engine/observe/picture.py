@@ -14,6 +14,7 @@ from engine.observe.probe import Health
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.observe.state import judge
+from engine.observe.watch import Watches
 from engine.snapshot import LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
 from engine.text import clean_line
 
@@ -28,6 +29,7 @@ class Known:
     runs: Runs
     planned: Planned
     startups: Startups
+    watches: Watches
     causes: Causes | None = None
     runtimes: tuple[str, ...] = ()
     """Names, in the order that they are shown in"""
@@ -122,6 +124,7 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         startup=startup,
         cause=known.causes.of(deployment) if known.causes and verdict.state is State.FAILED else None,
         stale_since=status.since if status and not status.reachable else None,
+        notices=known.watches.of(run) if run else (),
     )
 
 

@@ -4,22 +4,25 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
-from engine.errors import EngineError
+from engine.errors import EngineError, NotFound
 from engine.freshness import Freshness
-from engine.metrics_reading import MetricsReading
-from engine.observe.aside import Source
-from engine.observe.metrics import MetricsTracker, scrape
+from engine.metrics_reading import Family, MetricsReading
+from engine.observe.aside import Source, aside
+from engine.observe.metric_history import History
+from engine.observe.metrics import STALE_AFTER_S, GpuFigures, MetricsTracker
 from engine.observe.probe import Health, Probe, asleep, probe
-
-if TYPE_CHECKING:
-    import httpx
+from engine.observe.scrape import scrape
+from engine.observe.timeline import Timeline
+from engine.text import clean_line
 
 PROBE_EVERY_S = 1.0
 PROBE_READY_EVERY_S = 2.0
 SCRAPE_EVERY_S = 1.0
+DESCRIBE_EVERY_S = 10.0
+STARTS_KEPT = 50
+"""Of one deployment; one that is restarted over and over has not begun more often within what is shown"""
 SMALL_EXPOSITION = 1 << 17
 """Characters that are read in less time than it takes to hand them to another thread"""
 
@@ -32,19 +35,33 @@ class Run:
         self.deployment = deployment
         self.probe: Probe | None = None
         self.was_ready = False
+        self.answered_at: float | None = None
+        """When its health endpoint said last that it is ready"""
         self.asleep = False
         self.metrics = MetricsTracker(deployment.service.metrics or "")
+        self.described_at = 0.0
+        """When the history was told last what its figures mean"""
         self.tasks: list[asyncio.Task[None]] = []
 
 
 class Runs:
-    """For one event loop; `metrics` is for any thread."""
+    """For one event loop; `metrics`, `families`, `pin` and `starts` are for any thread."""
 
-    def __init__(self, begin: Callable[[Source], asyncio.Task[None]], changed: Callable[[], None]) -> None:
-        """`begin`: makes a task of what is not to end. `changed`: told when something differs that is shown."""
+    def __init__(
+        self,
+        begin: Callable[[Source], asyncio.Task[None]],
+        changed: Callable[[], None],
+        history: History | None = None,
+    ) -> None:
+        """`begin`: makes a task of what is not to end. `changed`: told when something differs that is shown.
+
+        `history`: where metrics outlive a run.
+        """
         self._begin = begin
         self._changed = changed
+        self._history = history
         self._runs: dict[Key, Run] = {}
+        self._starts: dict[str, tuple[float, ...]] = {}
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -54,12 +71,47 @@ class Runs:
         return self._runs.get(_key(deployment))
 
     def metrics(self, name: str) -> MetricsReading:
-        for (_, run_name, _, _), run in list(self._runs.items()):
-            if run_name == name:
-                return run.metrics.reading(time.time())
-        return MetricsReading(None, Freshness.NONE, message="It is not running: there are no metrics.")
+        run = self._named(name)
+        if run:
+            return run.metrics.reading(time.time())
+        past = self._history.past(name) if self._history else ()
+        if not past:
+            return MetricsReading(None, Freshness.NONE, message="It is not running: there are no metrics.")
+        known = (at for one in past for at, value in zip(one.times, one.values, strict=True) if value is not None)
+        last = max(known)
+        message = f"It is not running: this is what it said until {time.strftime('%H:%M:%S', time.localtime(last))}."
+        return MetricsReading(last, Freshness.STALE, message=message, series=past)
 
-    def follow(self, client: "httpx.AsyncClient", deployments: Iterable[Deployment]) -> None:
+    def starts(self, name: str) -> tuple[float, ...]:
+        """When its runs began that have been seen here, oldest first."""
+        return self._starts.get(name, ())
+
+    def families(self, name: str) -> tuple[Family, ...]:
+        run = self._named(name)
+        return run.metrics.families() if run else ()
+
+    def pin(self, name: str, family: str, *, pinned: bool) -> None:
+        """Raises `NotFound` for a family that is not reported."""
+        run = self._named(name)
+        if not run:
+            raise NotFound(f"{clean_line(name)} is not running: it reports no metrics.")
+        run.metrics.pin(family, pinned=pinned)
+        if self._history:
+            self._history.set_pin(name, family, pinned=pinned)
+
+    def gpus(self, now: float) -> dict[str, tuple[GpuFigures, ...]]:
+        """By deployment, what its metrics tell of GPUs at present; only of those whose metrics tell of any."""
+        found = {}
+        for (_, name, _, _), run in self._runs.items():
+            at = run.metrics.succeeded_at
+            if at is not None and now - at <= STALE_AFTER_S and (figures := run.metrics.gpus()):
+                found[name] = figures
+        return found
+
+    def _named(self, name: str) -> Run | None:
+        return next((run for (_, of, _, _), run in list(self._runs.items()) if of == name), None)
+
+    def follow(self, deployments: Iterable[Deployment]) -> None:
         """Begins to probe and scrape what has started, and ends it for what has gone."""
         running = {_key(one): one for one in deployments if one.lifecycle is Lifecycle.RUNNING}
         for key in self._runs.keys() - running.keys():
@@ -70,25 +122,36 @@ class Runs:
                 self._runs[key].deployment = deployment
                 continue
             run = self._runs[key] = Run(deployment)
+            if deployment.started_at is not None:
+                starts = {*self.starts(deployment.name), deployment.started_at}
+                self._starts[deployment.name] = tuple(sorted(starts)[-STARTS_KEPT:])
             if deployment.service.health:
-                run.tasks.append(self._begin(partial(self._probe, client, run)))
+                run.tasks.append(self._begin(partial(self._probe, run)))
             if deployment.service.metrics:
-                run.tasks.append(self._begin(partial(self._scrape, client, run)))
+                run.tasks.append(self._begin(partial(self._scrape, run)))
 
-    async def _probe(self, client: "httpx.AsyncClient", run: Run) -> None:
+    async def _probe(self, run: Run) -> None:
         while True:
-            answer = await probe(client, run.deployment.service.health)
+            answer = await probe(run.deployment.service.health)
             if answer != run.probe:
                 self._changed()
             run.probe = answer
-            run.was_ready = run.was_ready or answer.health is Health.READY
+            if answer.health is Health.READY:
+                run.was_ready, run.answered_at = True, time.time()
             await asyncio.sleep(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
 
-    async def _scrape(self, client: "httpx.AsyncClient", run: Run) -> None:
-        url = run.deployment.service.metrics or ""
+    async def _scrape(self, run: Run) -> None:
+        url, name = run.deployment.service.metrics or "", run.deployment.name
+        history = self._history
+        if history and run.metrics.succeeded_at is None:
+            pins = await aside(history.pins, name)
+            timeline = history.timeline(name)
+            if any(one is not run and one.metrics.timeline is timeline for one in self._runs.values()):
+                timeline = Timeline()  # another runtime has one of that name, too
+            run.metrics = MetricsTracker(url, pins, timeline)
         while True:
             try:
-                text = await scrape(client, url)
+                text = await scrape(url)
                 if len(text) <= SMALL_EXPOSITION:
                     run.metrics.update(text, time.time())
                     sleeps = asleep(text)
@@ -98,6 +161,9 @@ class Runs:
             except EngineError as error:
                 run.metrics.failed(str(error), time.time())
             else:
+                if history and time.time() - run.described_at >= DESCRIBE_EVERY_S:
+                    run.described_at = time.time()
+                    history.describe(name, run.metrics.current(run.described_at).series)
                 if bool(sleeps) != run.asleep:
                     run.asleep = bool(sleeps)
                     self._changed()

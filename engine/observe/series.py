@@ -1,131 +1,128 @@
-"""From two scrapes to a number: increases of counters, ratios of them, and quantiles of histograms."""
+"""From scrapes to numbers: gauges, rates, ratios, and quantiles of histograms."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.observe.exposition import Exposition, Labels
-from engine.observe.metric_catalog import Idea, Kind, Over
+from engine.metrics_reading import Bound
+from engine.observe.exposition import Exposition
+from engine.observe.growth import Growth
+from engine.observe.metric_catalog.idea import Idea, Kind, Over
+from engine.observe.metric_lines import Line
+from engine.text import clean_line
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     value: float | None
-    """None where there is no honest number: nothing happened to measure, or a counter began anew"""
-    source: str
+    """None where there is no honest number: nothing happened to measure, or nothing to compare with"""
+    bound: Bound = Bound.EXACT
+    word: str = ""
 
 
-def compute(idea: Idea, before: Exposition | None, now: Exposition, seconds: float) -> Computed | None:
-    """The idea's number for the `seconds` between two scrapes; None when the server does not report it at all.
-
-    `before` is None when there is nothing to compare with: then only gauges have a value.
-    """
-    match idea.kind:
-        case Kind.GAUGE:
-            computed = _gauge(idea, now)
-        case Kind.RATE:
-            computed = _rate(idea, before, now, seconds)
-        case Kind.RATIO:
-            computed = _ratio(idea, before, now)
-        case Kind.QUANTILE:
-            computed = _quantile(idea, before, now)
-    if computed is None or computed.value is None:
-        return computed
-    value = computed.value * idea.scale
-    return Computed(value if math.isfinite(value) else None, computed.source)
+NOTHING = Computed(None)
 
 
-def _gauge(idea: Idea, now: Exposition) -> Computed | None:
-    name = now.scalar(idea.families)
-    if name is None:
-        return None
-    values = now.scalars[name].values()
-    if len(values) == 1:
-        return Computed(next(iter(values)), name)
-    return Computed(sum(values) if idea.over is Over.SUM else max(values), f"{idea.over} of {name}")
-
-
-def _rate(idea: Idea, before: Exposition | None, now: Exposition, seconds: float) -> Computed | None:
-    name = now.scalar(idea.families)
-    if name is None:
-        return None
-    grown = _grown(name, before, now)
-    return Computed(None if grown is None else grown / seconds, f"rate of {name}")
-
-
-def _ratio(idea: Idea, before: Exposition | None, now: Exposition) -> Computed | None:
-    name, per = now.scalar(idea.families), now.scalar(idea.per)
-    if name is None or per is None:
-        return None
-    above, below = _grown(name, before, now), _grown(per, before, now)
-    value = above / below if above is not None and below else None
-    return Computed(value, f"increase of {name} per increase of {per}")
-
-
-def _quantile(idea: Idea, before: Exposition | None, now: Exposition) -> Computed | None:
-    name = now.histogram(idea.families)
-    if name is None:
-        return None
-    value = None
-    if before is not None and name in before.buckets:
-        grown = bucket_increase(before.buckets[name], now.buckets[name])
-        value = None if grown is None else histogram_quantile(idea.quantile, grown)
-    return Computed(value, f"p{idea.quantile * 100:g} of {name} between scrapes, interpolated in its buckets")
-
-
-def _grown(name: str, before: Exposition | None, now: Exposition) -> float | None:
-    if before is None or name not in before.scalars:
-        return None
-    return increase(before.scalars[name], now.scalars[name])
-
-
-def increase(before: Mapping[Labels, float], now: Mapping[Labels, float]) -> float | None:
-    """Growth of a counter over all label sets that both scrapes have.
-
-    None when there is none, and when any fell: the server began anew, and what happened in between is not known.
-    """
-    total: float | None = None
-    for labels, value in now.items():
-        earlier = before.get(labels)
-        if earlier is None:
+def compute(lines: Iterable[Line], now: Exposition, growth: Growth) -> dict[str, Computed]:
+    """Each line's number by its key, without those that are not shown yet."""
+    values = now.values
+    counts: dict[tuple[tuple[int, ...], ...], Sequence[float]] = {}
+    found: dict[str, Computed] = {}
+    for line in lines:
+        idea, numbers = line.idea, line.numbers
+        if line.once_counted and not any(values[number] for number in numbers):
             continue
-        if value < earlier:
-            return None
-        total = (total or 0.0) + value - earlier
-    return total
+        value: float | None = None
+        bound = Bound.EXACT
+        match idea.kind:
+            case Kind.GAUGE | Kind.SUMMARY:
+                value = _gauge(idea, values, numbers)
+            case Kind.RATE:
+                value = _rate(growth, numbers)
+            case Kind.QUANTILE if line.histogram and _known(growth, numbers):
+                grown = counts.get(line.histogram.sets)
+                if grown is None:
+                    grown = counts[line.histogram.sets] = line.histogram.counts(growth.window)
+                value, bound = histogram_quantile(idea.quantile, line.histogram.bounds, grown)
+            case Kind.RATIO if _known(growth, numbers) and _known(growth, line.per):
+                value = _quotient(growth.window, numbers, line.per)
+            case Kind.SHARE:
+                value = _quotient(values, numbers, line.per)
+            case Kind.WORD:
+                found[line.key] = Computed(None, word=_word(idea, now, numbers))
+                continue
+        if value is not None:
+            value = value * idea.scale + idea.offset
+            if value - value != 0:  # neither NaN nor an infinity
+                value, bound = None, Bound.EXACT
+        found[line.key] = Computed(value, bound) if value is not None else NOTHING
+    return found
 
 
-def bucket_increase(
-    before: Mapping[Labels, Mapping[float, float]], now: Mapping[Labels, Mapping[float, float]]
-) -> dict[float, float] | None:
-    """Growth of a histogram's cumulative buckets by upper bound, over all label sets. None as for `increase`."""
-    grown: dict[float, float] = {}
-    for labels, buckets in now.items():
-        earlier = before.get(labels)
-        if earlier is None or earlier.keys() != buckets.keys():
-            continue
-        for bound, count in buckets.items():
-            if count < earlier[bound]:
-                return None
-            grown[bound] = grown.get(bound, 0.0) + count - earlier[bound]
-    return grown or None
+def _gauge(idea: Idea, values: Sequence[float], numbers: tuple[int, ...]) -> float | None:
+    if len(numbers) == 1:
+        value = values[numbers[0]]
+    elif idea.over is Over.SUM:
+        value = sum([values[number] for number in numbers])
+    else:
+        value = max((values[number] for number in numbers if math.isfinite(values[number])), default=math.nan)
+    return value if value >= idea.least else None
 
 
-def histogram_quantile(quantile: float, buckets: Mapping[float, float]) -> float | None:
-    """Prometheus' `histogram_quantile`: linear within the bucket that holds the rank, from 0 in the lowest.
-
-    `buckets` are cumulative counts by upper bound, with one for +Inf. None without observations. A rank beyond the
-    highest finite bound gives that bound.
-    """
-    bounds = sorted(buckets)
-    if len(bounds) < 2 or bounds[-1] != math.inf or not buckets[math.inf] > 0:
+def _rate(growth: Growth, numbers: tuple[int, ...]) -> float | None:
+    if not _known(growth, numbers) or not growth.seconds:
         return None
-    rank = quantile * buckets[math.inf]
-    lower = count_below = 0.0
-    for bound in bounds[:-1]:
-        # Servers update buckets one by one: a scrape in between may see a lower one ahead of its neighbour.
-        count = max(buckets[bound], count_below)
+    step = growth.step
+    return sum([step[number] for number in numbers if number in step]) / growth.seconds
+
+
+def _known(growth: Growth, numbers: tuple[int, ...]) -> bool:
+    return growth.seconds is not None and (not growth.unknown or growth.unknown.isdisjoint(numbers))
+
+
+def _quotient(values: Sequence[float], above: Iterable[int], below: Iterable[int]) -> float | None:
+    per = sum([values[number] for number in below])
+    return sum([values[number] for number in above]) / per if per > 0 else None
+
+
+def _word(idea: Idea, now: Exposition, numbers: Iterable[int]) -> str:
+    """Of each engine the label set with the highest value: it is the newest, or the one that holds."""
+    newest: dict[str, tuple[float, Mapping[str, str]]] = {}
+    for number in numbers:
+        labels, value = dict(now.slots[number].labels), now.values[number]
+        engine = labels.get("engine", "")
+        if engine not in newest or value > newest[engine][0]:
+            newest[engine] = (value, labels)
+    said = {
+        word
+        for _, labels in newest.values()
+        for label in idea.labels
+        for part in labels.get(label, "").split(",")
+        if (word := clean_line(part).strip())
+    }
+    words = idea.words or {}
+    return ", ".join(words.get(word, word) for word in sorted(said or {""}))
+
+
+def histogram_quantile(quantile: float, bounds: Sequence[float], counts: Sequence[float]) -> tuple[float | None, Bound]:
+    """Prometheus' `histogram_quantile`: linear within the bucket that holds the rank.
+
+    `counts` are cumulative, by upper bound, the last of which is +Inf. None without observations. What lies in the
+    lowest bucket is not interpolated from 0, as Prometheus does: nothing is known but that it is below that bound.
+    Beyond the highest finite bound, it is that bound.
+    """
+    if len(counts) < 2 or bounds[-1] != math.inf or not (total := max(counts)) > 0:
+        return None, Bound.EXACT
+    rank = quantile * total
+    count_below = 0.0
+    for place, bound in enumerate(bounds[:-1]):
+        # A lower bucket can be ahead of its neighbour: servers count in one after the other, and after a restart that
+        # no bucket shows, each has grown by what it is more than it was.
+        count = max(counts[place], count_below)
         if count >= rank:
-            return lower + (bound - lower) * (rank - count_below) / (count - count_below)
-        lower, count_below = bound, count
-    return bounds[-2]
+            if place == 0:
+                return bound, Bound.BELOW
+            lower = bounds[place - 1]
+            return lower + (bound - lower) * (rank - count_below) / (count - count_below), Bound.EXACT
+        count_below = count
+    return bounds[-2], Bound.ABOVE

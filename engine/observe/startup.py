@@ -69,13 +69,10 @@ class StartupTracker:
     That it is ready only a probe can tell: Triton says that its HTTP service has started when its port is taken.
     """
 
-    def __init__(self, began_at: float, *, engine: bool = False, first: Phase = Phase.BOOT) -> None:
-        """`engine`: its models are an engine's (vLLM, TensorRT-LLM), so that loading them is that engine's start.
-
-        `first`: the phase that is under way before the log says anything.
-        """
+    def __init__(self, began_at: float, *, engine: bool = False) -> None:
+        """`engine`: its models are an engine's (vLLM, TensorRT-LLM), so that loading them is that engine's start."""
         self._engine = engine
-        self._begin(began_at, first)
+        self._begin(began_at, Phase.BOOT)
 
     def _begin(self, at: float, first: Phase) -> None:
         self.began_at = self._at = self._moved_at = at

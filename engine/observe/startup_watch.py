@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from engine.observe.logs import LogReader
 from engine.observe.startup import StartupTracker
 from engine.observe.startup_files import Download
 from engine.runtimes.base import Runtime
-from engine.startup import Phase, Startup
+from engine.startup import Startup
 
 if TYPE_CHECKING:
     from engine.launches import Phases
@@ -54,12 +54,10 @@ class StartupWatch:
         files: Callable[[], Path | None] | None = None,
         usual: "Callable[[], Phases] | None" = None,
         changed: Callable[[], None] = lambda: None,
-        since: float | None = None,
     ) -> None:
         """`files`: what `model_folder` says. It and `usual` are asked once, and may block.
 
-        `changed`: told when `startup` differs. `since`: from when on its log is about it, and None for the start of its
-        run; a model that is loaded into a server that runs begins later than that.
+        `changed`: told when `startup` differs.
         """
         self._runtime = runtime
         self._deployment = deployment
@@ -68,10 +66,8 @@ class StartupWatch:
         self._ask_usual = usual
         self._usual: Phases = ()
         self._changed = changed
-        self._since = since if since is not None else deployment.started_at or deployment.created_at
-        engine = deployment.stack in ENGINES
-        first = Phase.BOOT if since is None else Phase.ENGINE if engine else Phase.MODELS
-        self._tracker = StartupTracker(self._since, engine=engine, first=first)
+        self._since = deployment.started_at or deployment.created_at
+        self._tracker = StartupTracker(self._since, engine=deployment.stack in ENGINES)
         self._latest = self._tracker.startup()
         self._next = 0
         self._held: LogLine | None = None
@@ -84,6 +80,11 @@ class StartupWatch:
 
     def startup(self) -> Startup:
         return self._latest
+
+    @property
+    def goes_on(self) -> bool:
+        """It is neither ready nor closed."""
+        return not self._closing.is_set()
 
     def ready(self, at: float) -> None:
         """It has answered, at this time: what its log has told by now is taken in, and that was it."""
@@ -150,27 +151,6 @@ class StartupWatch:
         if startup != self._latest:
             self._latest = startup
             self._changed()
-
-
-@contextmanager
-def watching(
-    runtime: Runtime,
-    deployment: Deployment,
-    *,
-    files: Callable[[], Path | None] | None = None,
-    usual: "Callable[[], Phases] | None" = None,
-    since: float | None = None,
-) -> Generator[StartupWatch, None, None]:
-    """For an operation that waits: `.startup()` at any time, and `.finish(at)` once it has answered.
-
-    `files`: `partial(history.files, plan)`; `usual`: `partial(history.usual, deployment)`; `since`: when a model began
-    to be loaded into a server that was there already, and None otherwise.
-    """
-    watch = StartupWatch(runtime, deployment, files=files, usual=usual, since=since)
-    try:
-        yield watch
-    finally:
-        watch.close()
 
 
 def read_beginning(runtime: Runtime, deployment: Deployment) -> Startup | None:

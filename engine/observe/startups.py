@@ -39,6 +39,8 @@ class Startups:
         self._usual = usual
         self._changed = changed
         self._watches: dict[_Run, StartupWatch] = {}
+        self._left: dict[_Run, Startup] = {}
+        """How far those had come that were not ready in time: they are not followed any more"""
         self._read: dict[_Run, Startup | None] = {}
         self._unread: dict[_Run, Deployment] = {}
         self._nudge = asyncio.Event()
@@ -47,7 +49,7 @@ class Startups:
         """Of its present run; None when there is no run, or nothing is known of its start."""
         run = _run(deployment)
         watch = self._watches.get(run)
-        return watch.startup() if watch else self._read.get(run)
+        return watch.startup() if watch else self._read.get(run) or self._left.get(run)
 
     def follow(self, models: Iterable[Model], profiles: Mapping[str, str | None]) -> None:
         """What there is now: only of those that have been asked at least once whether they are ready.
@@ -57,13 +59,16 @@ class Startups:
         running = {_run(one.deployment): one for one in models if one.deployment and _runs(one.deployment)}
         for run in self._watches.keys() - running.keys():
             self._watches.pop(run).close()
-        for known in (self._read, self._unread):
+        for known in (self._read, self._unread, self._left):
             for run in known.keys() - running.keys():
                 del known[run]
         for run, model in running.items():
             watch, is_ready = self._watches.get(run), model.state in (State.READY, State.ASLEEP)
             if watch and is_ready:
                 watch.ready(time.time())
+            elif watch and watch.goes_on and model.state is State.UNREACHABLE:
+                self._left[run] = self._watches.pop(run).startup()
+                watch.close()
             elif not watch and model.deployment and run not in self._read and run not in self._unread:
                 self._begin(run, model.deployment, profiles.get(model.name), is_ready=is_ready, state=model.state)
 

@@ -11,9 +11,9 @@ from engine.errors import EngineError, NotFound, OperationFailed, Refused
 from engine.operations.fetch import fetch_image
 from engine.operations.gpus import check_gpus
 from engine.operations.in_the_way import adopt_hint, holds_port, runs
-from engine.operations.job import Job, patiently
+from engine.operations.job import MEANWHILE_S, Job, patiently, take_again
 from engine.operations.ready import ReadyWait
-from engine.operations.record import Side
+from engine.operations.record import RolledBack, Side
 from engine.operations.waiting import Waiting
 from engine.plan import Plan, PortBinding
 from engine.runtimes.base import Runtime
@@ -31,6 +31,15 @@ Address = tuple[str, int]
 
 def steps(name: str, *, placed: bool = True, wait: bool = True) -> list[Step]:
     return [create_step(name), *start_steps(name, placed=placed), *(ready_steps(name) if wait else ())]
+
+
+def check_step(name: str) -> Step:
+    return Step(StepKind.CHECK, "check", subject=name)
+
+
+def check_again_step(name: str) -> Step:
+    """After an image was fetched: what there is may be something else by now."""
+    return Step(StepKind.CHECK, "check again", subject=name)
 
 
 def create_step(name: str) -> Step:
@@ -80,6 +89,8 @@ class BringUp:
     @property
     def replaces(self) -> bool:
         """An older one of its name is there until it serves, to be gone back to."""
+        if self.late:
+            return True  # the one that what goes is in
         if not self._found:
             return False
         runtime, found = self._found
@@ -132,17 +143,31 @@ class BringUp:
         )
 
     def fetch(self) -> None:
-        """The image, when `check` found that it is not here."""
-        image = self._plan.launch.image
-        if self.fetches and image:
-            self._job.record.insert(Step(StepKind.PULL, "fetch the image", subject=self._name))
-            with self._job.record.step(StepKind.PULL, self._name) as waiting:
+        """The image, which `check` found not to be here. Then it has to be planned and checked again.
+
+        As long as nothing has been changed others may change this machine meanwhile: the lease is theirs to have.
+        Raises `RolledBack` when the image cannot be had, `Refused` when the lease cannot be had again, and `Cancelled`.
+        """
+        job, image = self._job, self._plan.launch.image or ""
+        untouched = job.interrupted is None and job.record.context is None
+        job.record.insert(Step(StepKind.PULL, "fetch the image", subject=self._name))
+        with job.record.step(StepKind.PULL, self._name) as waiting:
+            if not untouched:
                 patiently(waiting, lambda: fetch_image(self.runtime, image, waiting))
-            self.fetches = False
+                return
+            job.lease.give_back()
+            try:
+                patiently(waiting, lambda: fetch_image(self.runtime, image, waiting))
+            except OperationFailed as error:
+                raise RolledBack(str(error), "Nothing had been changed.") from error
+            try:
+                take_again(job.lease, waiting, MEANWHILE_S)
+            except Refused as error:
+                raise Refused(f"The image {image} is here now, but nothing else was done. {error}") from error
+            waiting.detail(image)
 
     def create(self) -> None:
         """Raises what the runtime refuses with. Nothing that serves is touched: ports and GPUs are taken by a start."""
-        self.fetch()
         self._job.lease.confirm()
         with self._job.record.step(StepKind.CREATE, self._name) as waiting:
             if self.kept:

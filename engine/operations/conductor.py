@@ -53,6 +53,7 @@ class Conductor:
             steps=(),
             progress=progress,
             cancelled=cancelled or threading.Event(),
+            settles=settle.settled_by(request, self._tools.journal),
         )
         began = time.monotonic()
         try:

@@ -6,17 +6,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.deployment import Service
 from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader
-from engine.observe.metrics import MetricsError, scrape
-from engine.observe.probe import new_client
+from engine.observe.scrape import MetricsError, scrape
 from engine.operations.asking import ask
 from engine.operations.waiting import Waiting
-
-if TYPE_CHECKING:
-    import httpx
 
 BUSY_EVERY_S = 0.5
 CONFIRM_AFTER_S = 0.2
@@ -87,31 +82,27 @@ def drain(service: Service, waiting: Waiting, limit_s: float) -> str:
 
 
 async def _sample(url: str) -> Load | None:
-    async with new_client() as client:
-        return read_load(ExpositionReader(_FAMILIES).read(await scrape(client, url)))
+    return read_load(ExpositionReader(_FAMILIES).read(await scrape(url)))
 
 
 async def _drain(url: str, waiting: Waiting, limit_s: float) -> str:
-    async with new_client() as client:  # loaded on its first use, which is no part of the wait
-        began = time.monotonic()
-        stretch = _Stretch(began)
-        try:
-            async with asyncio.timeout(limit_s):
-                ended = await _until_drained(client, url, waiting, stretch, began + limit_s)
-        except TimeoutError:
-            return _cut_off(stretch.load, limit_s)
+    began = time.monotonic()
+    stretch = _Stretch(began)
+    try:
+        async with asyncio.timeout(limit_s):
+            ended = await _until_drained(url, waiting, stretch, began + limit_s)
+    except TimeoutError:
+        return _cut_off(stretch.load, limit_s)
     took = time.monotonic() - began
     return f"{ended} (after {took:.0f} s)" if stretch.settled and took >= 1 else ended
 
 
-async def _until_drained(
-    client: "httpx.AsyncClient", url: str, waiting: Waiting, stretch: "_Stretch", deadline: float
-) -> str:
+async def _until_drained(url: str, waiting: Waiting, stretch: "_Stretch", deadline: float) -> str:
     reader, failures = ExpositionReader(_FAMILIES), 0
     while True:
         pause = BUSY_EVERY_S
         try:
-            load = read_load(reader.read(await scrape(client, url)))
+            load = read_load(reader.read(await scrape(url)))
         except (MetricsError, ExpositionError) as error:
             failures += 1
             if failures == FAILURES:

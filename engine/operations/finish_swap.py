@@ -71,6 +71,8 @@ def _bring_up(job: Job, context: Context, found: Place | None) -> Deployment:
     one = BringUp(job, plan, found)
     one.check(running=False, force=True)
     job.record.set_steps(bring_up.steps(name, placed=bool(plan.placement), wait=False))
+    if one.fetches:
+        one.fetch()
     one.create()
     one.start()
     deployment = one.deployed()

@@ -28,6 +28,8 @@ PATIENCE_EVERY_S = 1.0
 
 AGAIN_S = 60.0
 """How long another operation's end is waited for when the lease, once given back, is needed again"""
+MEANWHILE_S = 1800.0
+"""The same, of one that has begun while an image was fetched: as long as a swap may well take"""
 
 Answer = TypeVar("Answer")
 
@@ -125,19 +127,26 @@ def patiently(waiting: Waiting, call: Callable[[], Answer]) -> Answer:
                 raise
 
 
-def take_again(lease: Held) -> None:
-    """After it was given back. Raises `Refused` when somebody else has it and does not come to an end.
+def take_again(lease: Held, waiting: Waiting | None = None, limit_s: float | None = None) -> None:
+    """After it was given back. `limit_s`: how long others are waited for, `AGAIN_S` by itself.
 
-    And `RuntimeUnreachable` when a runtime that is needed does not answer for so long.
+    Raises `Refused` when somebody else has it and does not come to an end, `RuntimeUnreachable` when a runtime that is
+    needed does not answer for `PATIENCE_S`, and `Cancelled`.
     """
-    deadline = time.monotonic() + AGAIN_S
-    while True:
+    waiting = waiting or Waiting()
+    deadline = time.monotonic() + (AGAIN_S if limit_s is None else limit_s)
+
+    def take() -> None:
         try:
             lease.take()
         except (Refused, RuntimeUnreachable):
             lease.give_back()
-            if time.monotonic() > deadline:
+            raise
+
+    while True:
+        try:
+            return patiently(waiting, take)
+        except Refused as error:
+            waiting.detail(f"waiting for it: {error.what}")
+            if not waiting.until(deadline, PATIENCE_EVERY_S):
                 raise
-            time.sleep(PATIENCE_EVERY_S)
-        else:
-            return

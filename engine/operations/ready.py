@@ -6,11 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
-from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
+from engine.errors import EngineError, NotFound, OperationFailed, RuntimeUnreachable
 from engine.inference.client import stream_prompt
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.observe.aside import aside
-from engine.observe.probe import Health, Probe, new_client, probe
+from engine.observe.probe import Health, Probe, probe
 from engine.observe.startup_watch import StartupWatch
 from engine.observe.state import SIGTERM_EXITS
 from engine.operations.job import Job, patiently
@@ -40,6 +40,10 @@ ANY_PROMPT = "ping"
 STOPPING = (Action.STOP.value, Action.REMOVE.value, Action.RESTART.value, Action.SWAP.value)
 
 
+class PortTaken(OperationFailed):
+    """Another program listens where the deployment was to answer."""
+
+
 class ReadyWait:
     """Only watches; what to do with a deployment that does not become ready is for the operation to say."""
 
@@ -56,7 +60,8 @@ class ReadyWait:
     def run(self, timeout_s: float, *, always_prompt: bool) -> None:
         """`always_prompt`: although the profile does not ask for one.
 
-        Raises `OperationFailed` with the cause, `Cancelled`, and `Ended` when somebody else has stopped it.
+        Raises `OperationFailed` with the cause, as `PortTaken` where another program answers in its place, `Cancelled`,
+        and `Ended` when somebody else has stopped it.
         """
         deadline = time.monotonic() + timeout_s
         name = self._deployment.name
@@ -110,30 +115,31 @@ class ReadyWait:
         service = self._deployment.service
         look_at = tell_at = 0.0
         unreachable = ""
-        async with new_client() as client:
-            while True:
-                answer: Probe = await probe(client, service.health)
-                if time.monotonic() >= look_at or answer.health is Health.READY:
-                    # What answers there may be somebody else, on a port that this one did not get.
-                    try:
-                        await aside(self._still_running)
-                        unreachable = ""
-                    except RuntimeUnreachable as error:
-                        # The server may go on without it: only the deadline or the server ends the wait.
-                        unreachable = str(error)
-                    look_at = time.monotonic() + LOOK_EVERY_S
-                if answer.health is Health.READY:
-                    return
-                if time.monotonic() > deadline:
-                    raise self._late(timeout_s, unreachable.rstrip(".") or answer.detail)
-                if time.monotonic() >= tell_at:
-                    tell_at = time.monotonic() + TELL_EVERY_S
-                    phase = self._phase()
-                    # That it refuses, or has its port cut for it, is what a server does until it is ready.
-                    found = answer.detail if answer.health is Health.SILENT or not phase else ""
-                    waiting.detail("; ".join(one for one in (phase, unreachable or found) if one))
-                await asyncio.sleep(PROBE_EVERY_S)
-                waiting.check()
+        while True:
+            answer: Probe = await probe(service.health)
+            if time.monotonic() >= look_at or answer.health is Health.READY:
+                # What answers there may be somebody else, on a port that this one did not get.
+                try:
+                    await aside(self._still_running)
+                    if answer.health is not Health.REFUSED:
+                        await aside(self._refuse_stranger)
+                    unreachable = ""
+                except RuntimeUnreachable as error:
+                    # The server may go on without it: only the deadline or the server ends the wait.
+                    unreachable = str(error)
+                look_at = time.monotonic() + LOOK_EVERY_S
+            if answer.health is Health.READY:
+                return
+            if time.monotonic() > deadline:
+                raise self._late(timeout_s, unreachable.rstrip(".") or answer.detail)
+            if time.monotonic() >= tell_at:
+                tell_at = time.monotonic() + TELL_EVERY_S
+                phase = self._phase()
+                # That it refuses, or has its port cut for it, is what a server does until it is ready.
+                found = answer.detail if answer.health is Health.SILENT or not phase else ""
+                waiting.detail("; ".join(one for one in (phase, unreachable or found) if one))
+            await asyncio.sleep(PROBE_EVERY_S)
+            waiting.check()
 
     def _phase(self) -> str:
         """What its log tells of its start, which is followed from the first look that did not find it ready."""
@@ -176,6 +182,19 @@ class ReadyWait:
         code = "" if now.exit_code is None else f" (exit code {now.exit_code})"
         cause, remedy = why(self._job, self._runtime, now)
         raise OperationFailed(f"{name} ended before it was ready{code}. {cause}", remedy)
+
+    def _refuse_stranger(self) -> None:
+        """Raises `PortTaken`: what answers there is no answer of this one's, which cannot listen there any more."""
+        name = self._deployment.name
+        try:
+            used = self._runtime.stranger(name)
+        except (NotFound, OperationFailed):
+            return  # gone meanwhile, which the next look tells
+        if used:
+            raise PortTaken(
+                f"{name} cannot answer: {used}, which is none of its processes.",
+                "End that, or give the profile another port under `expose`, or `auto`.",
+            )
 
     def _not_stopped(self) -> None:
         """Raises `Ended` when somebody has begun to stop it."""

@@ -28,6 +28,8 @@ class Side:
     id: str = ""
     """Empty when there was none: one that is there later was made by the operation"""
     running: bool = False
+    made_as: str = ""
+    """The deployment as which its server was started, where that is another"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Record:
     progress: Progress = lambda _: None
     cancelled: threading.Event = field(default_factory=threading.Event)
     context: Context | None = None
+    settles: OperationStatus | None = None
+    """What it finishes or rolls back"""
     status: OperationStatus = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,12 +82,12 @@ class Record:
         self.status = OperationStatus(
             id=self.id,
             kind=self.request.action.value,
-            target=clean_line(self.request.name),
+            target=self.settles.target if self.settles else clean_line(self.request.name),
             steps=tuple(self.steps),
             began_at=time.time(),
             outcome=Outcome.RUNNING,
             owner=str(self.request.origin),
-            outgoing=tuple(map(clean_line, self.request.outgoing)),
+            outgoing=self.settles.outgoing if self.settles else tuple(map(clean_line, self.request.outgoing)),
             pid=os.getpid(),
         )
         self._tell()

@@ -9,16 +9,24 @@ from engine.operations.finish_swap import finish_swap
 from engine.operations.job import Job
 from engine.operations.record import Context, RolledBack
 from engine.operations.undo import undo
-from engine.request import Action
+from engine.request import Action, Request
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind
-from engine.store import Entry
+from engine.store import Entry, Journal
 
 Operation = Callable[[Job], str]
 SETTLING = (Action.FINISH, Action.ROLL_BACK)
 
 
+def settled_by(request: Request, journal: Journal) -> OperationStatus | None:
+    """What a request finishes or rolls back, as far as the journal has it; None for another request."""
+    found = None
+    while request.action in SETTLING and (entry := journal.entry(request.name)):
+        request, found = entry.request, entry.status
+    return found
+
+
 def settle_steps(job: Job) -> list[Step]:
-    return [Step(StepKind.CHECK, "look what is left of it", subject=job.request.name)]
+    return [Step(StepKind.CHECK, "look what is left of it", subject=job.record.status.target)]
 
 
 def settle(job: Job, carry_out: Operation) -> str:
@@ -32,7 +40,7 @@ def settle(job: Job, carry_out: Operation) -> str:
     if since := _done_since(job, status):
         _mark(job, status, "overtaken")
         return f"Nothing is left to settle of {status.title}: {since.title} has been done since."
-    job.record.change(target=status.target, outgoing=status.outgoing, plan_digest=status.plan_digest)
+    job.record.change(plan_digest=status.plan_digest)
     with job.record.step(StepKind.CHECK) as waiting:
         context = _context(entry)
         waiting.detail(f"{status.title}, {'before' if context is None else 'after'} its first change")

@@ -9,6 +9,7 @@ from engine.errors import EngineError, OperationFailed, RuntimeUnreachable
 from engine.operations import bring_up, take_down
 from engine.operations.bring_up import BringUp, refuse_obstacles, replaced_step, side
 from engine.operations.job import Job, take_again
+from engine.operations.ready import PortTaken
 from engine.operations.record import Context, Ended, RolledBack, Side
 from engine.operations.remains import what_is
 from engine.operations.undo import explain, undone
@@ -20,11 +21,14 @@ from engine.stacks.placement import NO_CREDIT
 
 def start_steps(job: Job) -> list[Step]:
     name = job.request.name
-    return [Step(StepKind.CHECK, "check", subject=name), *bring_up.steps(name, wait=job.request.wait)]
+    return [bring_up.check_step(name), *bring_up.steps(name, wait=job.request.wait)]
 
 
-def start(job: Job, *, force: bool = False) -> str:
-    """What to tell the operator. The lease is given back as soon as only watching is left."""
+def start(job: Job, *, force: bool = False, elsewhere: bool = True) -> str:
+    """What to tell the operator. The lease is given back as soon as only watching is left.
+
+    `elsewhere`: when somebody else has taken an automatic port meanwhile, it is started once more on another one.
+    """
     request = job.request
     to_run = bool(job.interrupted and any(side.running for side in job.interrupted.outgoing))
     """Whatever happens: it ran until this operation stopped it"""
@@ -52,6 +56,10 @@ def start(job: Job, *, force: bool = False) -> str:
         raise
     except BaseException as error:
         failed = isinstance(error, EngineError) and not isinstance(error, Cancelled)
+        may_move = elsewhere and not running and any(port.automatic for port in plan.launch.ports)
+        if isinstance(error, PortTaken) and may_move and not goes_back:
+            _make_way(job, one, context, error)
+            return start(replace(job, interrupted=context), force=True, elsewhere=False)
         if failed and not running:
             job.tools.history.launched(plan, job.record.status, ready=False, startup=one.startup)
         if goes_back:
@@ -68,23 +76,29 @@ def start(job: Job, *, force: bool = False) -> str:
 
 
 def _checked(job: Job, *, force: bool) -> tuple[BringUp, Plan, bool]:
-    """And whether it runs already."""
+    """What can be made, with its image here; and whether it runs already."""
     record, request = job.record, job.request
-    with record.step(StepKind.CHECK) as waiting:
-        plan = job.tools.plan(request.name, request.runtime, NO_CREDIT)
-        found = job.tools.deployments.beside(request.name, plan.launch.runtime)
-        one = BringUp(job, plan, found)
-        running = found is not None and found[1].lifecycle is Lifecycle.RUNNING
-        one.check(running=running, force=force or request.force)
-        if not running:
-            record.require_journal()
-        made = [] if running else bring_up.steps(request.name, placed=bool(plan.placement), wait=False)
-        waited = bring_up.ready_steps(request.name) if request.wait else []
-        record.set_steps([*made, *waited, *([replaced_step(request.name)] if one.replaces else ())])
-        record.change(plan_digest=plan.digest, estimate=job.tools.history.expect(plan))
-        record.keep(job.interrupted or Context(incoming=one.before))
-        waiting.detail(f"{plan.launch.stack} on {one.runtime.name}")
-    return one, plan, running
+    fetched = False
+    while True:
+        with record.step(StepKind.CHECK) as waiting:
+            plan = job.tools.plan(request.name, request.runtime, NO_CREDIT)
+            found = job.tools.deployments.beside(request.name, plan.launch.runtime)
+            one = BringUp(job, plan, found)
+            running = found is not None and found[1].lifecycle is Lifecycle.RUNNING
+            one.check(running=running, force=force or request.force)
+            if not running:
+                record.require_journal()
+            made = [] if running else bring_up.steps(request.name, placed=bool(plan.placement), wait=False)
+            waited = bring_up.ready_steps(request.name) if request.wait else []
+            record.set_steps([*made, *waited, *([replaced_step(request.name)] if one.replaces else ())])
+            record.change(plan_digest=plan.digest, estimate=job.tools.history.expect(plan))
+            waiting.detail(f"{plan.launch.stack} on {one.runtime.name}")
+            if fetched or not one.fetches:
+                record.keep(job.interrupted or Context(incoming=one.before))
+                return one, plan, running
+        record.insert(bring_up.check_again_step(request.name))
+        one.fetch()
+        fetched = True
 
 
 def _begin(job: Job, one: BringUp, context: Context, *, goes_back: bool) -> None:
@@ -100,6 +114,23 @@ def _begin(job: Job, one: BringUp, context: Context, *, goes_back: bool) -> None
         if isinstance(error, RuntimeUnreachable):
             raise RuntimeUnreachable(str(error), what_is(job.tools.deployments, context)) from error
         raise
+
+
+def _make_way(job: Job, one: BringUp, context: Context, taken: PortTaken) -> None:
+    """For another try: what cannot answer where it is ends, and goes unless it was there before."""
+    try:
+        take_again(job.lease)
+    except EngineError as error:
+        raise OperationFailed(str(taken), f"It could not be started elsewhere: {error}") from error
+    try:
+        made = side(one.runtime, one.deployed())
+        remove = [] if one.kept else [Step(StepKind.REMOVE, "remove", subject=made.name)]
+        job.record.set_steps([take_down.stop_step(made.name), *remove, *start_steps(job)])
+        take_down.stop(job, made)
+        if remove:
+            take_down.remove(job, made, replaced=False)
+    except BaseException as error:
+        raise undone(job, context, error) from error
 
 
 def _cancelled(job: Job, context: Context, cancelled: Cancelled, *, stays: bool) -> EngineError:
@@ -174,24 +205,31 @@ def restart_steps(job: Job) -> list[Step]:
 
 def restart(job: Job) -> str:
     """What cannot be started again is not interrupted; what was interrupted is started again."""
-    before = _present(job)
+    before, one = _to_be_restarted(job)
+    if one.fetches:
+        one.fetch()
+        before, one = _to_be_restarted(job)
     request = replace(job.request, runtime=before.runtime)
-    plan = job.tools.plan(before.name, before.runtime, NO_CREDIT)
-    job.record.require_journal()
-    if not request.force:
-        refuse_obstacles(plan)
-    found = job.tools.deployments.require(before.name)
-    one = BringUp(job, plan, found)
-    one.check(running=False, force=True, freed=tuple(found[1].service.addresses()))
     context = Context(outgoing=(before,)) if before.running else Context(incoming=before)
     context = job.interrupted or context
     job.record.keep(context)
     try:
-        one.fetch()
         take_down.stop(job, before)
     except BaseException as error:
         raise undone(job, context, error) from error
     return start(replace(job, request=request, interrupted=context), force=True)
+
+
+def _to_be_restarted(job: Job) -> tuple[Side, BringUp]:
+    before = _present(job)
+    plan = job.tools.plan(before.name, before.runtime, NO_CREDIT)
+    job.record.require_journal()
+    if not job.request.force:
+        refuse_obstacles(plan)
+    found = job.tools.deployments.require(before.name)
+    one = BringUp(job, plan, found)
+    one.check(running=False, force=True, freed=tuple(found[1].service.addresses()))
+    return before, one
 
 
 def _present(job: Job) -> Side:

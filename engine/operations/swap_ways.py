@@ -51,11 +51,8 @@ def carry_out(job: Job, plan: SwapPlan, context: Context, one: BringUp) -> Deplo
     if plan.way is Way.SLEEP:
         for kind in (StepKind.CREATE, StepKind.START, StepKind.GPUS) if wakes else (StepKind.WAKE,):
             job.record.leave_out(kind)
-    if made:
-        if one.late:
-            one.fetch()
-        else:
-            one.create()
+    if made and not one.late:
+        one.create()
     for side in running:
         take_down.drain_outgoing(job, side)
     if plan.way is Way.LOAD:
@@ -113,9 +110,6 @@ def _load(job: Job, plan: SwapPlan, outgoing: Side, one: BringUp) -> None:
         with record.step(StepKind.UNLOAD, outgoing.name) as waiting:
             waiting.detail(models.unload(waiting, time.monotonic() + UNLOAD_S))
     with record.step(StepKind.ADOPT, launch.name) as waiting:
-        if one.before.id:
-            # One kept stopped from an earlier, full swap has the name; what it was made from is in its profile.
-            patiently(waiting, lambda: take_down.forget(job, one.before))
         patiently(waiting, lambda: one.runtime.claim(outgoing.id, launch, this_run_only=True))
         waiting.detail(f"the server that was {outgoing.name} is {launch.name} now, until it stops")
 

@@ -77,7 +77,7 @@ def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
             return
         there = patiently(waiting, lambda: _now(job, side))
         if not there:
-            waiting.detail("gone: it was started with --rm" if side.running else "gone")
+            waiting.detail(_why_gone(side))
             return
         job.lease.confirm()
         if there.lifecycle is Lifecycle.RUNNING:  # it slept, or Docker was restarted and brought it back
@@ -88,6 +88,12 @@ def let_go(job: Job, side: Side, way: Way = Way.FULL) -> None:
         else:
             back = "; its restart policy may bring it back when Docker starts" if there.restarts_itself else ""
             waiting.detail(f"kept stopped{back}")
+
+
+def _why_gone(side: Side) -> str:
+    if side.made_as:
+        return f"gone with the server of {side.made_as} that it was loaded into"
+    return "gone: it was started with --rm" if side.running and side.runtime == "docker" else "gone"
 
 
 def gone_word(way: Way, *, removed: bool) -> str:

@@ -125,6 +125,13 @@ class Runtime(Protocol):
         """UUIDs of the GPUs that the running deployment really sees; None when it cannot be told."""
         ...
 
+    def stranger(self, name: str) -> str:
+        """What listens where this one, which runs, is to answer, and is no part of it.
+
+        E.g. `port 8000 is used by python3 (pid 77)`; empty when nothing does, or that cannot be told.
+        """
+        ...
+
     def start(self, name: str) -> None:
         """Starts what was created or has ended. One that runs is left as it is."""
         ...

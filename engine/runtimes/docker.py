@@ -171,6 +171,11 @@ class DockerRuntime:
         text = output_of(self._docker, self._find(name).id, ("nvidia-smi", "-L"), GPUS_S)
         return None if text is None else listed(text)
 
+    def stranger(self, name: str) -> str:
+        """Nobody: Docker takes a container's ports itself, and refuses to start it without them."""
+        del name
+        return ""
+
     def start(self, name: str) -> None:
         """An engine without root, or in a container itself, may not raise every limit: it is started without those."""
         held = self._held(name)
@@ -201,7 +206,7 @@ class DockerRuntime:
             api.stop(container.id, timeout=math.ceil(timeout_s))
 
     def remove(self, name: str) -> None:
-        from engine.runtimes import docker_claims
+        from engine.runtimes import docker_aside, docker_claims
 
         try:
             held = self._held(name)
@@ -215,6 +220,8 @@ class DockerRuntime:
             with self._docker.session(f"remove {name}", changes=True) as api:
                 # What somebody else's container keeps in volumes without a name is not ours to throw away.
                 api.remove_container(container.id, v=not container.adopted)
+            if held.aside:
+                docker_aside.forget(self._docker, container.id)
         if held.claim:
             docker_claims.drop(self._docker, name)
 

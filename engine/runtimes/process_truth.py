@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from collections.abc import Collection
 
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import OperationFailed
 from engine.runtimes.process_identity import is_alive, send, survivors, wait_for_end
 from engine.runtimes.process_state import Record
-from engine.runtimes.shim import Identity, identify
+from engine.runtimes.shim import Identity, identify, stat_fields
 
 _KILL_S = 15.0
 """How long a killed process may take to be gone"""
@@ -61,6 +62,15 @@ class Truth:
             wait_for_end(left[0], min(0.2, max(0.01, timeout_s - waited)))
             left = self._survivors(record)
 
+    def has_any(self, record: Record, pids: Collection[int]) -> bool:
+        """Whether one of these processes belongs to its present run."""
+        run = record.run
+        if run is None:
+            return False
+        if run.shim and any(run.shim[0] in _ancestry(pid) for pid in pids):
+            return True  # what it has started stays below it, whoever ends in between
+        return any(identity[0] in pids for identity in survivors(record.launch_id, run.server))
+
     def _survivors(self, record: Record) -> list[Identity]:
         run = record.run
         key = (record.launch_id, run.shim if run else None)
@@ -70,6 +80,16 @@ class Truth:
         if run and not found:
             self._bereft.add(key)
         return found
+
+
+def _ancestry(pid: int) -> list[int]:
+    """Itself, its parent, and so on."""
+    found: list[int] = []
+    while pid > 1 and pid not in found:
+        found.append(pid)
+        parent = stat_fields(pid)[1:2]
+        pid = int(parent[0]) if parent else 0
+    return found
 
 
 def ask(name: str, identity: Identity, number: signal.Signals) -> bool:

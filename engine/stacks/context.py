@@ -120,7 +120,7 @@ class PlanContext:
         used: set[int] = {port for port in wanted.values() if isinstance(port, int)}
         for purpose, port in wanted.items():
             if isinstance(port, str):
-                port = self._free_port(standard[purpose], used)
+                port = self._own_port(purpose, used) or self._free_port(standard[purpose], used)
                 used.add(port)
             elif not self._is_free(port):
                 self.warnings.append(f"Port {port} ({purpose}) is in use on {self.profile.bind} right now.")
@@ -162,6 +162,13 @@ class PlanContext:
             api_key=api_key,
         )
         return ports, service
+
+    def _own_port(self, purpose: str, used: set[int]) -> int | None:
+        """The one that it has, or had last if that is free."""
+        port = self.machine.own_ports.get(purpose)
+        if port is None or port in used or not (self.machine.own_runs or self._is_free(port)):
+            return None
+        return port
 
     def _free_port(self, preferred: int, used: set[int]) -> int:
         for port in range(preferred, preferred + MAX_AUTO_PORT_TRIES):

@@ -44,6 +44,10 @@ class Machine:
     claimed_ports: frozenset[int] = frozenset()
     """Where nobody listens yet, and somebody soon will"""
     credit: Credit = NO_CREDIT
+    own_ports: Mapping[str, int] = field(default_factory=dict)
+    """Where the deployment itself answers, or did, by purpose: automatic ones stay what they are"""
+    own_runs: bool = False
+    """It has those ports now"""
     freed_ports: frozenset[int] = frozenset()
     """Where what is credited listens, which is gone when the plan is carried out"""
 

@@ -25,9 +25,8 @@ def build(folder: Path) -> Path:
     library = folder / "libnvidia-ml.so.1"
     found = compiler()
     assert found is not None
-    subprocess.run(
-        [found, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE], check=True, timeout=60
-    )
+    flags = ("-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-pthread")
+    subprocess.run([found, *flags, "-o", library, SOURCE], check=True, timeout=60)
     return library
 
 
@@ -47,6 +46,36 @@ def sample(library: Path, controls: Sequence[str]) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     readings: list[dict[str, Any]] = json.loads(done.stdout)
     return readings
+
+
+def watch(
+    library: Path,
+    *controls: str,
+    deployments: Sequence[dict[str, Any]] = (),
+    settle_s: float = 20.0,
+    stuck_s: float = 5.0,
+    **around: Any,
+) -> dict[str, Any]:
+    """What `GpuWatch` tells after each of the control files: `readings`, and `histories` of the first two GPUs."""
+    given = {
+        "controls": controls,
+        "deployments": deployments,
+        "around": around,
+        "settle_s": settle_s,
+        "stuck_s": stuck_s,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fakenvml.watching", str(library.with_name("control"))],
+        input=json.dumps(given),
+        env=_environment(library),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def act(library: Path, control: str, folder: Path, *steps: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:

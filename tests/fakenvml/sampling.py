@@ -11,7 +11,9 @@ control = Path(sys.argv[1])
 sampler = GpuSampler(retry_s=0.0)
 readings = []
 for content in json.load(sys.stdin):
-    control.write_bytes(content.encode("latin-1"))
+    new = control.with_suffix(".new")
+    new.write_bytes(content.encode("latin-1"))
+    new.replace(control)
     readings.append(asdict(sampler.sample()))
 sampler.close()
 sys.stdout.write(json.dumps(readings))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import pytest
 from docker.errors import NotFound
 
@@ -141,8 +142,19 @@ class Bench:
 
     def clean(self) -> None:
         """By other means than what is tested."""
+        self._end_operations()
         for container in self.engine.containers.list(all=True, filters={"name": self.word}):
             container.remove(force=True, v=True)
         for volume in self.engine.volumes.list(filters={"name": VOLUME_PREFIX}):
             if self.word in volume.name:
                 volume.remove()
+
+    def _end_operations(self) -> None:
+        """One that goes on after a test that failed would make anew what is removed."""
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("TRITONTUI_STATE_DIR", "").startswith(f"{self.folder}/"):
+                    process.kill()
+                    process.wait(10)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +13,16 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from engine.errors import OperationFailed
+from engine.errors import OperationFailed, Refused
+from engine.lease import Holder
+from engine.operations.lease import held
+from engine.request import Origin
+from engine.runtimes.docker import DockerRuntime
 from engine.runtimes.docker_client import DockerConnection
 from engine.runtimes.docker_pull import pull
 from engine.startup import Phase, PhaseProgress
-from tests.real.docker_support import wait_until
+from tests.real.commands import Commands
+from tests.real.docker_support import settings, wait_until
 from tests.real.registry import Registry, registry
 
 pytestmark = pytest.mark.docker
@@ -77,6 +83,42 @@ def test_cancelled_it_ends_soon_and_nothing_is_here(images: Registry, docker_eng
     assert time.monotonic() - began < 5
     with pytest.raises(docker.errors.ImageNotFound):
         docker_engine.images.get(image)
+
+
+def test_while_it_is_fetched_for_a_start_others_may_change_the_machine(images: Registry, tmp_path: Path) -> None:
+    image = images.add("models/large", layers=1, layer_bytes=64 << 20)
+    images.piece_s = 0.05
+    name = f"m-{secrets.token_hex(3)}"
+    run = Commands(tmp_path, docker=True)
+    for kind in ("STATE", "CONFIG", "CACHE"):
+        run.env[f"TRITONTUI_{kind}_DIR"] = str(tmp_path / kind.lower())
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "repo").mkdir()
+    profile = f"name: {name}\nstack: triton\nimage: {image}\nrepository: ../repo\nexpose: {{http: auto}}\n"
+    (tmp_path / "profiles" / f"{name}.yaml").write_text(profile)
+    origin, runtimes = Origin("bob", "box", 1), {"docker": DockerRuntime(settings(tmp_path))}
+
+    def current() -> str:
+        operations = run.json("status")["operations"]
+        under_way = [step for one in operations for step in one["steps"] if step["outcome"] == "running"]
+        return under_way[0]["detail"] if under_way else ""
+
+    def taken() -> bool:
+        """Somebody else on this machine may just be changing it."""
+        try:
+            with held(runtimes, Holder.this_process("stop other", "op", origin), lambda _: None, needed={"docker"}):
+                return True
+        except Refused:
+            return False
+
+    with run.begin("up", name, "--wait") as command:
+        run.until(lambda: "image pull" in current())
+        run.until(taken)
+        run.ok("cancel")
+        assert command.wait(60) == 1
+    [operation] = run.json("status")["operations"]
+    assert (operation["outcome"], operation["message"]) == ("rolled back", "It was cancelled. Nothing was changed.")
+    assert [step["title"] for step in operation["steps"]][:3] == ["check", "fetch the image", "check again"]
 
 
 def test_a_tag_that_is_not_there(images: Registry) -> None:

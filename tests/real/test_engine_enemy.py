@@ -16,7 +16,7 @@ import pytest
 from engine.deployment import Lifecycle, State
 from engine.errors import EngineError
 from engine.facade import Engine
-from engine.observe.probe import Health, new_client, probe
+from engine.observe.probe import Health, probe
 from engine.observe.state import judge
 from engine.request import Action
 from engine.runtimes.docker import DockerRuntime
@@ -240,8 +240,7 @@ def test_a_head_that_never_ends_is_silence(answer: Callable[[socket.socket], Non
             client.close()
 
     async def ask(port: int) -> Health:
-        async with new_client() as client:
-            return (await asyncio.wait_for(probe(client, f"http://127.0.0.1:{port}/"), 20)).health
+        return (await asyncio.wait_for(probe(f"http://127.0.0.1:{port}/"), 20)).health
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()

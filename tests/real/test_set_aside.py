@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -12,6 +13,7 @@ from engine.errors import NotFound, Refused
 from engine.plan import GeneratedFile, Launch
 from engine.runtimes.base import Runtime
 from engine.runtimes.docker import DockerRuntime
+from engine.runtimes.docker_aside import RECORD_PREFIX
 from engine.runtimes.process import ProcessRuntime
 from tests.real.docker_support import Launches, deployment, settings, wait_until
 from tests.real.triton_support import kill_all, settings_in
@@ -169,3 +171,45 @@ def test_one_that_was_adopted_keeps_the_name_that_it_was_given_by_hand(
     finally:
         runtime.unclaim(launch.name)
     assert not docker_engine.volumes.list(filters={"name": launch.name})
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("policy", [{"Name": "always"}, {"Name": "on-failure", "MaximumRetryCount": 3}])
+def test_one_that_restarts_itself_stays_down_while_it_is_set_aside(
+    docker_engine: docker.DockerClient, launches: Launches, tmp_path: Path, policy: Any
+) -> None:
+    runtime, launch = DockerRuntime(settings(tmp_path)), launches()
+
+    def restarts() -> object:
+        now = docker_engine.api.inspect_container(container)["HostConfig"]["RestartPolicy"]
+        return {key: value for key, value in now.items() if value}
+
+    name = f"{launches.prefix}-by-hand"
+    docker_engine.containers.run(
+        launches.image, ["sleep", "600"], name=name, detach=True, init=True, restart_policy=policy
+    )
+    container = docker_engine.api.inspect_container(name)["Id"]
+    record = f"{RECORD_PREFIX}{container[:12]}"
+    try:
+        runtime.claim(container, launch, this_run_only=False)
+        runtime.stop(launch.name, 10.0)
+        for _ in range(2):
+            runtime.set_aside(launch.name)
+            assert restarts() == {"Name": "no"}
+        runtime.create(launch)
+        runtime.remove(launch.name)
+        runtime.bring_back(launch.name)
+        assert restarts() == policy
+        assert deployment(runtime, launch.name).restarts_itself
+        assert not docker_engine.volumes.list(filters={"name": record})
+        runtime.set_aside(launch.name)
+        runtime.start(launch.name)  # nothing has its place
+        assert restarts() == policy
+        runtime.stop(launch.name, 10.0)
+        runtime.set_aside(launch.name)
+        runtime.create(launch)
+        runtime.drop_aside(launch.name)
+        assert not docker_engine.volumes.list(filters={"name": record})
+    finally:
+        runtime.unclaim(launch.name)
+        DockerRuntime(settings(tmp_path)).drop_record(record)

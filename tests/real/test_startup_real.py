@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from engine.deployment import Deployment, Lifecycle
-from engine.observe.startup_watch import StartupWatch, read_beginning, watching
+from engine.observe.startup_watch import StartupWatch, read_beginning
 from engine.profile import Expose, Profile
 from engine.runtimes.process import ProcessRuntime
 from engine.stacks import STACKS
@@ -32,7 +33,7 @@ def follow(runtime: ProcessRuntime, name: str, timeout_s: float) -> Followed:
     runtime.start(name)
     deployment = of(runtime, name)
     seen: list[tuple[Phase, ...]] = []
-    with watching(runtime, deployment) as watch:
+    with closing(StartupWatch(runtime, deployment)) as watch:
 
         def answers() -> bool:
             assert of(runtime, name).lifecycle is Lifecycle.RUNNING, text_of(runtime, name)

@@ -15,7 +15,7 @@ from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
 from engine.log_line import Level, LogLine, LogMark
-from engine.metrics_reading import MetricsReading, Series
+from engine.metrics_reading import Family, Group, Mark, MetricsReading, Series
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
 from engine.request import Action, Request, Way
 from engine.snapshot import AuditEntry, Model, RuntimeStatus, Snapshot
@@ -188,6 +188,12 @@ class FakeApi:
         self.changed: list[tuple[str, str, tuple[Change, ...]]] = []
         self.log: list[str | LogLine] = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
         self.feeds: list[FakeFeed] = []
+        self.reported = [
+            Family("nv_inference_request_success", "counter", "Number of successful inference requests", 1),
+            Family("nv_energy_consumption", "counter", "GPU energy consumption in joules", 2),
+        ]
+        """The families of every deployment's endpoint"""
+        self.pins: frozenset[str] = frozenset()
         self._listeners: list[Callable[[Snapshot], None]] = []
 
     def open(self) -> None:
@@ -326,13 +332,41 @@ class FakeApi:
         return feed
 
     def metrics(self, name: str) -> MetricsReading:
-        times = tuple(NOW - 10 + i for i in range(11))
-        values = tuple(float(i % 4) for i in range(11))
-        series = (
-            Series("requests", "Requests", "req/s", 2.5, "rate of nv_inference_request_success", times, values),
-            Series("queue", "Queue per request", "ms", None, "nothing yet", times, (None,) * 11),
+        times = tuple(NOW - 290 + i for i in range(291))
+        wave = tuple(None if 60 < i < 80 else float(i // 30 % 4) for i in range(291))
+
+        def one(key: str, title: str, unit: str, group: Group, scale: float = 1.0) -> Series:
+            values = tuple(None if value is None else scale * (1 + value) for value in wave)
+            return Series(key, title, unit, values[-1], f"rate of vllm:{key}", times, values, group)
+
+        latency = tuple(
+            one(f"ttft_p{percent}", f"TTFT p{percent}", "s", Group.LATENCY, 0.01 * percent) for percent in (50, 90, 99)
         )
-        return MetricsReading(NOW, Freshness.FRESH, SERVICE.metrics or "", series=series)
+        series = (
+            one("running", "Running", "", Group.REQUESTS),
+            one("requests", "Finished", "req/s", Group.REQUESTS, 1.25),
+            *latency,
+            one("generation", "Generated", "tok/s", Group.TOKENS, 300.0),
+            one("kv_cache", "KV cache", "%", Group.CACHE, 20.0),
+            Series("queue", "Queue per request", "s", None, "nothing yet", times, (None,) * 291, Group.LATENCY),
+        )
+        marks = (Mark(NOW - 120, f"start {name}"),)
+        return MetricsReading(NOW, Freshness.FRESH, SERVICE.metrics or "", series=series, marks=marks)
+
+    def families(self, name: str) -> Sequence[Family]:
+        return [replace(one, pinned=one.name in self.pins) for one in self.reported]
+
+    def pin(self, name: str, family: str, *, pinned: bool) -> None:
+        if all(one.name != family for one in self.reported):
+            raise NotFound(f"{name} reports no family {family}.")
+        self.pins = self.pins | {family} if pinned else self.pins - {family}
+
+    def gpu_history(self, index: int) -> Sequence[Series]:
+        if not self.latest.gpus or index >= len(self.latest.gpus.gpus):
+            return ()
+        times = tuple(NOW - 10 + i for i in range(11))
+        values = tuple(40.0 + i for i in range(11))
+        return (Series("utilization", "Utilization", "%", 50.0, "NVML", times, values),)
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
         self.asked.append(request)

@@ -1,6 +1,7 @@
 """The GPU panel: what fits is shown, what is missing is said, and only what changed is painted."""
 
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,10 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from engine.freshness import Freshness
-from engine.gpu_reading import Gpu, GpuReading, HostLoad
+from engine.gpu_reading import Gpu, GpuReading, HostLoad, MemoryShare, MigInstance
 from tui.widgets.glyphs import bar, sparkline, with_unit
-from tui.widgets.gpu_panel import GpuPanel, Line, Piece, changed_cells, draw
+from tui.widgets.gpu_lines import STEP_S, Line, Piece, draw, rows_wanted, steps
+from tui.widgets.gpu_panel import GpuPanel, changed_cells
 
 GIB = 1 << 30
 GPU = Gpu(
@@ -28,6 +30,10 @@ GPU = Gpu(
     power=612.0,
     power_limit=700.0,
     history=(0.0, None, 50.0, 100.0),
+)
+SHARED = replace(
+    GPU,
+    shares=(MemoryShare("llama3-70b", 61 * GIB, deployment=True), MemoryShare("python", 10 * GIB, deployment=False)),
 )
 HOST = HostLoad(
     cpu=33.0, cores=64, memory_used=71 * GIB, memory_total=512 * GIB, load_1m=4.2, history=(10.0, 20.0, 33.0)
@@ -48,44 +54,123 @@ def _text(lines: list[Line]) -> list[str]:
 
 def test_a_wide_line_says_everything() -> None:
     (line,) = _text(draw(_reading(GPU), 100, 5))
-    for part in ("87 %", "▁ ▅█", "71.2 /  80 GiB", "██████████▋", "68 °C", "612 W", "H100 80GB HBM3"):
+    for part in ("87 %", "71.2/ 80 GiB", "████████████▍", "68 °C", "610/700 W"):
         assert part in line
 
 
 @pytest.mark.parametrize(
     ("width", "there", "gone"),
     [
-        (8, "87 %", "GiB"),
+        (9, "87 %", "GiB"),
         (26, "GiB", "█"),
-        (36, "█", "▅"),
-        (45, "▅", "°C"),
-        (53, "°C", " W"),
-        (60, " W", "H100"),
+        (33, "█", "llama"),
+        (42, "llama3-…", "°C"),
+        (51, "°C", "▃█"),
+        (60, "▃█", " W"),
+        (69, " W   llama3-70b", "python"),
+        (86, "llama3-70b, other (python)", "/700"),
+        (100, "/700 W", "x"),
     ],
 )
 def test_narrow_lines_drop_columns_by_importance(width: int, there: str, gone: str) -> None:
-    (line,) = _text(draw(_reading(GPU), width, 5))
+    (line,) = _text(draw(_reading(SHARED), width, 5))
     assert there in line
     assert gone not in line
 
 
-@given(count=st.integers(1, 16), width=st.integers(3, 220), height=st.integers(1, 20), lost=st.booleans())
-def test_lines_are_never_wider_than_the_panel(count: int, width: int, height: int, lost: bool) -> None:
+@given(
+    count=st.integers(1, 16),
+    width=st.integers(12, 220),
+    height=st.integers(1, 24),
+    lost=st.booleans(),
+    mine=st.sets(st.integers(0, 15)),
+    plain=st.booleans(),
+)
+def test_lines_fit_and_tell_every_gpu(
+    count: int, width: int, height: int, lost: bool, mine: set[int], plain: bool
+) -> None:
     gpus = [*_many(count)]
     if lost:
         gpus[-1] = replace(gpus[-1], utilization=None, memory_used=None, error="GPU is lost. Reset it.")
-    lines = _text(draw(_reading(*gpus), width, height))
+    lines = _text(draw(_reading(*gpus), width, height, mine=mine, plain=plain))
     assert all(cell_len(line) <= width for line in lines)
-    assert len(lines) in (count, (count + 1) // 2)
+    assert len(lines) <= count
+    told = re.findall(r"(?:^|[▸▲>! ])([ 1]\d) +(?:\d+ ?%|lost|GPU)", "\n".join(lines), re.MULTILINE)
+    assert sorted(map(int, told)) == list(range(count))
 
 
-def test_sixteen_gpus_take_two_columns_when_one_is_not_enough() -> None:
-    assert len(draw(_reading(*_many(16)), 110, 16)) == 16
-    lines = _text(draw(_reading(*_many(16)), 110, 8))
-    assert len(lines) == 8
-    assert lines[0].split()[0] == "0"
-    assert " 8   8 %" in lines[0]
-    assert len(draw(_reading(*_many(16)), 50, 8)) == 16
+@pytest.mark.parametrize(("width", "height"), [(76, 4), (68, 8), (68, 14), (116, 22)])
+def test_sixteen_gpus_have_room_on_every_common_screen(width: int, height: int) -> None:
+    assert len(draw(_reading(*_many(16)), width, height)) <= height
+    lines = _text(draw(_reading(*_many(16)), width, height, mine={5, 9}))
+    assert len(lines) <= height
+    assert sum(line.count("▸") for line in lines) == 2
+
+
+def test_where_there_is_no_room_for_all_the_ones_that_matter_are_told_in_full() -> None:
+    gpus = list(_many(16))
+    gpus[11] = replace(gpus[11], throttled=("hardware thermal slowdown",), temperature=93.0)
+    lines = _text(draw(_reading(*gpus), 68, 8, mine={3, 4}))
+    full = [line for line in lines if "°C" in line]
+    assert [line.split()[1] for line in full] == ["3", "4", "11"]
+    assert full[2].startswith("▲")
+    assert "hardware" in full[2]
+    (first, *_) = _text(draw(_reading(*gpus), 76, 4, mine={3, 4}))
+    assert first.split()[1] == "11"  # trouble comes before what is selected
+
+
+def test_who_has_a_gpu_and_how_much_of_it() -> None:
+    (line,) = draw(_reading(SHARED), 116, 5)
+    assert "llama3-70b, other (python)" in _text([line])[0]
+    ours, others = (next(piece for piece in line if piece.look == look) for look in ("bar", "others"))
+    assert ours.text.strip("█") == ""
+    assert others.text.rstrip() == "▒" * round(10.2 / 80 * 24)
+    idle = replace(GPU, memory_used=GIB // 2, processes=())
+    assert "free" in _text(draw(_reading(idle), 76, 5))[0]
+    (plain,) = _text(draw(_reading(SHARED), 116, 5, plain=True))
+    assert "#=" in plain
+    assert not set("█▒▂▼▸") & set(plain)
+
+
+def test_why_it_is_slow_is_a_sign_and_where_there_is_room_a_word() -> None:
+    capped = replace(SHARED, throttled=("power cap",))
+    narrow, wide = (draw(_reading(capped), width, 5)[0] for width in (76, 130))
+    assert "W▼" in _text([narrow])[0]
+    assert Piece("  power cap", "dim") in wide
+    assert _text([narrow])[0].startswith("  ")  # usual under load
+    (slowed,) = draw(_reading(replace(SHARED, throttled=("power brake",))), 100, 5)
+    assert Piece("  power brake", "warning") in slowed
+    assert slowed[0] == Piece("▲", "error")
+
+
+def test_instances_stand_below_their_gpu_where_there_is_room() -> None:
+    parts = tuple(MigInstance(f"MIG-{i}", "1g.10gb", 4 * GIB, 10 * GIB) for i in range(2))
+    gpus = (replace(GPU, mig=parts, utilization=None, unsupported=("utilization",)), replace(GPU, index=1))
+    first, below, _, last = _text(draw(_reading(*gpus), 76, 4))
+    assert "n/a %" in first
+    assert "MIG × 2" in first
+    assert "1g.10gb" in below
+    assert below.index("/ 10 GiB") == first.index("/ 80 GiB")
+    assert last.split()[0] == "1"
+    assert len(draw(_reading(*gpus), 76, 3)) == 2
+    assert [rows_wanted(_reading(*gpus), most) for most in (8, 3, 1)] == [4, 2, 1]
+
+
+def test_noise_moves_neither_power_nor_history() -> None:
+    def line(at: float, power: float) -> Line:
+        history = tuple(50.0 + (int(at) - i) % 3 for i in range(60, 0, -1))
+        return draw(_reading(replace(GPU, power=power, history=history), at=at), 76, 4)[0]
+
+    assert changed_cells(line(1001.0, 611.0), line(1002.0, 609.4)) == []
+
+
+@given(st.lists(st.none() | st.floats(0, 100), max_size=70), st.integers(0, 10_000))
+def test_steps_of_history_begin_at_round_times_and_lose_no_value(history: list[float | None], at: int) -> None:
+    means = steps(history, float(at))
+    begins = [(at - age) // STEP_S for age in range(len(history))][::-1]
+    wanted = {step: [v for v, s in zip(history, begins, strict=True) if s == step and v is not None] for step in begins}
+    told = [sum(values) / len(values) if values else None for values in wanted.values()]
+    assert means[-len(told) :] == pytest.approx(told) if told else not any(means)
 
 
 def test_what_is_not_known_is_a_dash_and_a_lost_gpu_a_sentence() -> None:
@@ -95,7 +180,9 @@ def test_what_is_not_known_is_a_dash_and_a_lost_gpu_a_sentence() -> None:
     assert "   – %" in first
     assert "   – W" in first
     assert "71.2" in first
+    assert "GPU 0 does not report" in first
     assert "GPU 0 is lost. Reset it" in second
+    assert first[0] == second[0] == "▲"
 
 
 def test_without_gpus_the_host_and_the_reason() -> None:
@@ -157,17 +244,17 @@ async def test_only_changed_cells_are_painted(monkeypatch: pytest.MonkeyPatch) -
         panel = app.query_one(GpuPanel)
         panel.show(_reading(*_many(4)))
         await pilot.pause()
-        assert "71.2 /  80 GiB" in panel.render_line(3).text
+        assert "71.2/ 80 GiB" in panel.render_line(3).text
         painted = _spy(panel, monkeypatch)
-        panel.show(_reading(*_many(4), at=1.0))
+        panel.show(_reading(*_many(4), at=0.4))
         assert painted == []
         gpus = list(_many(4))
         gpus[2] = replace(gpus[2], power=99.0)
-        panel.show(_reading(*gpus, at=2.0))
+        panel.show(_reading(*gpus, at=0.8))
         (region,) = painted
         assert (region.y, region.height) == (2, 1)
         assert region.width < 10
-        assert "  99 W" in panel.render_line(2).text
+        assert "  99/700 W" in panel.render_line(2).text
         assert str(panel.border_title) == "GPUs"
         panel.show(_reading(host=HOST, freshness=Freshness.NONE, message="No driver."))
         assert str(panel.border_title) == "Host"
@@ -176,14 +263,14 @@ async def test_only_changed_cells_are_painted(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_more_gpus_than_rows_scroll() -> None:
     app = _Console()
-    async with app.run_test(size=(44, 30)) as pilot:
+    async with app.run_test(size=(24, 30)) as pilot:
         panel = app.query_one(GpuPanel)
         panel.show(_reading(*_many(16)))
         await pilot.pause()
         assert panel.max_scroll_y > 0
         panel.scroll_end(animate=False)
         await pilot.pause()
-        assert panel.render_line(panel.scrollable_content_region.height - 1).text.split()[:2] == ["15", "15"]
+        assert panel.render_line(panel.scrollable_content_region.height - 1).text.split()[:3] == ["15", "15", "%"]
 
 
 # Glyphs

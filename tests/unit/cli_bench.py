@@ -200,6 +200,14 @@ class FakeEngine:
         lost = Series("lost", "Lost", "%", float("nan"), "nowhere")
         return MetricsReading(1000.0, Freshness.FRESH, "http://127.0.0.1:8002/metrics", series=(rate, lost))
 
+    def watch_metrics(self, name: str) -> Generator[MetricsReading, None, None]:
+        while True:
+            yield self.scrape(name)
+
+    def family(self, name: str, family: str) -> Sequence[str]:
+        self._ask("family", name, family)
+        return (f"# TYPE {family} counter", f"{family} 3")
+
     def doctor(
         self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
     ) -> Sequence[Finding]:
@@ -210,6 +218,11 @@ class FakeEngine:
         self._ask("gpus")
         gpu = Gpu(0, "GPU-1", "H100", 87.0, 71 << 30, 80 << 30, 68.0, None, 700.0)
         return GpuReading(1000.0, Freshness.FRESH, (gpu,), "", "580.1", HostLoad(12.5, 8, 1 << 30, 16 << 30, 0.4))
+
+    def watch_gpus(self) -> Generator[GpuReading, None, None]:
+        self._ask("watch_gpus")
+        for at in (1000.0, 1001.0):
+            yield replace(self.gpus(), at=at)
 
     def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
         self._ask("ask", name, request)

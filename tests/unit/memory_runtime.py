@@ -34,6 +34,8 @@ class MemoryRuntime:
         """Images that are not here yet"""
         self.seen: tuple[str, ...] | None = ()
         """The GPUs that a deployment here says it sees"""
+        self.strangers: dict[str, str] = {}
+        """Who listens where a deployment is to answer, by its name"""
         self.goes_when_stopped: set[str] = set()
         """Started with --rm"""
         self.this_run_only: set[str] = set()
@@ -183,6 +185,10 @@ class MemoryRuntime:
 
     def gpus(self, name: str) -> tuple[str, ...] | None:
         return self.seen
+
+    def stranger(self, name: str) -> str:
+        self.answer()
+        return self.strangers.get(name, "")
 
     def change(self, name: str, **values: object) -> None:
         if name not in self.held:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, InvalidProfile, NotFound, OperationFailed, Refused, RuntimeUnreachable
+from engine.gpu_reading import GpuReading
 from engine.inference.prompt import PromptRequest, PromptResult, Transport
 from engine.log_line import LogLine
 from engine.plan import Adoption
@@ -24,7 +25,7 @@ __all__ = ["engine"]  # the fixture
 def test_ls_shows_each_model_with_symbol_word_and_endpoint(engine: FakeEngine, capsys: Capture) -> None:
     assert main(["ls"], engine) == 0
     out, err = capsys.readouterr()
-    header, demo, big, idle = out.splitlines()
+    header, big, demo, idle = out.splitlines()
     assert demo.split() == ["●", "demo", "ready", "triton", "process", "2m11s", "http://127.0.0.1:8000", "A", "demo"]
     assert big.endswith("out of memory")
     assert idle.split()[:2] == ["idle", "–"]
@@ -119,7 +120,7 @@ SWAP_PLAN_KEYS = {"incoming", "outgoing", "way", "reason", "other_ways", "warnin
         (["adopt", "docker/by_hand", "--dry-run"], {field.name for field in fields(Adoption)}),
         (["history"], {"entries"}),
         (["metrics", "demo"], {"name", "at", "freshness", "url", "message", "series"}),
-        (["gpus"], {"at", "freshness", "gpus", "message", "driver", "host"}),
+        (["gpus"], {field.name for field in fields(GpuReading)}),
         (
             ["ask", "demo", "hi"],
             {field.name for field in fields(PromptResult)},

@@ -236,6 +236,13 @@ def test_of_what_is_gone_the_kept_log_is_read(here: Here, capsys: Capture) -> No
     best = told["causes"][0]  # type: ignore[index]
     assert "KV cache" in best["title"]
     assert best["proofs"][0]["line"] == CAUSE + 1
+    assert str(told["log"]).startswith("This log is of an earlier launch: the start of 1970-01-01 0")
+    here.runtime.unreachable = True
+    silent = str(explained(["qwen"], here, capsys)["log"])
+    assert "What has become of qwen since is not known. This log is of an earlier launch: the start of" in silent
+    here.runtime.unreachable = False
+    here.deploy("qwen", LOG, exit_code=1)
+    assert explained(["qwen"], here, capsys)["log"] == ""
 
 
 def test_of_what_was_rolled_back_the_log_of_what_failed_is_read(here: Here, capsys: Capture) -> None:

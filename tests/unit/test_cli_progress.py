@@ -150,3 +150,16 @@ def test_a_terminal_that_is_gone_ends_the_ticks_quietly(monkeypatch: pytest.Monk
 
     with pytest.raises(OSError, match="gone"):
         follow()
+
+
+def test_where_nothing_is_rewritten_each_phase_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        for detail in ("", "boot", "weights 1 of 9 shards", "weights 8 of 9 shards", "KV cache", "weights 9 of 9 shards"):
+            progress.show(status(replace(WAIT, detail=detail), began=935.0))
+    told = capsys.readouterr().err.splitlines()
+    assert told[1:] == [
+        "1/2 wait until ready",
+        "1/2 wait until ready: boot",
+        "1/2 wait until ready: weights 1 of 9 shards",
+        "1/2 wait until ready: KV cache",
+    ]

@@ -93,8 +93,8 @@ def test_what_says_read_only_is_told(user: Path, monkeypatch: pytest.MonkeyPatch
     ("text", "words"),
     [
         ("readonly: true", ":1: Unknown key `readonly`; did you mean `read_only`?"),
-        ("# all\n\nport: 80", ":3: Unknown key `port`; valid keys: read_only, audit, drain."),
-        ("name: x", ":1: Unknown key `name`; valid keys: read_only, audit, drain."),
+        ("# all\n\nport: 80", ":3: Unknown key `port`; valid keys: read_only, audit, drain, bell."),
+        ("name: x", ":1: Unknown key `name`; valid keys: read_only, audit, drain, bell."),
         ("drain: 2m\nread_only: 'yes'", ":2: `read_only` is 'yes': input should be a valid boolean."),
         ("read_only:", ":1: `read_only` is None: input should be a valid boolean."),
         ("drain: soon", ":1: `drain`: a duration is a number with s, m or h, e.g. 90s or 30m."),
@@ -104,7 +104,7 @@ def test_what_says_read_only_is_told(user: Path, monkeypatch: pytest.MonkeyPatch
         ("audit: [a]", ":1: `audit` is ['a']: input should be a valid string."),
         ("audit: 7", ":1: `audit` is 7: input should be a valid string; put it in quotes."),
         ("read_only: true\nread_only: false", ":2: The key `read_only` stands twice."),
-        ("- read_only", ":1: A configuration is a mapping of keys to values; valid keys: read_only, audit, drain."),
+        ("- read_only", ":1: A configuration is a mapping of keys to values; valid keys: read_only, audit, drain, bell."),
         ("read_only", ":1: A configuration is a mapping of keys to values"),
         ("read_only: ]", ":1: Not valid YAML:"),
         ("audit: \x07", ":1: It contains a control character."),
@@ -155,3 +155,12 @@ def test_settings_reach_another_process_whole(user: Path, tmp_path: Path, monkey
         Settings.from_json("{}")
     with pytest.raises(TypeError):
         Settings.from_json(json.dumps({**json.loads(settings.to_json()), "more": 1}))
+
+
+def test_the_user_says_whether_notices_ring(system: Path, user: Path) -> None:
+    assert Settings.load().bell
+    system.write_text("bell: false\n")
+    assert not Settings.load().bell
+    assert not Settings.from_json(Settings.load().to_json()).bell
+    user.write_text("bell: true\n")
+    assert Settings.load().bell

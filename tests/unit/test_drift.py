@@ -85,6 +85,16 @@ def test_it_says_what_the_profile_now_says(tmp_path: Path, old: str, new: str, l
     assert launch_facts(plan(tmp_path, PROFILE).launch) == then
 
 
+def test_a_port_that_moved_is_told_once(tmp_path: Path) -> None:
+    text = "name: t\nstack: triton\nrepository: repo\nprogram: /bin/true\nexpose: {http: 8000, grpc: 8001}\n"
+    (tmp_path / "repo").mkdir()
+    then, now = (
+        launch_facts(plan(tmp_path, text.replace("8000", port), "process").launch) for port in ("8000", "9000")
+    )
+    assert "option --http-port" in facts(then)
+    assert differences(then, now) == ("port http: 127.0.0.1:8000, the profile now says 127.0.0.1:9000",)
+
+
 def test_which_gpus_and_which_automatic_port_is_no_difference(tmp_path: Path) -> None:
     program = tmp_path / "vllm"
     program.write_text("#!/bin/sh\n")

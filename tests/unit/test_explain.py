@@ -75,7 +75,7 @@ def test_samples(name: str) -> None:
     assert names(diagnosis) == INDEX[name]["causes"]
     assert diagnosis.lines == data.count(b"\n")
     assert diagnosis.stack == name.partition("-")[0]
-    lines = data.decode().split("\n")
+    lines = [clean_line(line) for line in data.decode().split("\n")]
     assert all(cause.weight is Weight.CAUSE for cause in diagnosis.causes)
     for proof in (proof for cause in diagnosis.causes for proof in cause.proofs):
         assert proof.line
@@ -198,15 +198,95 @@ def test_after_a_storm_of_one_line_others_are_still_seen() -> None:
 
 
 def test_what_requests_raise_does_not_make_a_server_ill() -> None:
-    """But for what explains the requests' own failure."""
+    """What explains the requests' own failure is told apart."""
     raised = "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)\n"
     assert names(told(BEGIN + READY + raised + IDLE)) == []
     too_long = "ValueError: The decoder prompt (length 9000) is longer than the maximum model length of 8192.\n"
-    assert names(told(BEGIN + READY + too_long)) == ["request-too-long"]
+    served = told(BEGIN + READY + too_long)
+    assert names(served) == []
+    assert served.first_error == ()
+    [request] = served.requests
+    assert (request.signature, request.proofs[0].line) == ("request-too-long", 4)
+    assert "8192" in request.cause
+    assert told(BEGIN + READY + too_long, Evidence(exit_code=0, stopped_on_purpose=True)).causes == ()
     died = "(APIServer pid=1) vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.\n"
-    assert names(told(BEGIN + READY + too_long + worker(3, OUT_OF_MEMORY) + died)) == [
-        *("cuda-out-of-memory", "request-too-long")
-    ]
+    failed = told(BEGIN + READY + too_long + worker(3, OUT_OF_MEMORY) + died)
+    assert names(failed) == ["cuda-out-of-memory"]
+    assert failed.requests == served.requests
+    unknown = told(BEGIN + READY + too_long + worker(3, "FluxError: empty") + died)
+    assert (names(unknown), unknown.requests) == (["engine-dead", "engine-not-started"], served.requests)
+
+
+def test_an_engine_that_ended_without_a_word() -> None:
+    gone = "(APIServer pid=1) RuntimeError: Engine core initialization failed. Failed core proc(s): {"
+    assert names(told(BEGIN + gone + "}\n")) == ["engine-process-ended"]
+    assert names(told(gone + "}\n")) == ["engine-not-started"]  # the log's begin is missing, and perhaps the error
+    assert names(told(BEGIN + gone + "'EngineCore': 1}\n")) == ["engine-not-started"]
+    spoke = told(BEGIN + worker(0, "FluxError: empty") + gone + "}\n")
+    assert names(spoke) == ["engine-not-started"]
+    assert "FluxError: empty" in [proof.text.rpartition("] ")[2] for proof in spoke.first_error]
+
+
+def test_what_only_follows_hides_no_first_error() -> None:
+    flux = told(BEGIN + worker(0, "FluxError: empty") + LOST + "\n")
+    assert names(flux) == ["nccl-error"]
+    assert any("FluxError" in proof.text for proof in flux.first_error)
+
+
+def test_a_hub_that_answers_is_not_out_of_reach() -> None:
+    silent = "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them.\n"
+    refused = "HfHubHTTPError: Server error '500 Internal Server Error' for url 'https://huggingface.co/x'\n"
+    assert names(told(BEGIN + silent)) == ["hub-unreachable"]
+    assert names(told(BEGIN + refused + silent)) == ["hub-server-error"]
+
+
+def test_a_later_line_may_tell_more_of_the_same() -> None:
+    first = "Failed to initialize Python stub for auto-complete: ModuleNotFoundError: No module named 'acme'\n"
+    more = "failed to load 'echo' version 1: Internal: ModuleNotFoundError: No module named 'acme'\n"
+    other = "failed to load 'echo' version 1: Internal: ModuleNotFoundError: No module named 'other'\n"
+    assert "model echo" in told(first + more).causes[0].cause
+    assert "model echo" not in told(first + other).causes[0].cause
+
+
+def test_what_runs_without_a_container_has_no_image() -> None:
+    log = "ModuleNotFoundError: No module named 'image'\n"
+    [cause] = told(log, Evidence(runtime="process")).causes
+    assert cause.cause == "The installation lacks the Python package image."
+    assert cause.remedy.startswith("Use an installation that has it")
+    assert told(log, Evidence(runtime="docker")).causes[0].cause == "The image lacks the Python package image."
+    local = Profile(name="m", stack="vllm", runtime="process", model="m")
+    assert told(log, profile=local).causes[0].cause == cause.cause
+    [ended] = told("", Evidence(exit_code=-4, runtime="process")).causes
+    assert (ended.signature, "image" in ended.remedy) == ("exit-132", False)
+
+
+def test_what_the_environment_says_is_taken_out() -> None:
+    log = "OfflineModeIsEnabled: Cannot reach https://huggingface.co/m\n"
+    offline = Profile(name="m", stack="vllm", image="i:1", model="m", env={"HF_HUB_OFFLINE": "1", "A": "b"})
+    assert told(log, profile=offline).causes[0].changes == (Change("env.HF_HUB_OFFLINE", None, "1"),)
+    assert told(log, profile=profile()).causes[0].changes == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "rank"),
+    [
+        (
+            "Aug 17 18:42:18 box vllm[8052]: (EngineCore_DP0 pid=9) ERROR 01-28 06:36:45 [core.py:946] ",
+            "EngineCore_DP0",
+        ),
+        ("[pod/llama-0/vllm] (EngineCore_DP0 pid=9) ERROR 01-28 06:36:45 [core.py:946] ", "EngineCore_DP0"),
+        (
+            "(EngineCore pid=9) \x1b[36m(RayWorkerWrapper pid=3)\x1b[0m ERROR 01-28 06:36:45 [x.py:1] ",
+            "RayWorkerWrapper",
+        ),
+        ("(Worker pid=9) (Worker_TP1 pid=9) ERROR 01-28 06:36:45 [x.py:1] ", "Worker_TP1"),
+        ("[06/03/2026-08:27:38] [TRT-LLM] [E] [executor][RANK 1] ", "rank 1"),
+    ],
+    ids=["journal", "Kubernetes", "Ray", "nested", "TensorRT-LLM"],
+)
+def test_whoever_writes_before_the_line(before: str, rank: str) -> None:
+    [cause] = told(f"{before}KeyError: 'model.layers.0.mlp.gate_up_proj.weight'\n").causes
+    assert (cause.signature, cause.ranks) == ("weights-do-not-match", (rank,))
 
 
 def test_a_stop_leaves_nothing_to_explain() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 
 from engine.freshness import Freshness
 from engine.gpu_reading import GpuReading
+from engine.observe.gpu_shares import Around
+from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import NO_DRIVER, NO_GPU, GpuSampler, aged
 from tests import fakenvml
 
-NOT_SUPPORTED, DRIVER_NOT_LOADED, LOST, MISMATCH = 3, 9, 15, 18
+NOT_SUPPORTED, DRIVER_NOT_LOADED, LOST, MISMATCH, UNKNOWN = 3, 9, 15, 18, 999
 
 needs_compiler = pytest.mark.skipif(fakenvml.compiler() is None, reason="needs gcc to build the stand-in for NVML")
 
@@ -52,11 +55,13 @@ def test_a_driver_without_gpus_shows_the_host(library: Path) -> None:
 
 @needs_compiler
 def test_what_a_gpu_does_not_support_is_none_and_said(library: Path) -> None:
-    (reading,) = fakenvml.sample(library, [f"count=2\n0.util.code={NOT_SUPPORTED}\n0.power.code={NOT_SUPPORTED}"])
+    refused = f"0.util.code={NOT_SUPPORTED}\n0.power.code={NOT_SUPPORTED}\n0.temperature.code={UNKNOWN}"
+    (reading,) = fakenvml.sample(library, [f"count=2\n{refused}"])
     first, second = reading["gpus"]
-    assert (first["utilization"], first["power"], first["temperature"]) == (None, None, 60)
-    assert first["error"] == "GPU 0 does not report utilization, power (Not Supported)."
-    assert (second["utilization"], second["error"]) == (50, "")
+    assert (first["utilization"], first["memory_busy"], first["power"], first["temperature"]) == (None,) * 4
+    assert first["unsupported"] == ["utilization", "memory_busy", "power"]
+    assert first["error"] == "GPU 0 does not report temperature (Unknown Error)."
+    assert (second["utilization"], second["error"], second["unsupported"]) == (50, "", [])
 
 
 @needs_compiler
@@ -154,14 +159,28 @@ def test_a_hung_sampler_makes_its_last_reading_stale() -> None:
 
 @pytest.mark.gpu
 def test_a_true_gpu() -> None:
-    sampler = GpuSampler()
-    reading = sampler.sample()
-    sampler.close()
+    watch = GpuWatch(GpuSampler(), states_s=0.5)
+    reading = watch.read(Around())
     if reading.freshness is Freshness.NONE:
+        watch.close()
         pytest.skip(f"needs a true NVIDIA GPU: {reading.message}")
+    for _ in range(2):
+        watch.settle(20.0)
+        time.sleep(0.6)  # as far apart as rates are measured
+        reading = watch.read(Around())
+    history = watch.history(reading.gpus[0].index)
+    watch.close()
     assert reading.freshness is Freshness.FRESH, reading.message
+    assert {series.key for series in history} >= {"utilization", "memory_used", "temperature"}
+    assert (reading.topology is None) == (len(reading.gpus) < 2)
     for gpu in reading.gpus:
         assert gpu.uuid.startswith("GPU-")
         assert gpu.memory_total is not None
         assert gpu.memory_used is not None
         assert 0 <= gpu.memory_used <= gpu.memory_total
+        told = {field.name for field in fields(gpu) if getattr(gpu, field.name) is not None}
+        assert not told.intersection(gpu.unsupported)
+        for field in ("memory_reserved", "clock", "clock_max", "power", "power_limit", "pcie_link", "processes"):
+            assert field in told | set(gpu.unsupported), field
+        if gpu.processes is not None and all(one.used is not None for one in gpu.processes):
+            assert sum(one.used or 0 for one in gpu.processes) <= gpu.memory_total

@@ -196,6 +196,17 @@ def test_ports_of_local_servers_that_still_load_are_theirs() -> None:
     assert not own.claimed_ports
 
 
+def test_one_that_runs_keeps_its_automatic_ports() -> None:
+    here = replace(deployment("m", "docker"), service=replace(SERVICE, grpc="127.0.0.1:2"))
+    elsewhere = replace(deployment("m", "process"), service=replace(SERVICE, http="http://127.0.0.1:9"))
+    surroundings = around(Somewhere("docker", here), Somewhere("process", elsewhere))
+    automatic = profile(0, name="m", expose={"http": "auto"})
+    machine = surroundings.machine(automatic, reading(), Unasked())
+    assert (machine.own_ports, machine.own_runs) == ({"http": 1, "grpc": 2}, True)
+    other = surroundings.machine(profile(0, name="other", expose={"http": "auto"}), reading(), Unasked())
+    assert (other.own_ports, other.own_runs) == ({}, False)
+
+
 def test_what_goes_leaves_its_ports() -> None:
     ended = replace(deployment("ended", "docker", lifecycle=Lifecycle.EXITED), service=replace(SERVICE, grpc="[::1]:2"))
     docker, process = Somewhere("docker", ended), Somewhere("process", deployment("old", "process", UUIDS[0]))

@@ -1,144 +1,21 @@
-"""Scraping against a real socket, and numbers against independent calculations and real servers' expositions."""
+"""What a tracker makes of real servers' expositions, of broken ones, and of silence."""
 
-import asyncio
-import math
-import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.freshness import Freshness
 from engine.metrics_reading import MetricsReading, Series
-from engine.observe import metrics
-from engine.observe.metrics import HISTORY_POINTS, MetricsError, MetricsTracker, scrape
-from engine.observe.series import histogram_quantile
+from engine.observe.metrics import GpuFigures, MetricsTracker
+from engine.observe.scrape import MetricsError
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "metrics"
 VLLM = (SAMPLES / "vllm-0.32-idle.txt").read_text()
 TRITON_IDLE = (SAMPLES / "triton-2.51-idle.txt").read_text()
 TRITON_USED = (SAMPLES / "triton-2.51-nine-requests.txt").read_text()
 URL = "http://127.0.0.1:8002/metrics"
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def _server(answer: bytes | Handler) -> AsyncIterator[str]:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        if isinstance(answer, bytes):
-            writer.write(answer)
-            await writer.drain()
-        else:
-            await answer(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
-    finally:
-        server.close()
-
-
-def _response(body: bytes, status: str = "200 OK") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-
-
-async def _scrape(url: str) -> str:
-    async with httpx.AsyncClient() as client:
-        return await scrape(client, url)
-
-
-async def _failure(answer: bytes | Handler) -> str:
-    async with _server(answer) as url:
-        with pytest.raises(MetricsError) as caught:
-            await _scrape(url)
-        return str(caught.value).replace(url, "URL")
-
-
-async def test_scrapes_an_exposition() -> None:
-    async with _server(_response(VLLM.encode())) as url:
-        assert await _scrape(url) == VLLM
-
-
-@pytest.mark.parametrize(
-    ("body", "line"),
-    [
-        (b"# a comment\n\n<html><body>It works!</body></html>", 3),
-        (b'{"status": "ok"}', 1),
-        (b"OK", 1),
-        (b"not found", 1),
-        (b"", 1),
-        (b"# only comments\n", 1),
-        (b"\x00\x01\x02", 1),
-    ],
-)
-async def test_a_body_that_is_no_exposition(body: bytes, line: int) -> None:
-    message = await _failure(_response(body))
-    assert message == f"URL answered 200 with text that is no Prometheus exposition (line {line})."
-
-
-async def test_bytes_that_are_no_text() -> None:
-    assert (
-        await _failure(_response(b"\xff\xd8\xff")) == "URL answered 200 with bytes that are no Prometheus exposition."
-    )
-
-
-async def test_another_status() -> None:
-    assert (await _failure(_response(b"", "404 Not Found"))).startswith("URL answered 404 where metrics were expected.")
-
-
-async def test_a_body_without_end_is_cut_off() -> None:
-    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        try:
-            while True:
-                writer.write(b"a 1\n" * 65536)
-                await writer.drain()
-        except ConnectionError:
-            return
-
-    assert "more than 8 MiB" in await _failure(flood)
-
-
-async def test_a_server_that_breaks_off() -> None:
-    async def leave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n")
-
-    assert (await _failure(leave)).startswith("URL broke off")
-
-
-async def test_silence_and_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "DEADLINE_S", 0.2)
-
-    async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n")
-        await reader.read()
-
-    assert await _failure(say_nothing) == "URL accepted the connection and did not answer within 0.2 s."
-    assert await _failure(begin) == "URL began to answer and did not finish within 0.2 s."
-
-
-async def test_nobody_listens() -> None:
-    async with _server(b"") as url:
-        pass
-    with pytest.raises(MetricsError, match="refused the connection"):
-        await _scrape(url)
-
-
-@pytest.mark.parametrize("url", ["http://[::1", "ftp://127.0.0.1/metrics", "/metrics"])
-async def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(MetricsError, match="URL"):
-        await _scrape(url)
-
 
 # Numbers
 
@@ -221,76 +98,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert tracker.reading(1.0).freshness is Freshness.FRESH
 
 
-@given(
-    counts=st.lists(st.integers(0, 10**12), min_size=2, max_size=20),
-    intervals=st.lists(st.floats(0.25, 30), min_size=20, max_size=20),
-)
-def test_rates_are_increases_by_time_and_restarts_are_gaps(counts: list[int], intervals: list[float]) -> None:
-    tracker = MetricsTracker(URL)
-    at, times = 1e9, []
-    for count, interval in zip(counts, intervals, strict=False):
-        at += interval
-        times.append(at)
-        tracker.update(f'vllm:prompt_tokens_total{{engine="0"}} {count}\n', at)
-    series = _series(tracker.reading(at), "prompt")
-    assert series.times == tuple(times)
-    expected = [None] + [
-        None if later < earlier else (later - earlier) / (then - before)
-        for earlier, later, before, then in zip(counts, counts[1:], times, times[1:], strict=False)
-    ]
-    assert list(series.values) == [value if value is None else pytest.approx(value) for value in expected]
-    assert series.value == series.values[-1]
-
-
-@given(
-    observed=st.lists(st.lists(st.floats(0.001, 20), max_size=30), min_size=2, max_size=2),
-    bounds=st.lists(st.floats(0.01, 10), min_size=1, max_size=8, unique=True),
-)
-def test_quantiles_lie_in_the_bucket_that_holds_them(observed: list[list[float]], bounds: list[float]) -> None:
-    """The reference is the observations themselves: the bucket of the one at the rank, and the place within it."""
-    bounds = sorted(bounds)
-    earlier, new = observed
-
-    def exposition(observations: list[float]) -> str:
-        lines = [
-            f'vllm:time_to_first_token_seconds_bucket{{engine="0",le="{bound}"}} '
-            f"{sum(value <= bound for value in observations)}"
-            for bound in [*bounds, math.inf]
-        ]
-        return "\n".join(lines).replace("inf", "+Inf")
-
-    reading = _feed(exposition(earlier), exposition(earlier + new))
-    for key, quantile in (("ttft_p50", 0.5), ("ttft_p99", 0.99)):
-        value = _series(reading, key).value
-        if not new:
-            assert value is None
-            continue
-        rank = quantile * len(new)
-        at_rank = sorted(new)[math.ceil(rank) - 1]
-        upper = next((bound for bound in bounds if at_rank <= bound), None)
-        if upper is None:
-            assert value == bounds[-1]
-            continue
-        lower = max((bound for bound in bounds if bound < upper), default=0.0)
-        inside = [number for number in new if lower < number <= upper]
-        below = sum(number <= lower for number in new)
-        assert value == pytest.approx(lower + (upper - lower) * (rank - below) / len(inside))
-
-
-def test_a_quantile_follows_its_observations() -> None:
-    observations = [number / 1000 for number in range(1, 2001)]
-    bounds = [number / 100 for number in range(1, 201)]
-    buckets = {bound: float(sum(value <= bound for value in observations)) for bound in bounds}
-    value = histogram_quantile(0.5, {**buckets, math.inf: 2000.0})
-    assert value == pytest.approx(statistics.median(observations), abs=0.01)
-
-
-def test_a_histogram_that_began_anew_is_a_gap() -> None:
-    name = "vllm:time_to_first_token_seconds_bucket"
-    texts = [f'{name}{{le="1.0"}} {low}\n{name}{{le="+Inf"}} {count}\n' for low, count in ((5, 10), (6, 7), (10, 11))]
-    assert _series(_feed(*texts), "ttft_p50").values == (None, None, 0.5)
-
-
 # History and freshness
 
 
@@ -320,16 +127,38 @@ def test_a_long_silence_is_a_gap_not_a_mean() -> None:
     tracker = MetricsTracker(URL)
     for count, at in ((0, 0.0), (10, 1.0), (5000, 600.0), (5010, 601.0)):
         tracker.update(f"vllm:prompt_tokens_total {count}\n", at)
-    assert _series(tracker.reading(601), "prompt").values == (None, 10, None, 10)
+    series = _series(tracker.reading(601), "prompt")
+    points = dict(zip(series.times, series.values, strict=True))
+    assert (points[1.0], points[600.0], points[601.0]) == (10, None, 10)
+    assert [value for value in series.values if value is not None] == [10, 10]
 
 
-def test_history_is_bounded_and_late_series_are_padded() -> None:
+def test_a_line_that_went_keeps_its_past() -> None:
     tracker = MetricsTracker(URL)
-    for number in range(HISTORY_POINTS + 50):
-        late = "vllm:num_requests_waiting 7\n" if number > HISTORY_POINTS else ""
-        tracker.update(f"vllm:num_requests_running {number}\n{late}", float(number))
-    reading = tracker.reading(float(number))
-    assert {len(series.times) for series in reading.series} == {HISTORY_POINTS}
-    assert {len(series.values) for series in reading.series} == {HISTORY_POINTS}
-    waiting = _series(reading, "waiting").values
-    assert (waiting[0], waiting[-1], waiting.count(7)) == (None, 7, 49)
+    tracker.update("vllm:num_requests_running 1\nvllm:num_requests_waiting 7\n", 100)
+    tracker.update("vllm:num_requests_running 2\n", 101)
+    waiting = _series(tracker.reading(101), "waiting")
+    assert (waiting.value, waiting.values) == (None, (7, None))
+
+
+def test_the_current_reading_has_the_past_of_what_is_asked_only() -> None:
+    tracker = MetricsTracker(URL)
+    for at in (100.0, 101.0):
+        tracker.update("vllm:num_requests_running 1\nvllm:num_requests_waiting 7\n", at)
+    reading = tracker.current(101, past=("waiting",))
+    assert {series.key: (series.value, len(series.times)) for series in reading.series} == {
+        "running": (1, 0),
+        "waiting": (7, 2),
+    }
+
+
+def test_gpus_that_a_server_reports() -> None:
+    tracker = MetricsTracker(URL)
+    assert tracker.gpus() == ()
+    uuid = 'gpu_uuid="GPU-1"'
+    tracker.update(
+        f"nv_gpu_utilization{{{uuid}}} 0.25\nnv_gpu_memory_used_bytes{{{uuid}}} 1048576\n"
+        f"nv_gpu_power_usage{{{uuid}}} NaN\nnv_energy_consumption{{{uuid}}} 12.5\n",
+        1.0,
+    )
+    assert tracker.gpus() == (GpuFigures("GPU-1", 25.0, 1048576, None, None, None, 12.5),)

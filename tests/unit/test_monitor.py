@@ -250,6 +250,27 @@ def test_a_start_is_followed_and_kept_once_it_is_ready(watching: Watching, serve
     watching.see(lambda model: model.startup is None)
 
 
+def test_one_that_is_not_ready_in_time_is_followed_no_longer(watching: Watching, server: Server) -> None:
+    """It may stay so for days."""
+    watching.docker.written["m"] = BEGUN
+    late = running(replace(server.service, health="http://127.0.0.1:1/health", ready_timeout_s=600))
+    watching.docker.held = (late,)
+    watching.monitor.open()
+    watching.see(lambda model: model.state is State.STARTING and model.startup and model.startup.reported)
+    watching.docker.held = (replace(late, service=replace(late.service, ready_timeout_s=0.1)),)
+    watching.changes()
+    watching.see(lambda model: model.state is State.UNREACHABLE)
+    until(lambda: not any("start of m" in thread.name for thread in threading.enumerate()), 10)
+    current = startup_of(watching).current
+    assert current
+    assert (current.phase, current.done) == (Phase.WEIGHTS, 2)
+    watching.docker.written["m"] = [*BEGUN, SERVED]
+    watching.docker.held = (replace(late, service=server.service),)
+    watching.changes()
+    watching.see(lambda model: model.state is State.READY and model.startup and not model.startup.current)
+    assert startup_of(watching).phases[-1].phase is Phase.READY
+
+
 def test_of_one_that_was_ready_before_the_beginning_of_its_log_is_read(watching: Watching, server: Server) -> None:
     watching.docker.written["m"] = [*BEGUN, SERVED]
     watching.docker.held = (running(server.service),)

@@ -17,7 +17,7 @@ from engine.operation_json import to_json
 from engine.operations.conductor import Conductor
 from engine.plan import PortBinding
 from engine.request import Action, Origin, Request
-from engine.snapshot import OperationStatus, Outcome
+from engine.snapshot import OperationStatus, Outcome, StepKind
 from engine.store import Entry, Journal
 from tests.unit.holders import holder
 from tests.unit.operations_bench import Bench, Failed, in_background, until
@@ -271,3 +271,75 @@ def test_a_runtime_that_is_silent_for_a_while_fails_no_start(bench: Bench, ready
     ready.set()
     thread.join(10)
     assert not errors
+
+
+def test_a_server_of_somebody_else_on_its_port_is_not_taken_for_it(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.docker.strangers["m"] = "port 8001 is used by python3 (pid 77)"
+    began = time.monotonic()
+    with pytest.raises(Failed, match=r"m cannot answer: port 8001 is used by python3 \(pid 77\), which is none of its"):
+        bench.run(Action.START)
+    assert time.monotonic() - began < 5
+    assert bench.docker.called.count(("create", "m")) == 1, "the port was asked for"
+
+
+def test_an_automatic_port_that_was_taken_meanwhile_is_chosen_anew_once(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.ports = (PortBinding("http", "127.0.0.1", _free_port(), 8000, automatic=True),)
+    bench.docker.strangers["m"] = "port 8001 is used by python3 (pid 77)"
+
+    def chosen_anew(call: str, name: str, done: bool) -> None:
+        if call == "remove":
+            bench.docker.strangers.clear()
+
+    bench.docker.hook = chosen_anew
+    status = bench.run(Action.START)
+    assert [call for call, _ in bench.docker.called] == ["create", "start", "stop", "remove", "create", "start"]
+    assert [step.kind.value for step in status.steps] == [
+        *("check", "create", "start", "wait", "stop", "remove", "check", "create", "start", "wait", "prompt")
+    ]
+    assert not any(step.undo for step in status.steps)
+    assert not bench.docker.records
+    bench.docker.hook = lambda *_: None
+    bench.run(Action.STOP)
+    bench.run(Action.REMOVE)
+    bench.docker.strangers["m"] = "port 8002 is used by python3 (pid 78)"
+    with pytest.raises(Failed, match="pid 78"):
+        bench.run(Action.START)
+    assert bench.docker.called.count(("create", "m")) == 4, "not for ever"
+
+
+def test_cancelled_while_it_makes_way_nothing_is_left(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.ports = (PortBinding("http", "127.0.0.1", _free_port(), 8000, automatic=True),)
+    bench.docker.strangers["m"] = "port 8001 is used by python3 (pid 77)"
+
+    def cancel(status: OperationStatus) -> None:
+        if any(step.kind is StepKind.WAIT and step.outcome is Outcome.FAILED for step in status.steps):
+            bench.cancelled.set()
+
+    bench.at = cancel
+    with pytest.raises(Failed, match=r"It was cancelled\. m is removed") as failed:
+        bench.run(Action.START)
+    assert failed.value.status.outcome is Outcome.ROLLED_BACK
+    assert not bench.docker.held
+    assert not bench.docker.records
+
+
+def test_one_that_was_kept_is_still_there_when_its_port_is_taken(bench: Bench, ready: threading.Event) -> None:
+    ready.set()
+    bench.service = replace(bench.service, http="http://127.0.0.1:9")
+    bench.ports = (PortBinding("http", "127.0.0.1", _free_port(), 8000, automatic=True),)
+    bench.run(Action.START)
+    bench.run(Action.STOP)
+    kept = bench.docker.held["m"].id
+    bench.docker.strangers["m"] = "port 8001 is used by python3 (pid 77)"
+    with pytest.raises(Failed, match="pid 77"):
+        bench.run(Action.START)
+    assert bench.docker.held["m"].id == kept
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

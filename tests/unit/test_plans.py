@@ -178,3 +178,8 @@ def test_a_port_that_somebody_will_take_is_not_given_away_and_one_that_is_freed_
         taken = server.getsockname()[1]
         assert "is in use" in " ".join(made(taken, Machine()).warnings)
         assert "is in use" not in " ".join(made(taken, Machine(freed_ports=frozenset({taken}))).warnings)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = {"http": server.getsockname()[1]}
+        assert made("auto", Machine(own_ports=own, own_runs=True)).launch.ports[0].host_port == own["http"]
+        assert made("auto", Machine(own_ports=own)).launch.ports[0].host_port != own["http"], "somebody else has it"
+    assert made("auto", Machine(own_ports=own)).launch.ports[0].host_port == own["http"], "it is free, and was its own"

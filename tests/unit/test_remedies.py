@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from engine.authoring.changed import changed
 from engine.diagnose.catalogue import catalogue
+from engine.diagnose.causes import cause_of
 from engine.diagnose.remedies import LORA_RANKS, REMEDIES
+from engine.diagnose.run import Found
 from engine.diagnosis import Change
 from engine.profile import Profile
 from engine.stacks import vllm_options
@@ -215,6 +217,17 @@ def test_all_ports_stay_exposed_where_none_was_named() -> None:
 def test_what_was_there_is_told() -> None:
     changes = REMEDIES["estimated_length"]({"estimate": "4096"}, profile(**engine(**{"max-model-len": 8192})))
     assert changes == (Change("engine.max-model-len", 4096, 8192),)
+
+
+@pytest.mark.parametrize("env", ["\n  HF_HUB_OFFLINE: 1\n  A: b", " {HF_HUB_OFFLINE: 1, A: b}", " {HF_HUB_OFFLINE: 1}"])
+def test_what_is_to_go_goes(env: str) -> None:
+    text = f"name: p\nstack: vllm\nimage: i:1\nmodel: m\nenv:{env}\ngpus: 1\n"
+    offline = profile(env={"HF_HUB_OFFLINE": "1"})
+    signature = catalogue()["model-not-cached"]
+    changes = cause_of(Found(signature, 1, {}, signature.weight), profile=offline).changes
+    assert changes == (Change("env.HF_HUB_OFFLINE", None, "1"),)
+    assert changed(text, changes).count("HF_HUB_OFFLINE") == 0
+    assert "gpus: 1" in changed(text, changes)
 
 
 def test_the_catalogue_and_the_remedies_know_each_other() -> None:

@@ -70,7 +70,7 @@ def test_it_has_every_key_with_a_description() -> None:
     assert schema["properties"]["stack"]["enum"] == list(STACKS)
     assert schema["required"] == ["name", "stack"]
     objects = [one for one in _parts(schema) if "properties" in one]
-    assert len(objects) == 5
+    assert len(objects) == 7
     assert all(one["additionalProperties"] is False for one in objects)
 
 

@@ -88,7 +88,10 @@ def test_others_go_on_and_are_told_that_something_is_not_settled(both: Bench) ->
 
 def test_a_finish_is_named_for_what_it_finishes(both: Bench) -> None:
     killed = kill(both, StepKind.WAIT)
+    titles: list[str] = []
+    both.at = lambda status: titles.append(status.title)
     status = both.run(Action.FINISH, killed)
+    assert set(titles) == {"finish a → b"}, "from the first moment on"
     assert (status.kind, status.target, status.outgoing) == ("finish", "b", ("a",))
     assert both.audited[-1].what == "finish a → b"
     with pytest.raises(Failed, match="There is nothing to settle about swap a → b: it is finished by") as again:
@@ -217,6 +220,7 @@ def test_a_settling_that_is_itself_killed_is_settled_with_what_it_was_to_settle(
     swap = kill(both, StepKind.WAIT)
     settling = kill(both, StepKind.WAIT, first, swap)
     assert [one.unsettled for one in both.journal.recent()[:2]] == [True, True]
+    assert both.journal.recent()[0].subjects == ("b", "a")
     status = both.run(second, settling)
     assert status.outcome is Outcome.DONE, status.message
     assert both.runs("b" if second is Action.FINISH else "a")

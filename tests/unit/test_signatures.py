@@ -100,6 +100,15 @@ def test_fixes_exist() -> None:
     assert {signature.fix for signature in catalogue().values() if signature.fix} <= set(REMEDIES)
 
 
+def test_what_they_name_exists() -> None:
+    from engine.profile import Profile
+
+    every = catalogue()
+    assert {other for signature in every.values() for other in signature.follows} <= set(every)
+    paths = {path for one in every.values() for path in (*one.drop, *(path for path, _ in one.change))}
+    assert {path.partition(".")[0] for path in paths} <= set(Profile.model_fields)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

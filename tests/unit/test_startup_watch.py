@@ -17,7 +17,7 @@ from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import EngineError, NotFound, RuntimeUnreachable
 from engine.observe import startup_watch
 from engine.observe.startup_files import LEAST_GROWTH, Download, Files, files_of, model_folder
-from engine.observe.startup_watch import StartupWatch, read_beginning, watching
+from engine.observe.startup_watch import StartupWatch, read_beginning
 from engine.runtimes.base import Runtime
 from engine.stacks.huggingface import CACHE_IN_CONTAINER, CACHE_VOLUME
 from engine.startup import Phase, PhaseProgress
@@ -164,24 +164,17 @@ def test_why_a_log_cannot_be_followed_is_told_until_it_can(watch: Callable[..., 
     assert one.startup().problem == ""
 
 
-def test_an_operation_is_given_all_that_was_told_by_the_time_it_is_ready() -> None:
+def test_an_operation_is_given_all_that_was_told_by_the_time_it_is_ready(watch: Callable[..., StartupWatch]) -> None:
     docker = Docker(line(ENGINE), line(LOAD), line(LOADED, 30), line(SERVED, 40))
     usual = (("weights", 31.0),)
-    with watching(docker.runtime, deployment(), usual=lambda: usual) as one:
-        until(lambda: Phase.WEIGHTS in phases(one), 10)
-        startup = one.finish(STARTED + 41)
+    one = watch(docker, usual=lambda: usual)
+    until(lambda: Phase.WEIGHTS in phases(one), 10)
+    startup = one.finish(STARTED + 41)
     assert [progress.phase for progress in startup.phases][-2:] == [Phase.SERVE, Phase.READY]
     assert startup.phases[-1].ended_at == STARTED + 41
     assert [told.key for told in startup.reported] == ["weights_bytes"]
     assert startup.usual == usual
     until(lambda: not any(thread.name in ("start of m", "log m") for thread in threading.enumerate()), 10)
-
-
-def test_a_model_that_is_loaded_into_a_server_begins_with_its_engine(watch: Callable[..., StartupWatch]) -> None:
-    one = watch(Docker(line(SERVED), line(LOAD, 60)), since=STARTED + 50)
-    assert phases(one) == [Phase.ENGINE]
-    until(lambda: Phase.WEIGHTS in phases(one), 10)
-    assert one.startup().began_at == STARTED + 50
 
 
 def test_the_beginning_of_a_log_tells_of_a_start_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,17 +117,13 @@ def test_on_a_gpu_the_other_goes_first(one: Fast) -> None:
     assert one.a.asked == ["/v2/repository/models/a/unload", "/v2/repository/models/b/load"]
 
 
-def test_one_kept_from_an_earlier_swap_makes_way_for_the_name(one: Fast) -> None:
+def test_one_that_has_the_name_already_is_not_lost(one: Fast) -> None:
+    """No plan chooses this way beside it; it may have come since."""
     one.bench.docker.held["b"] = replace(one.bench.docker.held["a"], name="b", id="old", lifecycle=Lifecycle.EXITED)
-    assert one.swap().outcome is Outcome.DONE
-    assert one.bench.docker.called == [("remove", "b"), ("claim", "b")]
-
-
-def test_what_was_set_aside_for_that_one_does_not_get_the_name_instead(one: Fast) -> None:
-    kept = replace(one.bench.docker.held["a"], name="b", id="old", lifecycle=Lifecycle.EXITED)
-    one.bench.docker.held["b"], one.bench.docker.aside["b"] = kept, replace(kept, id="older")
-    assert one.swap().outcome is Outcome.DONE
-    assert not one.bench.docker.aside
+    assert one.swap().outcome is Outcome.ROLLED_BACK
+    assert one.names == {"a", "b"}
+    assert one.bench.docker.held["b"].id == "old"
+    assert (model(one.a, "a"), model(one.a, "b")) == (READY, AWAY)
 
 
 LOAD_FAULTS: dict[str, Callable[[Fast], object]] = {

@@ -18,9 +18,11 @@ from tui.screens.confirm import Confirm
 from tui.screens.diagnosis import Explain
 from tui.screens.dialog import Dialog
 from tui.screens.doctor import Doctor
+from tui.screens.gpus import Gpus
 from tui.screens.history import History
 from tui.screens.recover import Recover
 from tui.screens.swap import ConfirmSwap
+from tui.widgets.gpu_table import GpuTable
 from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.page import Page
@@ -76,6 +78,7 @@ class Help(ModalScreen[None]):
         yield "Explanation of a failure", Explain.BINDINGS
         yield "History", History.BINDINGS
         yield "Doctor", Doctor.BINDINGS
+        yield "GPUs", [*Gpus.BINDINGS, *GpuTable.BINDINGS]
 
     def _heading(self, table: Table, title: str, *, first: bool = False) -> None:
         if not first:

@@ -17,18 +17,21 @@ from tui import operations
 from tui.actions import ACTIONS, ConsoleAction
 from tui.panes import OF_PROBLEM, PANES
 from tui.startup_words import state_detail
+from tui.widgets.glyphs import terminal_is_plain
+from tui.widgets.gpu_lines import rows_wanted
 from tui.widgets.gpu_panel import GpuPanel
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.pane import Pane
-from tui.widgets.state import DRIFT, LOOKS
+from tui.widgets.state import DRIFT, LOOKS, NOTICE
 from tui.widgets.tab_bar import TabBar
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.request import Request
     from tui.screens.diagnosis_desk import DiagnosisDesk
+    from tui.screens.notice_desk import NoticeDesk
     from tui.screens.operation_desk import OperationDesk
     from tui.screens.profile_desk import ProfileDesk
 
@@ -52,6 +55,7 @@ class MainScreen(Screen[None]):
         self._desk: ProfileDesk | None = None
         self._operations: OperationDesk | None = None
         self._diagnoses: DiagnosisDesk | None = None
+        self._notices: NoticeDesk | None = None
         self.snapshot: Snapshot | None = None
         self._pane_key = "logs"
         self._panes: dict[str, Pane] = {}
@@ -86,16 +90,23 @@ class MainScreen(Screen[None]):
         if self.snapshot:
             self.take(self.snapshot)
 
-    async def connect(self, api: EngineApi, template: "Request") -> None:
-        """The engine is there: from now on there is something to show. `template`: who asks for changes, and how."""
+    async def connect(self, api: EngineApi, template: "Request", *, bell: bool = True) -> None:
+        """The engine is there: from now on there is something to show. `template`: who asks for changes, and how.
+
+        `bell`: a notice that begins rings the terminal's.
+        """
         from tui.screens.diagnosis_desk import DiagnosisDesk
+        from tui.screens.notice_desk import NoticeDesk
         from tui.screens.operation_desk import OperationDesk
         from tui.screens.profile_desk import ProfileDesk
+        from tui.widgets.sparks import ListSparks
 
         self._api = api
+        self._list.sparks = ListSparks(api.metrics, plain=terminal_is_plain())
         self._operations = OperationDesk(self, api, template)
         self._desk = ProfileDesk(self, api)
         self._diagnoses = DiagnosisDesk(self, api, self._desk, self._operations)
+        self._notices = NoticeDesk(self, bell=bell)
         await self._show_pane(self._pane_key)
 
     def take(self, snapshot: Snapshot) -> None:
@@ -107,12 +118,14 @@ class MainScreen(Screen[None]):
         self.snapshot = snapshot
         self._top.show(snapshot)
         self._models.show(snapshot)
-        self._gpus.show(snapshot.gpus)
+        self._gpus.show(snapshot.gpus, self.selected)
         self._fit_overview(snapshot)
         if self._operations:
             self._operations.take(snapshot)
         if self._desk:
             self._desk.take(snapshot)
+        if self._notices:
+            self._notices.take(snapshot)
         self._refresh_pane()
         if before != self._offered():
             self.refresh_bindings()
@@ -138,17 +151,16 @@ class MainScreen(Screen[None]):
     def _fit_overview(self, snapshot: Snapshot) -> None:
         """As high as what it lists, within bounds; what is left is the pane's. Laid out anew only when that changes."""
         listed = max(1, len(snapshot.models) + len(snapshot.problems))
-        gpus = len(snapshot.gpus.gpus) if snapshot.gpus else 0
-        half = (gpus + 1) // 2  # the panel has two columns when it must
         heights: dict[str, int] = {}
         if self.has_class("-low") or self.has_class("-cramped"):
             pass  # the styles decide
         elif self.has_class("-wide"):
             most = max(HOST_ROWS, self.size.height * 2 // 5 - 2)
-            heights["overview"] = min(max(listed, gpus if gpus <= most else half, HOST_ROWS), most) + 2
+            heights["overview"] = min(max(listed, rows_wanted(snapshot.gpus, most), HOST_ROWS), most) + 2
         else:
             spare = max(0, self.size.height - LEAST_STACKED)
-            heights["gpus"] = min(max(half, HOST_ROWS - 1), 1 + spare * 3 // 5) + 2
+            most = 1 + spare * 3 // 5
+            heights["gpus"] = min(max(rows_wanted(snapshot.gpus, most), HOST_ROWS - 1), most) + 2
             heights["models"] = min(max(listed, STACKED_ROWS), STACKED_ROWS + spare // 5) + 2
         if heights != self._heights:
             self._heights = heights
@@ -215,6 +227,8 @@ class MainScreen(Screen[None]):
     def _selected(self) -> None:
         if self._desk:
             self._desk.cursor_moved()
+        if self.snapshot:
+            self._gpus.show(self.snapshot.gpus, self.selected)
         self._refresh_pane()
         self.refresh_bindings()
 
@@ -343,6 +357,12 @@ class MainScreen(Screen[None]):
 
             self.app.push_screen(History(self._api, self.selected.name if self.selected else ""))
 
+    def action_gpus(self) -> None:
+        if self._api and self.snapshot:
+            from tui.screens.gpus import Gpus
+
+            self.app.push_screen(Gpus(self._api, self.snapshot, self.selected.name if self.selected else ""))
+
     def action_doctor(self) -> None:
         if self._api:
             from tui.screens.doctor import Doctor
@@ -415,7 +435,10 @@ def _notice(model: Model | None, snapshot: Snapshot) -> str:
         if model.state is State.FAILED:
             why = model.cause.title if model.cause else model.detail
             return f"{look.symbol} {model.name} has failed: {why}. w explains it."
-        return f"{look.symbol} {model.name} is {look.word}: {model.detail}."
+        since = [notice.text for notice in model.notices]
+        return f"{look.symbol} {model.name} is {look.word}: {since[0] if since else f'{model.detail}.'}"
+    if model and model.notices:
+        return " ".join(f"{NOTICE} {notice.text}" for notice in model.notices)
     interrupted = operations.unsettled(snapshot)
     if interrupted and not operations.under_way(snapshot):
         return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."

@@ -3,34 +3,32 @@
 import asyncio
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import zip_longest
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
+from textual import work
 from textual.events import Resize
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.metrics_reading import Series
-from tui.widgets.glyphs import terminal_is_plain, with_unit
-from tui.widgets.plotting import Drawing, Plot, draw
+from engine.metrics_reading import Mark, Series
+from tui.widgets.glyphs import cut, terminal_is_plain
+from tui.widgets.metric_rows import MetricRow
+from tui.widgets.plotting import DOTS_PER_COLUMN, Curve, Drawing, Plot, Row, draw, has_room
 
-AXIS_ROWS = 2
-STEPS_PER_COLUMN = 2
-"""Braille has two columns of dots in a cell"""
-
-Row = tuple[tuple[str, str], ...]
-"""Pieces of text, each with the name of its component class"""
+LEAST_TITLE = 8
 
 
 class Chart(Widget):
-    """A title with the current value, and the curve below.
+    """A title with the current value, and the curve below; of the quantiles of one idea a curve each.
 
-    The curve is drawn off the event loop, and anew only when it would move by a dot; only changed rows are painted.
+    The curves are drawn off the event loop, and anew only when they would move by a dot; only changed rows are painted.
     """
 
-    COMPONENT_CLASSES = {"chart--title", "chart--dim", "chart--curve"}
+    COMPONENT_CLASSES = {"chart--title", "chart--dim", "chart--curve", "chart--mark"}
     DEFAULT_CSS = """
     Chart {
         height: 1fr;
@@ -38,23 +36,25 @@ class Chart(Widget):
         & > .chart--title { color: $foreground; text-style: bold; }
         & > .chart--dim { color: $text-muted; }
         & > .chart--curve { color: $secondary; }
+        & > .chart--mark { color: $text-warning; }
     }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._plain = terminal_is_plain()
-        self._series: Series | None = None
+        self._metric: MetricRow | None = None
         self._window_s = 60.0
         self._now = 0.0
+        self._marks: tuple[Mark, ...] = ()
         self._plot: Plot | None = None
         """What was asked for last"""
         self._drawing: Drawing | None = None
         self._rows: list[Row] = []
 
-    def show(self, series: Series, window_s: float, now: float) -> None:
+    def show(self, metric: MetricRow, window_s: float, now: float, marks: Sequence[Mark] = ()) -> None:
         """Draws the last `window_s` seconds before `now` (seconds since the epoch)."""
-        self._series, self._window_s, self._now = series, window_s, now
+        self._metric, self._window_s, self._now, self._marks = metric, window_s, now, tuple(marks)
         self._update()
 
     def on_resize(self, _: Resize) -> None:
@@ -66,35 +66,35 @@ class Chart(Widget):
         return strip.adjust_cell_length(self.size.width, self.rich_style)
 
     def _update(self) -> None:
-        series, size = self._series, self.size
-        if series is None or not size:
+        metric, size = self._metric, self.size
+        if metric is None or not size:
             return
-        step = self._window_s / (size.width * STEPS_PER_COLUMN)
+        step = self._window_s / (size.width * DOTS_PER_COLUMN)
         end = math.floor(self._now / step) * step
-        first, stop = bisect_left(series.times, end - self._window_s), bisect_right(series.times, end)
         plot = Plot(
-            times=series.times[first:stop],
-            values=series.values[first:stop],
-            unit=series.unit,
+            curves=tuple(_within(series, end - self._window_s, end) for series in metric.series),
+            unit=metric.series[0].unit,
             window_s=self._window_s,
             end=end,
             width=size.width,
             height=size.height - 1,
+            marks=tuple((mark.at, mark.text) for mark in self._marks),
             plain=self._plain,
         )
         if plot == self._plot:
-            self._paint(series)
+            self._paint(metric)
         else:
             self._plot = plot
-            self.run_worker(self._redraw(plot, series), exclusive=True)
+            self._redraw(plot, metric)
 
-    async def _redraw(self, plot: Plot, series: Series) -> None:
+    @work(exclusive=True)
+    async def _redraw(self, plot: Plot, metric: MetricRow) -> None:
         self._drawing = await asyncio.to_thread(draw, plot)
-        self._paint(series)
+        self._paint(metric)
 
-    def _paint(self, series: Series) -> None:
+    def _paint(self, metric: MetricRow) -> None:
         size, before = self.size, self._rows
-        self._rows = [_title(series, self._drawing, size.width), *self._curve_rows(size.width, size.height)]
+        self._rows = [_title(metric, self._drawing, size.width), *self._curve_rows(size.width, size.height)]
         changed = [
             Region(0, y, size.width, 1)
             for y, (old, new) in enumerate(zip_longest(before, self._rows, fillvalue=()))
@@ -104,19 +104,24 @@ class Chart(Widget):
             self.refresh(*changed)
 
     def _curve_rows(self, width: int, height: int) -> list[Row]:
-        drawing = self._drawing
-        if drawing is None:
-            nothing = f"no values in the last {round(self._window_s / 60)} min"
-            return [*[()] * ((height - 2) // 2), ((nothing.center(width), "dim"),)]
-        last = len(drawing.rows) - AXIS_ROWS
-        return [
-            ((row[: drawing.margin], "dim"), (row[drawing.margin :], "curve")) if y < last else ((row, "dim"),)
-            for y, row in enumerate(drawing.rows)
-        ]
+        if self._drawing is not None:
+            return list(self._drawing.rows)
+        small = self._plot is not None and not has_room(self._plot)
+        nothing = "no room for a chart" if small else f"no values in the last {round(self._window_s / 60)} min"
+        return [*[()] * ((height - 2) // 2), ((nothing.center(width), "dim"),)]
 
 
-def _title(series: Series, drawing: Drawing | None, width: int) -> Row:
-    value = f"{with_unit(series.value, series.unit)} "
-    name = set_cell_size(f" {series.title}", min(len(series.title) + 1, max(0, width - len(value))))
-    unit = set_cell_size(f"  {drawing.unit if drawing else ''}", max(0, width - len(name) - len(value)))
+def _within(series: Series, start: float, end: float) -> Curve:
+    first, stop = bisect_left(series.times, start), bisect_right(series.times, end)
+    return Curve(series.times[first:stop], series.values[first:stop])
+
+
+def _title(metric: MetricRow, drawing: Drawing | None, width: int) -> Row:
+    """The name, what its axis counts, and at the right what it is now."""
+    value = cut(f"{metric.value} ", max(0, min(cell_len(metric.value) + 1, width - LEAST_TITLE)))
+    room = max(0, width - cell_len(value))
+    name = cut(f" {metric.name}", min(cell_len(metric.name) + 1, room))
+    counts = "  ".join(part for part in (drawing.unit if drawing else "", metric.quantiles) if part)
+    rest = max(0, room - cell_len(name))
+    unit = cut(f"  {counts}", rest) if cell_len(counts) + 3 <= rest else " " * rest
     return ((name, "title"), (unit, "dim"), (value, "title"))

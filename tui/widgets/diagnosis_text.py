@@ -89,6 +89,7 @@ def written(diagnosis: Diagnosis, shown: int, patch: Patch, path: str, inks: Ink
         yield _lines(diagnosis.first_error, inks)
     yield from _patch(cause, patch, path, inks)
     yield from _others(diagnosis, shown, inks)
+    yield from _requests(diagnosis, inks)
     yield Text("")
     yield _hung("", _read(diagnosis, cause.ranks), inks.muted)
     if cause.reference:
@@ -101,9 +102,11 @@ def _unknown(diagnosis: Diagnosis, inks: Inks) -> Iterable[RenderableType]:
         yield Text("  The first error of its log, with what stands around it:")
         yield Text("")
         yield _lines(diagnosis.first_error, inks)
-        yield Text("")
-    else:
+    elif not diagnosis.requests:
         yield Text("  Nothing in its log is marked as an error.")
+    yield from _requests(diagnosis, inks)
+    if diagnosis.first_error or diagnosis.requests:
+        yield Text("")
     yield _hung("", _read(diagnosis, ()), inks.muted)
 
 
@@ -111,7 +114,8 @@ def _read(diagnosis: Diagnosis, ranks: Sequence[str]) -> str:
     """What was looked at."""
     count = f"{diagnosis.lines:,} line{'' if diagnosis.lines == 1 else 's'} read"
     said = [f"said by {', '.join(ranks)}"] if ranks else []
-    return " · ".join((count, *(f"{program} {version}" for program, version in diagnosis.versions), *said))
+    read = " · ".join((count, *(f"{program} {version}" for program, version in diagnosis.versions), *said))
+    return f"{diagnosis.log} {read}" if diagnosis.log else read
 
 
 def _patch(cause: Cause, patch: Patch, path: str, inks: Inks) -> Iterable[RenderableType]:
@@ -157,6 +161,13 @@ def _others(diagnosis: Diagnosis, shown: int, inks: Inks) -> Iterable[Renderable
     for cause in others:
         symbol, name = LOOKS[cause.weight]
         yield _hung(symbol, Text.assemble((cause.title, "bold"), ": ", cause.cause), getattr(inks, name))
+
+
+def _requests(diagnosis: Diagnosis, inks: Inks) -> Iterable[RenderableType]:
+    if diagnosis.requests:
+        yield _heading("What failed single requests, and not the server", inks)
+    for one in diagnosis.requests:
+        yield _hung("·", Text.assemble((one.title, "bold"), ": ", one.cause, " ", one.remedy))
 
 
 def _heading(title: str, inks: Inks) -> Text:

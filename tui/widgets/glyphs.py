@@ -69,10 +69,10 @@ def with_unit(value: float | None, unit: str) -> str:
     if value is None:
         return UNKNOWN
     divisor, shown_unit = scale_for(abs(value), unit)
-    return f"{_three_figures(value / divisor)} {shown_unit}".rstrip()
+    return f"{three_figures(value / divisor)} {shown_unit}".rstrip()
 
 
-def _three_figures(number: float) -> str:
+def three_figures(number: float) -> str:
     if number == int(number) and abs(number) < 1000:
         return f"{number:.0f}"
     decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0

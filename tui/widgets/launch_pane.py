@@ -20,7 +20,7 @@ from tui.widgets.log_tail import LogTail
 from tui.widgets.page import Page
 from tui.widgets.pane import Pane
 from tui.widgets.startup_text import StartupText
-from tui.widgets.state import DRIFT
+from tui.widgets.state import DRIFT, NOTICE
 
 EARLIER = 5
 FACT_INDENT = 11
@@ -81,7 +81,7 @@ class LaunchPane(Pane):
         text = self._operation(status, inks, apart + (LEAST_PHASES if startup else 0))
         cause = self._model.cause if self._model and self._model.state is State.FAILED else None
         if cause:
-            why = cause_text(cause, inks, self._width)
+            why = cause_text(cause, inks, self._width, said=status.message if status else "")
             text = Text("\n\n").join((why, text)) if text else why
         if startup:
             name = self._model.name if self._model else ""
@@ -90,7 +90,8 @@ class LaunchPane(Pane):
             text = Text("\n").join([*([text] if text else []), *phases.lines(room)])
         self._write("launch-operation", text)
         followed = self._model.name if startup and self._model else starting
-        self._tail.follow(followed, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)))
+        since = status.launching_since if starting and status else startup.began_at if startup else None
+        self._tail.follow(followed, max(LEAST_TAIL, min(MOST_TAIL, self.size.height - _height(text) - 1)), since)
         self._write("launch-facts", self._facts(found[1 : 1 + EARLIER], inks, apart=bool(status or cause)))
 
     def _write(self, part: str, text: Text) -> None:
@@ -144,6 +145,8 @@ class LaunchPane(Pane):
             service = deployment.service
             process = f", pid {deployment.pid}" if deployment.pid else ""
             yield "state", ": ".join(part for part in (model.state.value, state_detail(model)) if part)
+            for notice in model.notices:
+                yield f"{NOTICE} notice", f"since {write.clock(notice.since)}: {notice.text}"
             yield "runtime", f"{deployment.runtime}, id {deployment.id[:12]}{process}"
             yield "runs", deployment.what
             yield "answers at", "  ".join(url for url in (service.http, service.grpc, service.metrics) if url)

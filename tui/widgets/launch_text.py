@@ -176,10 +176,13 @@ class OperationText:
         return Text(" " * indent + hung(text, self._width - indent, indent), style=style)
 
 
-def cause_text(cause: Cause, inks: Inks, width: int) -> Text:
-    """Why it failed and what to do, in a few lines; the rest is a key away."""
-    text = Text.assemble((f"▲ {cause.title}", inks.error), f"\n  {hung(cause.cause, width - 2, 2)}")
-    text.append(f"\n→ {hung(cause.remedy, width - 2, 2)}")
+def cause_text(cause: Cause, inks: Inks, width: int, *, said: str) -> Text:
+    """Why it failed and what to do, in a few lines; the rest is a key away. `said`: what stands below it anyway."""
+    text = Text.assemble((f"▲ {cause.title}", inks.error))
+    if cause.cause not in said:
+        text.append(f"\n  {hung(cause.cause, width - 2, 2)}")
+    if cause.remedy not in said:
+        text.append(f"\n→ {hung(cause.remedy, width - 2, 2)}")
     told = "w shows what proves it, and the change to make" if cause.changes else "w shows what proves it"
     return text.append(f"\n  {told}", style=inks.muted)
 

@@ -1,6 +1,7 @@
 """The last lines of a log, for as long as there is a reason to look at them."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from rich.text import Text
@@ -42,12 +43,18 @@ class LogTail(Widget):
         self._followed = ""
         self._feed: LogFeed | None = None
         self._due = False
+        self._since = ""
+        """As lines have their times"""
 
     def on_unmount(self) -> None:
         self.follow("", 0)
 
-    def follow(self, name: str, lines: int) -> None:
-        """Shows the end of that deployment's log; nothing, and reads nothing, when the name is empty."""
+    def follow(self, name: str, lines: int, since: float | None = None) -> None:
+        """Shows the end of that deployment's log; nothing, and reads nothing, when the name is empty.
+
+        `since`: seconds since the epoch; what an earlier run has written before is left out.
+        """
+        self._since = datetime.fromtimestamp(since, UTC).isoformat() if since else ""
         if self._feed and name != self._followed:
             self._feed.close()
             self._feed = None
@@ -76,10 +83,12 @@ class LogTail(Widget):
         if not feed or not width:
             return Text()
         stale = f": {feed.message}" if feed.freshness in (Freshness.STALE, Freshness.FAILED) else ""
-        empty = feed.first == feed.end and feed.freshness is Freshness.FRESH
+        kept = feed.lines(max(feed.first, feed.end - self.size.height + 1), feed.end)
+        lines = [line for line in kept if not line.time or line.time >= self._since]
+        empty = not lines and feed.freshness is Freshness.FRESH
         title = cut(f"log of {self._followed}{': nothing written yet' if empty else stale}", width)
         text = Text(title, style=ink(self, "tail--muted"), no_wrap=True)
-        for line in feed.lines(max(feed.first, feed.end - self.size.height + 1), feed.end):
+        for line in lines:
             level = level_of(line)
             name = NAMES[level] if level and level >= Level.WARNING else "text"
             style = ink(self, f"tail--{name}")

@@ -1,143 +1,243 @@
-"""The pane `Metrics`: current values, and charts of those that matter."""
+"""The pane `Metrics`: how the deployment is, current values, and charts of those that matter."""
 
-from typing import ClassVar
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal
+from textual.containers import Horizontal
+from textual.content import Content
 from textual.events import Resize
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from engine.api import EngineApi
 from engine.deployment import Lifecycle
+from engine.errors import EngineError
 from engine.freshness import Freshness
-from engine.metrics_reading import MetricsReading, Series
+from engine.metrics_reading import Comparison, Family, MetricsReading
 from engine.snapshot import Model, Snapshot
 from tui import format as fmt
-from tui.widgets.chart import Chart
-from tui.widgets.glyphs import sparkline, terminal_is_plain, with_unit
+from tui.widgets.metric_charts import MetricCharts
+from tui.widgets.metric_comparison import ComparisonPage
+from tui.widgets.metric_glance import glance
+from tui.widgets.metric_rows import metric_lines
+from tui.widgets.metric_table import BESIDE, MOST_TITLE, MetricTable, title_width, value_width
+from tui.widgets.metrics_find import FamilyFinder
 from tui.widgets.pane import Pane
+from tui.widgets.sparks import CELLS
 
-WINDOWS_S = (60.0, 300.0, 900.0)
-MOST_CHARTS = 4
-CHART_COLUMNS, CHART_ROWS = 44, 8
-"""The smallest space in which one more chart is worth it"""
-SPARK_WIDTH = 8
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+WINDOWS_S = (60.0, 300.0, 900.0, 3600.0)
+CHARTED_AT_FIRST = (
+    *("generation", "ttft_p50", "running", "waiting", "kv_cache", "itl_p50"),
+    *("requests", "request_time", "queue_time", "pending"),
+)
+MOST_AT_FIRST = 6
+COMPACT_FROM_COLUMNS = 60
+LEAST_CHART = 30
+LEAST_TITLE_BY_CHART = 16
 SPARKS_FROM_COLUMNS = 100
-VALUE_WIDTH = 12
-LEAST_CHART_WIDTH = 30
-PINNED_AT_FIRST = ("generation", "ttft_p50", "running", "kv_cache", "requests", "request_time", "queue_time", "pending")
-PIN = "▪"
+HEADINGS_FROM_ROWS = 12
+MOST_NOTICES = 3
+ROOM_FOR_WHOLE_NOTICES = 14
 
 
-class MetricTable(DataTable[Text]):
-    """The list of metrics."""
+class Mode(Enum):
+    VALUES = "values"
+    COMPARISON = "comparison"
+    FIND = "find"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "select_cursor",
-            "pin",
-            id="metrics.pin",
-            tooltip="Keep the metric among the charts, or not",
-        ),
-        Binding("down,j", "cursor_down", "down", show=False, id="metrics.down", tooltip="Go to the next metric"),
-        Binding("up,k", "cursor_up", "up", show=False, id="metrics.up", tooltip="Go to the previous metric"),
-        Binding("pagedown", "page_down", "page down", show=False, tooltip="Go down by a page"),
-        Binding("pageup", "page_up", "page up", show=False, tooltip="Go up by a page"),
-        Binding("home,g", "scroll_top", "first", show=False, tooltip="Go to the first metric"),
-        Binding("end,G", "scroll_bottom", "last", show=False, tooltip="Go to the last metric"),
-    ]
+
+class Sentence(Static, can_focus=True):
+    """Has the keys until there are metrics: they are the pane's already."""
 
 
 class MetricsPane(Pane):
     FOCUS = "MetricTable"
-    PARTS = (MetricTable,)
+    PARTS = (MetricTable, FamilyFinder, ComparisonPage)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "window(-1)", "shorter", id="metrics.shorter", tooltip="Chart a shorter time"),
         Binding("right_square_bracket", "window(1)", "longer", id="metrics.longer", tooltip="Chart a longer time"),
+        Binding("slash", "find", "find", id="metrics.find", tooltip="Find any metric that is reported, and pin it"),
+        Binding(
+            "b",
+            "compare",
+            "before/after",
+            id="metrics.compare",
+            tooltip="Before and after the last swap or start anew, side by side",
+        ),
     ]
     DEFAULT_CSS = """
     MetricsPane {
+        & > #metrics-glance { height: 1; padding: 0 1; text-wrap: nowrap; }
+        & > #metrics-notices { height: auto; padding: 0 1; color: $text-warning; display: none; }
+        & > #metrics-notices.-short { text-wrap: nowrap; text-overflow: ellipsis; }
         & > #metrics-body { height: 1fr; }
         & > #metrics-note { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         & > #metrics-note.-warning { color: $text-warning; }
         & > #metrics-empty { height: 1fr; padding: 1 2; color: $text-muted; display: none; }
         & > #metrics-empty.-failed { color: $text-error; }
+        & > ComparisonPage, & > FamilyFinder { display: none; }
         &.-empty > #metrics-empty { display: block; }
         &.-empty > #metrics-body, &.-empty > #metrics-note { display: none; }
-        & MetricTable { width: auto; min-width: 24; height: 100%; scrollbar-size-vertical: 1; background: transparent; }
-        &.-no-charts { & MetricTable { width: 1fr; } & #metrics-charts { display: none; } }
-        & #metrics-charts { layout: grid; grid-gutter: 0 1; width: 1fr; height: 100%; padding: 0 0 0 1; }
-        & Chart { display: none; }
+        &.-comparison > ComparisonPage { display: block; }
+        &.-find > FamilyFinder { display: block; }
+        &.-comparison, &.-find { & > #metrics-body, & > #metrics-note, & > #metrics-empty { display: none; } }
+        & MetricTable { height: 100%; }
+        &.-no-charts MetricCharts { display: none; }
     }
     """
 
     def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
         super().__init__(api, id=id)
-        self._plain = terminal_is_plain()
-        self._model_name = ""
+        self._model: Model | None = None
+        self._snapshot: Snapshot | None = None
         self._reading: MetricsReading | None = None
-        self._cells: dict[tuple[str, str], str] = {}
-        """What the table shows, by row and column"""
-        self._pinned: set[str] | None = None
-        """None until there was something to pin"""
+        """None while there can be none"""
+        self._charted: list[str] | None = None
+        """Keys of rows, what matters most first; None until there was something to chart"""
         self._window = 1
+        self._mode = Mode.VALUES
 
     def compose(self) -> ComposeResult:
-        yield Static(id="metrics-empty", markup=False)
+        yield Static(id="metrics-glance", markup=False)
+        yield Static(id="metrics-notices", markup=False)
+        yield Sentence(id="metrics-empty", markup=False)
         with Horizontal(id="metrics-body"):
-            yield MetricTable(cursor_type="row", show_header=False, cell_padding=1, zebra_stripes=False)
-            with Container(id="metrics-charts"):
-                for _ in range(MOST_CHARTS):
-                    yield Chart()
+            yield MetricTable()
+            yield MetricCharts()
+        yield ComparisonPage()
+        yield FamilyFinder()
         yield Static(id="metrics-note", markup=False)
+
+    # What is shown
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
         if not self.display or not self.is_mounted:
             return
+        another = (model.name if model else "") != (self._model.name if self._model else "")
+        self._model, self._snapshot = model, snapshot
+        if another:
+            self._enter(Mode.VALUES)
         why_none = _why_none(model)
-        if model is None or why_none:
-            self._reading = None
+        before = self._reading
+        self._reading = None if model is None or why_none else self.api.metrics(model.name)
+        self._show_glance()
+        if self._reading is None:
             self._say(why_none)
-            return
-        reading = self.api.metrics(model.name)
-        if model.name != self._model_name:
-            self._model_name = model.name
-        elif self._reading is not None and _same(self._reading, reading):
-            return
-        self._reading = reading
+        elif another or before is None or not _same(before, self._reading):
+            self._show(self._reading)
+        if (before and (before.comparison, before.at)) != (
+            self._reading and (self._reading.comparison, self._reading.at)
+        ):
+            self.refresh_bindings()
+
+    def _show(self, reading: MetricsReading) -> None:
+        if self._mode is Mode.FIND:
+            self._show_families()
+        elif self._mode is Mode.COMPARISON:
+            self._show_comparison(reading.comparison)
         if reading.series:
-            self._show(reading)
+            if self.has_class("-empty"):
+                self.remove_class("-empty")
+                self._pass_keys(self.query_one(Sentence), self._table)
+            if self._charted is None:
+                known = {series.key for series in reading.series}
+                self._charted = [key for key in CHARTED_AT_FIRST if key in known][:MOST_AT_FIRST]
+            self._show_values(reading)
         elif reading.freshness is Freshness.FAILED:
             self._say(f"▲ {reading.message}", failed=True)
+        elif reading.at is not None:
+            self._say(f"{reading.message or 'It reports nothing that tritontui knows.'} / finds any metric it reports.")
         else:
-            self._say(reading.message or f"Waiting for the first metrics of {model.name} …")
+            name = self._model.name if self._model else "it"
+            self._say(reading.message or f"Waiting for the first metrics of {name} …")
+
+    def _say(self, sentence: str, *, failed: bool = False) -> None:
+        """Instead of metrics."""
+        empty = self.query_one(Sentence)
+        empty.set_class(failed, "-failed")
+        _write(empty, sentence)
+        if not self.has_class("-empty"):
+            self.add_class("-empty")
+            self._pass_keys(self._table, empty)
+
+    def _pass_keys(self, before: "Widget", after: "Widget") -> None:
+        """What is hidden does not keep the keys."""
+        if self.screen.focused is before:
+            self.screen.set_focus(after)
+
+    def _show_glance(self) -> None:
+        model, reading = self._model, self._reading
+        line, notices = self.query_one("#metrics-glance", Static), self.query_one("#metrics-notices", Static)
+        line.display = reading is not None
+        if model is None or self._snapshot is None or reading is None:
+            notices.display = False
+            return
+        _write(line, glance(model, reading, self._snapshot, self.size.width - 2))
+        told = [f"▲ {notice.text}  since {fmt.clock(notice.since)}" for notice in model.notices]
+        if len(told) > MOST_NOTICES:
+            told = [*told[: MOST_NOTICES - 1], f"▲ and {len(told) - MOST_NOTICES + 1} more"]
+        notices.display = bool(told)
+        notices.set_class(self.size.height < ROOM_FOR_WHOLE_NOTICES, "-short")
+        _write(notices, "\n".join(told))
+
+    def _show_values(self, reading: MetricsReading) -> None:
+        table = self._table
+        width = self.size.width
+        compact = width >= COMPACT_FROM_COLUMNS
+        headings = self.query_one("#metrics-body").size.height >= HEADINGS_FROM_ROWS
+        lines = metric_lines(reading.series, compact=compact, headings=headings)
+        beside = value_width(lines) + BESIDE
+        charts = width - LEAST_CHART - beside >= LEAST_TITLE_BY_CHART
+        sparks = not charts or width >= SPARKS_FROM_COLUMNS
+        titles = title_width(lines, min(MOST_TITLE, width - beside - LEAST_CHART) if charts else MOST_TITLE)
+        self.set_class(not charts, "-no-charts")
+        table.styles.width = titles + beside + (CELLS + 1 if sparks else 0) if charts else "1fr"
+        table.show(
+            lines,
+            self._charted or (),
+            most_title=titles,
+            sparks_s=WINDOWS_S[self._window] if sparks else 0.0,
+            stale=reading.freshness is not Freshness.FRESH,
+        )
+        self._show_charts(reading)
+        self._show_note(reading)
+
+    def _show_charts(self, reading: MetricsReading) -> None:
+        charts = self.query_one(MetricCharts)
+        if charts.display and self._mode is Mode.VALUES:
+            table = self._table
+            charts.show(table.rows, self._charted or (), table.row, WINDOWS_S[self._window], reading.marks)
+
+    def _show_note(self, reading: MetricsReading) -> None:
+        note = self.query_one("#metrics-note", Static)
+        stale = reading.freshness is not Freshness.FRESH
+        note.set_class(stale, "-warning")
+        row = self._table.row
+        parts = [f"{round(WINDOWS_S[self._window] / 60)} min"]
+        if reading.comparison:
+            parts.append("b: before and after")
+        if row:
+            words = f" ({row.value})" if row.series[0].word else ""
+            parts.append(f"{row.name}{words}: {row.source}")
+        _write(note, reading.message if stale else " · ".join(parts))
 
     @on(Resize)
     def _resized(self) -> None:
-        self._cells.clear()
-        if self._reading and self._reading.series:
-            self.call_after_refresh(self._show, self._reading)
+        self.call_after_refresh(self._show_again)
 
-    @on(MetricTable.RowHighlighted)
-    def _highlighted(self) -> None:
+    def _show_again(self) -> None:
+        self._show_glance()
         if self._reading:
-            self._show_charts(self._reading)
-            self._show_note(self._reading)
-
-    @on(MetricTable.RowSelected)
-    def _selected(self) -> None:
-        key = self._highlighted_key
-        if self._reading and self._pinned is not None and key:
-            self._pinned ^= {key}
             self._show(self._reading)
 
-    def action_window(self, step: int) -> None:
-        self._window = min(len(WINDOWS_S) - 1, max(0, self._window + step))
-        if self._reading:
+    @on(MetricTable.Moved)
+    def _moved(self) -> None:
+        if self._reading and self._reading.series:
             self._show_charts(self._reading)
             self._show_note(self._reading)
 
@@ -145,96 +245,91 @@ class MetricsPane(Pane):
     def _table(self) -> MetricTable:
         return self.query_one(MetricTable)
 
+    # What keys do
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        match action:
+            case "compare":
+                return bool(self._mode is Mode.VALUES and self._reading and self._reading.comparison)
+            case "find":
+                return bool(self._mode is Mode.VALUES and self._reading and self._reading.at is not None)
+            case "window":
+                return bool(self._mode is Mode.VALUES and self._reading and self._reading.series)
+        return True
+
+    @on(MetricTable.Picked)
+    def _picked(self) -> None:
+        row = self._table.row
+        if self._reading and self._charted is not None and row:
+            others = [key for key in self._charted if key != row.key]
+            self._charted = others if row.key in self._charted else [row.key, *others]
+            self._show_values(self._reading)
+
+    def action_window(self, step: int) -> None:
+        self._window = min(len(WINDOWS_S) - 1, max(0, self._window + step))
+        if self._reading:
+            self._show_values(self._reading)
+
+    def action_compare(self) -> None:
+        if self._reading and self._reading.comparison:
+            self._enter(Mode.COMPARISON)
+            self._show_comparison(self._reading.comparison)
+
+    def action_find(self) -> None:
+        self._enter(Mode.FIND)
+        self._show_families()
+        self.query_one(FamilyFinder).begin()
+
+    def _enter(self, mode: Mode) -> None:
+        if mode is self._mode:
+            return
+        in_here = self.screen.focused is not None and self in self.screen.focused.ancestors
+        self._mode = mode
+        for one in Mode:
+            self.set_class(one is mode, f"-{one.value}")
+        if in_here:
+            self.screen.set_focus(self._shown_part if mode is not Mode.FIND else None)
+        self.refresh_bindings()
+
     @property
-    def _highlighted_key(self) -> str | None:
-        table = self._table
-        return table.ordered_rows[table.cursor_row].key.value if table.is_valid_row_index(table.cursor_row) else None
+    def _shown_part(self) -> "Widget":
+        """What takes the keys while there is nothing to type."""
+        if self._mode is Mode.COMPARISON:
+            return self.query_one(ComparisonPage)
+        return self.query_one(Sentence) if self.has_class("-empty") else self._table
 
-    def _say(self, sentence: str, *, failed: bool = False) -> None:
-        """Instead of metrics."""
-        empty = self.query_one("#metrics-empty", Static)
-        empty.set_class(failed, "-failed")
-        empty.update(sentence)
-        self.add_class("-empty")
+    @on(ComparisonPage.Closed)
+    @on(FamilyFinder.Closed)
+    def _back(self) -> None:
+        self._enter(Mode.VALUES)
+        if self._reading:
+            self._show(self._reading)
 
-    def _show(self, reading: MetricsReading) -> None:
-        self.remove_class("-empty")
-        if self._pinned is None:
-            known = {series.key for series in reading.series}
-            self._pinned = set([key for key in PINNED_AT_FIRST if key in known][:MOST_CHARTS])
-        self._show_table(reading)
-        self._show_charts(reading)
-        self._show_note(reading)
+    def _show_comparison(self, comparison: Comparison | None) -> None:
+        if comparison and self._model:
+            self.query_one(ComparisonPage).show(comparison, self._model.name)
+        elif self._mode is Mode.COMPARISON:
+            self._back()
 
-    def _show_table(self, reading: MetricsReading) -> None:
-        """Only cells that changed are touched: each costs a repaint."""
-        table = self._table
-        titles = max(len(series.title) for series in reading.series) + 2
-        charts = self.size.width - titles - VALUE_WIDTH - 6 >= LEAST_CHART_WIDTH
-        self.set_class(not charts, "-no-charts")
-        sparks = not charts or self.size.width >= SPARKS_FROM_COLUMNS
-        columns = {"title": titles, "value": VALUE_WIDTH, "spark": SPARK_WIDTH + 1}
-        rows = {series.key: self._row(series, sparks=sparks) for series in reading.series}
-        cells = {(key, column): text for key, row in rows.items() for column, text in row.items()}
-        if cells.keys() != self._cells.keys():
-            key = self._highlighted_key
-            table.clear(columns=True)
-            for column, width in columns.items():
-                if column != "spark" or sparks:
-                    table.add_column("", key=column, width=width)
-            for row_key, row in rows.items():
-                table.add_row(*(self._cell(reading, column, text) for column, text in row.items()), key=row_key)
-            if key in rows:
-                table.move_cursor(row=list(rows).index(key))
+    # Finding and pinning
+
+    def _show_families(self) -> None:
+        if self._model:
+            self.query_one(FamilyFinder).show(self.api.families(self._model.name))
+
+    @on(FamilyFinder.Picked)
+    def _family_picked(self, event: FamilyFinder.Picked) -> None:
+        if self._model:
+            self._pin(self._model.name, event.family)
+
+    @work(thread=True, group="pin")
+    def _pin(self, name: str, family: Family) -> None:
+        try:
+            self.api.pin(name, family.name, pinned=not family.pinned)
+        except EngineError as error:
+            self.app.call_from_thread(self.notify, str(error), severity="warning", markup=False)
         else:
-            for (row_key, column), text in cells.items():
-                if text != self._cells[row_key, column]:
-                    table.update_cell(row_key, column, self._cell(reading, column, text))
-        self._cells = cells
-
-    def _row(self, series: Series, *, sparks: bool) -> dict[str, str]:
-        mark = PIN if self._pinned and series.key in self._pinned else " "
-        row = {"title": f"{mark} {series.title}", "value": f"{with_unit(series.value, series.unit)} "}
-        if sparks:
-            recent = series.values[-SPARK_WIDTH:]
-            top = 100.0 if series.unit == "%" else max((value for value in recent if value is not None), default=0.0)
-            row["spark"] = sparkline(recent, SPARK_WIDTH, top, plain=self._plain)
-        return row
-
-    def _cell(self, reading: MetricsReading, column: str, text: str) -> Text:
-        dim = column == "spark" or reading.freshness is not Freshness.FRESH
-        return Text(text, style="dim" if dim else "", justify="right" if column == "value" else "left")
-
-    def _show_charts(self, reading: MetricsReading) -> None:
-        area = self.query_one("#metrics-charts", Container)
-        columns = min(2, max(1, area.size.width // CHART_COLUMNS))
-        rows = max(1, area.size.height // CHART_ROWS)
-        chosen = self._chosen(reading, min(MOST_CHARTS, columns * rows))
-        area.styles.grid_size_columns = 1 if len(chosen) <= min(rows, 2) else columns
-        now = fmt.now()
-        for number, chart in enumerate(self.query(Chart)):
-            chart.display = number < len(chosen)
-            if chart.display:
-                chart.show(chosen[number], WINDOWS_S[self._window], now)
-
-    def _chosen(self, reading: MetricsReading, room: int) -> list[Series]:
-        """The pinned ones that have room, and always the one under the cursor."""
-        under_cursor = next((series for series in reading.series if series.key == self._highlighted_key), None)
-        chosen = [series for series in reading.series if self._pinned and series.key in self._pinned][:room]
-        if under_cursor and under_cursor not in chosen:
-            chosen = [*chosen[: room - 1], under_cursor]
-        return chosen
-
-    def _show_note(self, reading: MetricsReading) -> None:
-        note = self.query_one("#metrics-note", Static)
-        stale = reading.freshness is not Freshness.FRESH
-        note.set_class(stale, "-warning")
-        under_cursor = next((series for series in reading.series if series.key == self._highlighted_key), None)
-        source = f"{under_cursor.title}: {under_cursor.source}" if under_cursor else ""
-        minutes = round(WINDOWS_S[self._window] / 60)
-        text = reading.message if stale else f"last {minutes} min · {source}"
-        if note.content != text:
-            note.update(text)
+            self.app.call_from_thread(self._show_again)
 
 
 def _why_none(model: Model | None) -> str:
@@ -251,13 +346,16 @@ def _why_none(model: Model | None) -> str:
 
 
 def _same(one: MetricsReading, other: MetricsReading) -> bool:
-    return (one.at, one.freshness, one.message, _last_time(one)) == (
-        other.at,
-        other.freshness,
-        other.message,
-        _last_time(other),
-    )
+    return one is other or _facts(one) == _facts(other)
 
 
-def _last_time(reading: MetricsReading) -> float | None:
-    return reading.series[0].times[-1] if reading.series and reading.series[0].times else None
+def _facts(reading: MetricsReading) -> tuple[object, ...]:
+    """What is another with each scrape, and with each change of what is shown."""
+    first = reading.series[0] if reading.series else None
+    last = first.times[-1] if first and first.times else None
+    return reading.at, reading.freshness, reading.message, len(reading.series), last, reading.marks, reading.comparison
+
+
+def _write(widget: Static, text: str | Content) -> None:
+    if widget.content != text:
+        widget.update(text)

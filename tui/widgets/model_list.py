@@ -1,5 +1,7 @@
 """The list of models: one row each, with state as symbol and word, and the cursor that all else follows."""
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
@@ -11,11 +13,16 @@ from textual.strip import Strip
 
 from engine.deployment import State
 from engine.snapshot import Model, ProfileProblem, Snapshot
+from tui import format as write
 from tui.widgets.glyphs import cut
 from tui.widgets.ink import ink
 from tui.widgets.model_rows import WORD_CELLS, Row, in_order, matches, row_cells, row_endpoint, row_file, row_key
 
+if TYPE_CHECKING:
+    from tui.widgets.sparks import ListSparks
+
 MIN_NAME = 14
+SPARK_WITH_NUMBER = 22
 
 
 class ModelList(ScrollView, can_focus=True):
@@ -45,6 +52,7 @@ class ModelList(ScrollView, can_focus=True):
         "models--cursor",
         "models--problem",
         "models--foreign",
+        "models--noticed",
     }
     DEFAULT_CSS = """
     ModelList {
@@ -57,6 +65,7 @@ class ModelList(ScrollView, can_focus=True):
         & > .models--ready { color: $text-success; }
         & > .models--asleep { color: $foreground-muted; }
         & > .models--foreign { color: $foreground; }
+        & > .models--noticed { color: $text-warning; }
         & > .models--stopping { color: $text-warning; }
         & > .models--failed { color: $text-error; }
         & > .models--unreachable { color: $text-error; }
@@ -79,6 +88,8 @@ class ModelList(ScrollView, can_focus=True):
         self._settled = False
         """The operator has moved, or the list was complete once: until then its first row is the one to be on"""
         self._longest = 0
+        self.sparks: ListSparks | None = None
+        """None until there is something to ask"""
         self._shown: list[tuple[str, ...]] = []
 
     @property
@@ -165,7 +176,7 @@ class ModelList(ScrollView, can_focus=True):
 
     def tick(self) -> None:
         """Redraws the rows whose text has changed, such as a running clock."""
-        shown: list[tuple[str, ...]] = [row_cells(row) for row in self._visible]
+        shown: list[tuple[str, ...]] = [(*row_cells(row), *self._spark(row)) for row in self._visible]
         shown = shown or [self._placeholder()]
         if len(shown) != len(self._shown) or (not self._visible and shown != self._shown):
             self.refresh()
@@ -174,6 +185,10 @@ class ModelList(ScrollView, can_focus=True):
                 if new != old:
                     self._refresh_row(index)
         self._shown = shown
+
+    def _spark(self, row: Row) -> tuple[str, str]:
+        """What it does now and did just before, as a line and in a number."""
+        return self.sparks.of(row, write.now()) if self.sparks and isinstance(row, Model) else ("", "")
 
     @property
     def _count(self) -> int:
@@ -210,7 +225,12 @@ class ModelList(ScrollView, can_focus=True):
             endpoint = f":{endpoint.rpartition(':')[2]}"
         if endpoint and rest >= 8 + len(endpoint):
             parts.append((cut(right, 8), muted))
-            parts.append((cut(endpoint, rest - 8), muted))
+            line, number = self._spark(row)
+            free = rest - 8 - len(endpoint)
+            beside = f" {line}" if line and free > len(line) + 1 else ""
+            beside += f" {number}" if beside and free > SPARK_WITH_NUMBER else ""
+            parts.append((cut(endpoint, rest - 8 - len(beside)), muted))
+            parts.append((beside, muted))
         else:
             parts.append((cut(right, max(0, rest)), muted))
         return Strip([Segment(text, style) for text, style in parts]).adjust_cell_length(width, base)

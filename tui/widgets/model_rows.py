@@ -7,16 +7,21 @@ from rich.cells import cell_len
 from engine.deployment import State
 from engine.snapshot import Model, ProfileProblem, Snapshot
 from tui import format as write
-from tui.widgets.state import DRIFT, FOREIGN, LOOKS
+from tui.widgets.state import DRIFT, FOREIGN, LOOKS, NOTICE
 
 TICKING = (State.STARTING, State.READY, State.ASLEEP, State.STOPPING, State.UNREACHABLE)
 WORD_CELLS = 12
+NOTICED = "noticed"
 Row = Model | ProfileProblem
 
 
 def in_order(snapshot: Snapshot) -> tuple[Row, ...]:
     """What was started, what was started by hand, what could be started, and what is no profile: each by its name."""
-    return (*sorted(snapshot.models, key=_place), *snapshot.problems)
+    return (*models_in_order(snapshot), *snapshot.problems)
+
+
+def models_in_order(snapshot: Snapshot) -> list[Model]:
+    return sorted(snapshot.models, key=_place)
 
 
 def _place(model: Model) -> tuple[int, str]:
@@ -43,13 +48,19 @@ def row_cells(row: Row) -> tuple[str, str, str, str, str]:
         return row.state.value, "?", row.name, f"{look.word}?", "not known"
     if row.foreign:
         right = _clock(row) if row.state is State.READY else look.word
-        return "foreign", FOREIGN.symbol, row.name, FOREIGN.word, right
-    right = _clock(row)
+        kind = NOTICED if row.notices else "foreign"
+        return kind, FOREIGN.symbol, row.name, _marked(FOREIGN.word, row), _in_short(row) or right
+    right = _in_short(row) or _clock(row)
     if row.state is State.FAILED:
         right = row.cause.title if row.cause else row.detail
     elif row.state is State.ABSENT:
         right = row.summary or row.stack
-    return row.state.value, look.symbol, row.name, _marked(look.word, row), right
+    kind = NOTICED if row.notices and row.state is State.READY else row.state.value
+    return kind, look.symbol, row.name, _marked(look.word, row), right
+
+
+def _in_short(row: Model) -> str:
+    return ", ".join(notice.short for notice in row.notices)
 
 
 def _clock(row: Model) -> str:
@@ -57,20 +68,24 @@ def _clock(row: Model) -> str:
 
 
 def _marked(word: str, row: Model) -> str:
-    marked = f"{word} {DRIFT}"
-    return marked if row.drift and cell_len(marked) < WORD_CELLS else word
+    for mark, holds in ((DRIFT, row.drift), (NOTICE, row.notices)):
+        marked = f"{word} {mark}"
+        if holds and cell_len(marked) < WORD_CELLS:
+            word = marked
+    return word
 
 
 def row_endpoint(row: Row) -> str:
-    """Where it answers, while it runs."""
-    return row.endpoint.removeprefix("http://") if isinstance(row, Model) and row.state in TICKING else ""
+    """Where it answers, while it runs; what needs to be looked at takes its place."""
+    shown = isinstance(row, Model) and row.state in TICKING and not row.notices
+    return row.endpoint.removeprefix("http://") if isinstance(row, Model) and shown else ""
 
 
 def matches(row: Row, words: Iterable[str]) -> bool:
     """Every word (in lower case) stands somewhere in its name, summary, stack, runtime or state."""
     if isinstance(row, Model):
         said = [row.name, row.summary, row.stack, row.runtime, row.state.value]
-        said += [FOREIGN.word] * row.foreign + ["drifted"] * bool(row.drift)
+        said += [FOREIGN.word] * row.foreign + ["drifted"] * bool(row.drift) + ["notice"] * bool(row.notices)
     else:
         said = [row.path.rsplit("/", 1)[-1], "invalid", row.message]
     text = "\n".join(said).lower()

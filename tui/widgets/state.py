@@ -25,5 +25,7 @@ LOOKS: dict[State, Look] = {
 }
 FOREIGN = Look("◇", "foreign", "foreground")
 """Started by hand: that comes before how it does"""
+NOTICE = "!"
+"""Beside the word of what its operator should look at while it runs"""
 DRIFT = "≠"
 """Beside the word of what is not what its profile or image says now"""

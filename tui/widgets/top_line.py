@@ -7,10 +7,12 @@ from textual.app import RenderResult
 from textual.widget import Widget
 
 from engine.snapshot import LeaseStatus, OperationStatus, Snapshot, StepKind
+from engine.startup import Startup
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
-from tui.startup_words import in_short
+from tui.startup_words import in_short, stall
+from tui.widgets.state import NOTICE
 
 JUST_ENDED_S = 8.0
 READ_ONLY = " · read-only"
@@ -68,6 +70,9 @@ class TopLine(Widget):
         left = Text(snapshot.hostname, style="bold")
         if snapshot.read_only:
             left.append(READ_ONLY, style=self._colour("warning"))
+        if notices := sum(len(model.notices) for model in snapshot.models):
+            told = f" · {NOTICE} {notices} notice{'' if notices == 1 else 's'}"
+            left.append(told, style=self._colour("warning"))
         for runtime in snapshot.runtimes:
             if runtime.name == "process" and runtime.reachable:
                 continue
@@ -98,7 +103,7 @@ class TopLine(Widget):
         """What is being done, or needs somebody: told at length, and ever shorter."""
         running = operations.under_way(snapshot)
         if running:
-            return self._under_way(running[0], _phase(snapshot, running[0]), len(running) - 1)
+            return self._under_way(running[0], _waited_for(snapshot, running[0]), len(running) - 1)
         if lease := operations.of_others(snapshot):
             return self._others(lease)
         if interrupted := operations.unsettled(snapshot):
@@ -111,17 +116,21 @@ class TopLine(Widget):
             return [Text(ended, style=self._colour(words.COLOURS[last.outcome]))]
         return []
 
-    def _under_way(self, status: OperationStatus, phase: str, more: int) -> list[Text]:
-        """`phase`: of the start that it waits for."""
+    def _under_way(self, status: OperationStatus, startup: Startup | None, more: int) -> list[Text]:
+        """`startup`: what it waits for, if that is known."""
+        phase = in_short(startup) if startup else ""
+        still = stall(startup, write.now()).partition(";")[0] if startup else ""
         others = f"  and {more} more" if more else ""
         took, pace = words.took(status, write.now()), words.pace(status, write.now()).partition(":")[0]
         place = words.place(status)
         if phase and status.current:
             place = place.replace(status.current.title, phase)
         title, place = f"◐ {status.title}", f"  {place}" if place else ""
+        still = f", {still}" if still else ""
         short = place.split()[0] if status.current and not status.rolling_back else words.ending(status)
         told = (
-            f"{title}{place}  {took}{', ' if pace else ''}{pace}{others}",
+            f"{title}{place}{still}  {took}{', ' if pace else ''}{pace}{others}",
+            f"{title}{place}{still}  {took}{others}",
             f"{title}{place}  {took}{others}",
             f"{title}  {short}  {took}" if short else f"{title}  {took}",
             f"{title}  {took}",
@@ -142,10 +151,9 @@ class TopLine(Widget):
         return self.get_component_rich_style(f"top--{name}", partial=True)
 
 
-def _phase(snapshot: Snapshot, status: OperationStatus) -> str:
-    """How far what it waits for has come, if that is known: `weights 56 %`."""
+def _waited_for(snapshot: Snapshot, status: OperationStatus) -> Startup | None:
     step = status.current
     if not step or step.kind is not StepKind.WAIT:
-        return ""
+        return None
     model = snapshot.model(step.subject or status.target)
-    return in_short(model.startup) if model and model.startup else ""
+    return model.startup if model else None

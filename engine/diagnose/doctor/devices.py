@@ -6,23 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.observe.nvml import Nvml, Readout
+from engine.observe.nvml_details import HELD_BACK
+from engine.observe.nvml_links import links_up, pairs, told
 from engine.text import clean_line
 
 NVLINK = "NVLink"
 _LEVELS = {0: "one board", 10: "one PCIe switch", 20: "PCIe switches", 30: "the PCIe root of one CPU", 40: "one CPU"}
 OTHER_CPU = "the link between CPUs"
-_MOST_LINKS = 36
-_P2P_READ = 0
-"""NVML_P2P_CAPS_INDEX_READ, which pynvml has as a tuple by mistake"""
 _FABRIC = {0: "", 1: "not started", 2: "in progress", 3: "completed"}
-_HELD_BACK = {
-    0x4: "power cap",
-    0x8: "hardware slowdown",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "power brake",
-}
-"""nvmlClocksEventReason…; those that a GPU at rest or set clocks have are left out"""
+_SET = ("set clocks", "sync boost", "display clocks")
+"""What holds a GPU back because somebody wants it so"""
 _COMPUTE = {1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
 
 
@@ -80,8 +73,8 @@ def read_driver() -> Driver:
     nvml = Nvml()
     try:
         readouts = nvml.read()
-        handles = {one.index: _told(pynvml, pynvml.nvmlDeviceGetHandleByIndex, one.index) for one in readouts}
-        cuda = _told(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
+        handles = {one.index: told(pynvml, pynvml.nvmlDeviceGetHandleByIndex, one.index) for one in readouts}
+        cuda = told(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
         there = {index: handle for index, handle in handles.items() if handle is not None}
         paths, blocked = _paths(pynvml, there)
         return Driver(
@@ -95,20 +88,12 @@ def read_driver() -> Driver:
         nvml.close()
 
 
-def _told(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
-    """None for what the driver or this kind of GPU does not tell."""
-    try:
-        return call(*arguments)
-    except (nvml.NVMLError, UnicodeDecodeError):
-        return None
-
-
 def _device(nvml: Any, readout: Readout, handle: Any) -> Device:
     if handle is None or readout.lost:
         return Device(readout)
 
     def ask(call: Callable[..., Any], *arguments: Any) -> Any:
-        return _told(nvml, call, handle, *arguments)
+        return told(nvml, call, handle, *arguments)
 
     ecc, mig, limit = (
         ask(nvml.nvmlDeviceGetEccMode),
@@ -133,7 +118,7 @@ def _device(nvml: Any, readout: Readout, handle: Any) -> Device:
         None if persistence is None else bool(persistence),
         bool(mig[0]) if mig else None,
         _COMPUTE.get(ask(nvml.nvmlDeviceGetComputeMode), ""),
-        _links(nvml, handle),
+        links_up(nvml, handle),
         _fabric(nvml, handle),
     )
 
@@ -150,37 +135,23 @@ def _reasons(nvml: Any, ask: Callable[..., Any]) -> tuple[str, ...]:
     bits = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons)
     if bits is None:  # drivers before 535
         bits = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons)
-    return tuple(reason for bit, reason in _HELD_BACK.items() if (bits or 0) & bit)
-
-
-def _links(nvml: Any, handle: Any) -> tuple[bool, ...]:
-    found = []
-    for link in range(_MOST_LINKS):
-        state = _told(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link)
-        if state is None:
-            break
-        found.append(bool(state))
-    return tuple(found)
+    return tuple(reason for bit, reason in HELD_BACK.items() if (bits or 0) & bit and reason not in _SET)
 
 
 def _fabric(nvml: Any, handle: Any) -> str:
     info = nvml.c_nvmlGpuFabricInfo_t()
-    told = _told(nvml, nvml.nvmlDeviceGetGpuFabricInfo, handle, byref(info))
-    return "" if told is None else _FABRIC.get(int(info.state), "")
+    state = told(nvml, nvml.nvmlDeviceGetGpuFabricInfo, handle, byref(info))
+    return "" if state is None else _FABRIC.get(int(info.state), "")
 
 
 def _paths(nvml: Any, handles: Mapping[int, Any]) -> tuple[dict[tuple[int, int], str], frozenset[tuple[int, int]]]:
     paths: dict[tuple[int, int], str] = {}
     blocked: set[tuple[int, int]] = set()
-    for pair in ((a, b) for a in handles for b in handles if a < b):
-        two = (handles[pair[0]], handles[pair[1]])
-        level = _told(nvml, nvml.nvmlDeviceGetTopologyCommonAncestor, *two)
-        nvlink = _told(nvml, nvml.nvmlDeviceGetP2PStatus, *two, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
-        reads = _told(nvml, nvml.nvmlDeviceGetP2PStatus, *two, _P2P_READ)
-        if nvlink == nvml.NVML_P2P_STATUS_OK:
-            paths[pair] = NVLINK
-        elif level is not None:
-            paths[pair] = _LEVELS.get(level, OTHER_CPU)
-        if reads is not None and reads != nvml.NVML_P2P_STATUS_OK:
-            blocked.add(pair)
+    for two, pair in pairs(nvml, handles):
+        if pair.nvlink:
+            paths[two] = NVLINK
+        elif pair.level is not None:
+            paths[two] = _LEVELS.get(pair.level, OTHER_CPU)
+        if pair.reads is False:
+            blocked.add(two)
     return paths, frozenset(blocked)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.runtimes.listeners import listener
 from engine.stacks.context import is_free
 from engine.text import clean
 
@@ -88,18 +89,6 @@ def is_synchronised() -> bool | None:
     except (OSError, AttributeError):
         return None
     return None if state < 0 else state != _TIME_ERROR
-
-
-def listener(port: int) -> str:
-    """Who listens there, e.g. `python3 (pid 77)`; empty when that is not told to this user."""
-    import psutil
-
-    try:
-        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
-        pids = [one.pid for one in listening if getattr(one.laddr, "port", None) == port and one.pid]
-        return f"{clean(psutil.Process(pids[0]).name())} (pid {pids[0]})" if pids else ""
-    except (psutil.Error, OSError, AttributeError):
-        return ""
 
 
 def can_write(folder: Path) -> bool:

@@ -233,11 +233,6 @@ def vllm_container_out_of_memory(room: Room) -> Recorded:
     return vllm(room, "--memory", "200m", "--memory-swap", "200m")
 
 
-@case("vLLM in a container in which EngineCore, not the first process, is killed for memory")
-def vllm_container_engine_out_of_memory(room: Room) -> Recorded:
-    return vllm(room, "--memory", "1000m", "--memory-swap", "1000m")
-
-
 @case("compiling, in an image without a C++ compiler")
 def vllm_container_no_compiler(room: Room) -> Recorded:
     return vllm(room, options=("--dtype", "bfloat16", "--max-model-len", "1024"))
@@ -255,13 +250,6 @@ def vllm_container_weights_unreadable(room: Room) -> Recorded:
     model = copied(vllm_folder() / "model", room.folder / "tiny")
     (model / "model.safetensors").chmod(0o600)
     return vllm(room, "--user", NOBODY, "--env", "HOME=/tmp")
-
-
-@case("a user without a home, so that no cache can be written")
-def vllm_container_no_home(room: Room) -> Recorded:
-    model = copied(vllm_folder() / "model", room.folder / "tiny")
-    (model / "model.safetensors").chmod(0o644)
-    return vllm(room, "--user", NOBODY)
 
 
 @case("a container's file system that is read-only")

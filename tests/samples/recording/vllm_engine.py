@@ -210,16 +210,6 @@ def vllm_open_files(room: Room) -> Recorded:
     return serve(room, tiny(room), *EAGER, within=("prlimit", "--nofile=48:48"))
 
 
-@case("too few processes may run")
-def vllm_processes(room: Room) -> Recorded:
-    return serve(
-        room,
-        tiny(room),
-        *EAGER,
-        within=("unshare", "--user", "--map-root-user", "prlimit", "--nproc=3:3"),
-    )
-
-
 # Network and disk
 
 
@@ -277,11 +267,6 @@ def vllm_engine_killed_loading(room: Room) -> Recorded:
 @case("good: stopped while it served")
 def vllm_stopped(room: Room) -> Recorded:
     return serve(room, tiny(room), *EAGER, ready=READY, then=stop)
-
-
-@case("stopped on purpose while it loaded")
-def vllm_stopped_loading(room: Room) -> Recorded:
-    return serve(room, tiny(room), *EAGER, ready=LOADING, then=stop)
 
 
 # LoRA
