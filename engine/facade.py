@@ -114,7 +114,10 @@ class Engine:
     # -- for scripts; all of these block ------------------------------------------------------------------------------
 
     def plan(self, name: str, runtime: str | None = None) -> Plan:
-        plan = self._parts.planning.plan(name, runtime, observed=self._monitor.latest.gpus)
+        observed = self._monitor.latest.gpus
+        if observed and any(gpu.source for gpu in observed.gpus):  # a server sees only its own GPUs
+            observed = None
+        plan = self._parts.planning.plan(name, runtime, observed=observed)
         return replace(plan, reported=self._parts.history.reported(name))
 
     def plan_swap(

@@ -39,7 +39,7 @@ class ReportedGpus:
         return Gpu(
             index=index,
             uuid=figures.uuid,
-            name="",
+            name="GPU",
             utilization=figures.utilization,
             memory_used=figures.memory_used,
             memory_total=figures.memory_total,

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from engine.launches import Phases
     from engine.observe.canary import Ask
     from engine.plan import Plan
-    from engine.profile import Watch
 
 PUBLISH_EVERY_S = 0.1
 CATALOG_EVERY_S = 2.0
@@ -173,7 +172,7 @@ class Monitor:
 
     def at_a_glance(self, snapshot: Snapshot) -> Snapshot:
         """With the notices that need no watching for a while."""
-        return at_a_glance(snapshot, self._limits, self._runs.of, self._busy)
+        return at_a_glance(snapshot, self._known.limits, self._runs.of, self._known.busy)
 
     def families(self, name: str) -> tuple[Family, ...]:
         """From any thread."""
@@ -375,23 +374,10 @@ class Monitor:
 
     async def _watch_over(self) -> None:
         while True:
-            lease = self._known.lease
-            leased = lease is not None and lease.alive is not False
-            models, now = self.latest.models, time.time()
-            if self._watches.look(models, self._limits, self._runs.of, self._busy, now, leased=leased):
+            known, models, now = self._known, self.latest.models, time.time()
+            if self._watches.look(models, known.limits, self._runs.of, known.busy, now, leased=known.leased):
                 self._news.set()
             await asyncio.sleep(WATCH_EVERY_S)
-
-    @property
-    def _limits(self) -> "Mapping[str, Watch]":
-        entries = self._known.catalog.entries if self._known.catalog else {}
-        return {name: entry.profile.watch for name, entry in entries.items()}
-
-    @property
-    def _busy(self) -> Collection[str]:
-        """Names of what operations are changing."""
-        running = (status for status in self._known.operations if status.outcome is Outcome.RUNNING)
-        return {name for status in running for name in status.subjects}
 
     # -- the picture --------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Puts together, from all that is known at one moment, the snapshot that is shown."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from engine.catalog import Catalog
 from engine.deployment import Deployment, State, precedence
@@ -15,8 +16,11 @@ from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.observe.state import judge
 from engine.observe.watch import Watches
-from engine.snapshot import LeaseStatus, Model, OperationStatus, RuntimeStatus, Snapshot
+from engine.snapshot import LeaseStatus, Model, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.text import clean_line
+
+if TYPE_CHECKING:
+    from engine.profile import Watch
 
 ENDED_OPERATIONS = 20
 
@@ -46,6 +50,23 @@ class Known:
     """As `engine.observe.drift.ImageIds`"""
     gpus: GpuReading | None = None
     lease: LeaseStatus | None = None
+
+    @property
+    def limits(self) -> "Mapping[str, Watch]":
+        """What each profile says of when it needs to be looked at, by name."""
+        entries = self.catalog.entries if self.catalog else {}
+        return {name: entry.profile.watch for name, entry in entries.items()}
+
+    @property
+    def busy(self) -> Collection[str]:
+        """Names of what operations are changing."""
+        running = (status for status in self.operations if status.outcome is Outcome.RUNNING)
+        return {name for status in running for name in status.subjects}
+
+    @property
+    def leased(self) -> bool:
+        """Somebody is changing the machine, perhaps another user."""
+        return self.lease is not None and self.lease.alive is not False
 
     def newest(self) -> dict[str, Deployment]:
         """Ours by name, one for each."""

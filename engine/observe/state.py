@@ -91,8 +91,10 @@ def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> V
         return Verdict(State.FAILED, "killed for using more memory than it was allowed", since)
     if deployment.error and not asked:
         return Verdict(State.FAILED, deployment.error, since)
-    if asked or code == 0:
+    if asked:
         return Verdict(State.STOPPED, "" if code in (0, None) else f"exit code {code}", since)
+    if code == 0:  # also what vLLM ends with when its engine was killed
+        return Verdict(State.STOPPED, "it ended by itself, or was stopped from outside (exit code 0)", since)
     if code in SIGTERM_EXITS:
         return Verdict(State.STOPPED, "ended by SIGTERM from outside", since)
     if code in SIGKILL_EXITS:

@@ -150,7 +150,7 @@ def _found(
             f"It says that it is ready, and has answered no prompt since {_clock(canary.since)}: {canary.why}."
             " Its log may say why; a restart brings it back."
         )
-        yield Passed(Rule.CANARY, text, "no token"), canary.since
+        yield Passed(Rule.CANARY, text, "mute"), canary.since
     yield from ((one, now) for one in passed(watch, reading, run.deployment.started_at or since, now))
 
 

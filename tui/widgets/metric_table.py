@@ -1,5 +1,6 @@
 """The list of metrics: a line each, with the cursor that the charts follow."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -77,6 +78,9 @@ class MetricTable(ScrollView, can_focus=True):
         self._value_width = VALUE
         self._sparks_s = 0.0
         """What the sparklines reach back; 0 for none"""
+        self._cell = (0.0, 0)
+        """Length and number of the last cell of those that are drawn"""
+        self._drawn: dict[str, str] = {}
 
     @property
     def row(self) -> MetricRow | None:
@@ -127,8 +131,22 @@ class MetricTable(ScrollView, can_focus=True):
         mark = (PLAIN_CHARTED if self._plain else CHARTED) if line.key in charted else ""
         drawn = ""
         if self._sparks_s:
-            drawn = spark(line.series[0], self._sparks_s / CELLS, fmt.now(), plain=self._plain)
+            drawn = self._spark(line)
         return _Shown(title, line.value, mark, drawn, stale=stale)
+
+    def _spark(self, row: MetricRow) -> str:
+        """Made anew only when another cell is over."""
+        now, cell_s = fmt.now(), self._sparks_s / CELLS
+        cell = cell_s, math.floor(now / cell_s)
+        if cell != self._cell:
+            self._cell, self._drawn = cell, {}
+        if row.key not in self._drawn:
+            self._drawn[row.key] = spark(row.series[0], cell_s, now, plain=self._plain)
+        return self._drawn[row.key]
+
+    def begin_anew(self) -> None:
+        """With another deployment's metrics."""
+        self._cell, self._drawn = (0.0, 0), {}
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width

@@ -122,17 +122,18 @@ class MetricsPane(Pane):
         self._model, self._snapshot = model, snapshot
         if another:
             self._enter(Mode.VALUES)
+            self._table.begin_anew()
         why_none = _why_none(model)
         before = self._reading
-        self._reading = None if model is None or why_none else self.api.metrics(model.name)
+        self._reading = self.api.metrics(model.name) if model else None
+        if why_none and self._reading and not self._reading.series:  # what is kept of before shows, as stale
+            self._reading = None
         self._show_glance()
         if self._reading is None:
             self._say(why_none)
         elif another or before is None or not _same(before, self._reading):
             self._show(self._reading)
-        if (before and (before.comparison, before.at)) != (
-            self._reading and (self._reading.comparison, self._reading.at)
-        ):
+        if _offers(before) != _offers(self._reading):
             self.refresh_bindings()
 
     def _show(self, reading: MetricsReading) -> None:
@@ -343,6 +344,13 @@ def _why_none(model: Model | None) -> str:
     if model.deployment.lifecycle is not Lifecycle.RUNNING:
         return f"{model.name} is not running. Its metrics show here while it runs."
     return ""
+
+
+def _offers(reading: MetricsReading | None) -> tuple[bool, ...]:
+    """What the keys that can be used depend on."""
+    if reading is None:
+        return ()
+    return bool(reading.series), reading.at is not None, reading.comparison is not None
 
 
 def _same(one: MetricsReading, other: MetricsReading) -> bool:
