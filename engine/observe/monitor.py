@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,17 +22,19 @@ from engine.metrics_reading import Family, MetricsReading, Series
 from engine.observe.aside import Source, aside, tend
 from engine.observe.causes import Causes
 from engine.observe.comparison import Comparisons
-from engine.observe.drift import History, Planned, Question, read_image_ids, references
+from engine.observe.drift import History, Planned
 from engine.observe.gpu_around import gather
 from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import GpuSampler
 from engine.observe.metric_history import History as MetricHistory
+from engine.observe.operations_seen import OperationsSeen
 from engine.observe.picture import Known, picture
+from engine.observe.plans_asked import PlansAsked
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
 from engine.observe.watch import Watches, at_a_glance
 from engine.runtimes.base import Runtime
-from engine.snapshot import LeaseStatus, OperationStatus, Outcome, RuntimeStatus, Snapshot
+from engine.snapshot import LeaseStatus, OperationStatus, RuntimeStatus, Snapshot
 from engine.store import Journal
 from engine.text import clean_line
 
@@ -49,16 +51,9 @@ RUNTIME_EVERY_S = 5.0
 """Events bring changes at once; this is for those that get lost"""
 RETRY_EVERY_S = 2.0
 GPU_EVERY_S = 1.0
-JOURNAL_EVERY_S = 1.0
-JOURNAL_BUSY_EVERY_S = 0.3
-"""While an operation is under way: it is carried out by another process, and the journal tells of its steps"""
 LEASE_HELD_EVERY_S = 1.0
 WATCH_EVERY_S = 1.0
 METRICS_LOOK_S = 0.02
-PLAN_EVERY_S = 2.0
-IMAGES_EVERY_S = 30.0
-FIRST_PLANS_S = 3.0
-"""How long the first snapshot that counts as complete waits for them"""
 
 
 class Monitor:
@@ -87,7 +82,6 @@ class Monitor:
         self._catalog_reader = catalog
         self._journal = journal
         self._gpus = GpuWatch(gpus, history=metrics)
-        self._history = history
         self._ask_lease = lease
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._lock = threading.Lock()
@@ -97,8 +91,6 @@ class Monitor:
         self._ended: asyncio.Event
         self._nudges: dict[str, asyncio.Event] = {}
         self._lease_nudge = asyncio.Event()
-        self._told: dict[str, OperationStatus] = {}
-        """By operations of this program, and not (yet) in the journal so"""
         self._news = asyncio.Event()
         """There is something that the latest snapshot does not show"""
         self._surveyed = asyncio.Event()
@@ -117,6 +109,9 @@ class Monitor:
         self._watches = Watches(ask)
         facts = (hostname, self._runs, planned, self._startups, self._watches)
         self._known = Known(*facts, self._causes, tuple(runtimes), read_only)
+        self._operations = OperationsSeen(journal, self._operations_changed, self._world_moved)
+        told = partial(self._reported, "plans")
+        self._plans = PlansAsked(self._known, runtimes, history, changed=self._news.set, reported=told)
         self.latest = Snapshot(at=time.time(), hostname=hostname, loading=True, read_only=read_only)
 
     def open(self) -> None:
@@ -150,7 +145,7 @@ class Monitor:
         loop = self._loop
         if loop and not loop.is_closed():
             with contextlib.suppress(RuntimeError):  # closed between the question and the call
-                loop.call_soon_threadsafe(self._take_operation, status)
+                loop.call_soon_threadsafe(self._operations.take, status)
 
     def metrics(self, name: str) -> MetricsReading:
         """From any thread."""
@@ -206,8 +201,8 @@ class Monitor:
         return asyncio.create_task(tend(source, self._troubles))
 
     def _sources(self) -> list[Source]:
-        sources: list[Source] = [self._watch_catalog, self._watch_journal, self._watch_gpus, self._startups.read]
-        sources.append(self._watch_over)
+        sources: list[Source] = [self._watch_catalog, self._watch_gpus, self._watch_over, self._startups.read]
+        sources.append(partial(self._operations.follow, partial(self._reported, "journal")))
         for runtime in self._runtimes.values():
             self._nudges[runtime.name] = asyncio.Event()
             sources += [partial(self._watch_runtime, runtime), partial(self._watch_events, runtime)]
@@ -218,7 +213,7 @@ class Monitor:
         if self._ask_lease:
             sources.append(partial(self._watch_lease, self._ask_lease))
         if "plans" in self._awaited:
-            sources.append(self._watch_plans)
+            sources.append(partial(self._plans.keep, self._surveyed))
         return sources
 
     def _reported(self, source: str) -> None:
@@ -232,38 +227,13 @@ class Monitor:
             self._news.set()
             await asyncio.sleep(CATALOG_EVERY_S)
 
-    async def _watch_journal(self) -> None:
-        while True:
-            before = dict(self._told)
-            recent = await aside(self._journal.recent_if_changed)
-            if recent is not None:
-                self._take_journal(recent, before)
-            self._reported("journal")
-            busy = any(status.outcome is Outcome.RUNNING for status in self._known.operations)
-            await asyncio.sleep(JOURNAL_BUSY_EVERY_S if busy else JOURNAL_EVERY_S)
-
-    def _take_journal(self, recent: tuple[OperationStatus, ...], before: dict[str, OperationStatus]) -> None:
-        """`before`: what had been told when the journal began to be read; what was told since is newer than it."""
-        written = {status.id: status for status in recent}
-        for id_, told in list(self._told.items()):
-            known = written.get(id_)
-            ended = known is not None and known.outcome is not Outcome.RUNNING
-            newer = before.get(id_) != told or told.outcome is not Outcome.RUNNING
-            if known and (ended or not newer):
-                del self._told[id_]
-        self._show_operations({**written, **self._told})
-
-    def _take_operation(self, status: OperationStatus) -> None:
-        self._told[status.id] = status
-        self._show_operations({known.id: known for known in (*self._known.operations, status)})
-
-    def _show_operations(self, by_id: dict[str, OperationStatus]) -> None:
-        before, shown = self._known.operations, tuple(sorted(by_id.values(), key=lambda status: -status.began_at))
-        self._known.operations = shown
+    def _operations_changed(self) -> None:
+        self._known.operations = self._operations.shown
         self._news.set()
-        if [_stage(status) for status in shown] != [_stage(status) for status in before]:
-            for nudge in (*self._nudges.values(), self._lease_nudge):
-                nudge.set()
+
+    def _world_moved(self) -> None:
+        for nudge in (*self._nudges.values(), self._lease_nudge):
+            nudge.set()
 
     async def _watch_gpus(self) -> None:
         while True:
@@ -331,45 +301,6 @@ class Monitor:
             self._reported("lease")
             await _nudged(self._lease_nudge, LEASE_HELD_EVERY_S if self._known.lease else RUNTIME_EVERY_S)
 
-    # -- what plans tell ----------------------------------------------------------------------------------------------
-
-    async def _watch_plans(self) -> None:
-        """One plan at a time, at its leisure."""
-        known, images_at = self._known, -IMAGES_EVERY_S
-        await self._surveyed.wait()
-        asyncio.get_running_loop().call_later(FIRST_PLANS_S, self._reported, "plans")
-        while known.catalog:
-            images_at = await self._read_images(images_at)
-            launched = await aside(self._history.names) if self._history else ()
-            question = self._due(launched)
-            if question and (answer := await aside(known.planned.answer, question)):
-                known.planned.keep(question, answer)
-                self._news.set()
-                self._due(launched)
-            await asyncio.sleep(PLAN_EVERY_S)
-
-    def _due(self, launched: Collection[str]) -> Question | None:
-        known = self._known
-        entries = known.catalog.entries if known.catalog else {}
-        question = known.planned.look(entries, known.newest(), known.images, known.operations, launched)
-        if question is None or not (question.launch_facts or question.on_gpus):  # nobody waits for a mere estimate
-            self._reported("plans")
-        return question
-
-    async def _read_images(self, read_at: float) -> float:
-        """New ones at once, and all of them now and then: their names may come to mean others. When that was last."""
-        known, now = self._known, asyncio.get_running_loop().time()
-        entries, newest = known.catalog.entries if known.catalog else {}, known.newest()
-        wanted = {key for name in entries.keys() & newest for key in references(entries[name], newest[name])}
-        all_due = now - read_at >= IMAGES_EVERY_S
-        found = {key: known.images[key] for key in wanted & known.images.keys()}
-        if due := wanted if all_due else wanted - found.keys():
-            found |= await aside(read_image_ids, self._runtimes, due)
-        if found != known.images:
-            known.images = found
-            self._news.set()
-        return now if all_due else read_at
-
     # -- the watch ----------------------------------------------------------------------------------------------------
 
     async def _watch_over(self) -> None:
@@ -420,11 +351,6 @@ class Monitor:
     def _trouble(self) -> str:
         kept = self._metric_history.problem if self._metric_history else ""
         return next(iter(self._troubles.values()), self._journal.problem or kept)
-
-
-def _stage(status: OperationStatus) -> tuple[object, ...]:
-    """Changes with what an operation changes in the world, and not with every word that it says meanwhile."""
-    return (status.id, status.outcome, *(step.outcome for step in status.steps))
 
 
 async def _nudged(nudge: asyncio.Event, at_most_s: float) -> None:

@@ -13,7 +13,7 @@ import pytest
 from engine.catalog import CatalogReader
 from engine.deployment import Lifecycle, State
 from engine.drift import differences, launch_facts
-from engine.observe import monitor as monitor_module
+from engine.observe import plans_asked
 from engine.observe.gpus import GpuSampler
 from engine.observe.monitor import Monitor
 from engine.planning import Planning
@@ -61,7 +61,7 @@ def watched(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Watched]:
-    monkeypatch.setattr(monitor_module, "IMAGES_EVERY_S", 0.5)
+    monkeypatch.setattr(plans_asked, "IMAGES_EVERY_S", 0.5)
     settings = Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (), tmp_path)
     name = f"{launches.prefix}-drift"
     (tmp_path / "repo" / "m" / "1").mkdir(parents=True)

@@ -287,13 +287,20 @@ async def test_metrics_are_not_asked_for_while_hidden() -> None:
     ],
 )
 async def test_why_a_model_has_no_metrics(model: Model | None, sentence: str) -> None:
-    api = FakeApi()
+    api = FakeApi(MetricsReading(at=None, freshness=Freshness.NONE))
     app = Console(api)
     async with app.run_test():
         app.pane.show_model(model, SNAPSHOT)
         assert sentence in _said(app.pane)
-        assert api.asked == []
         assert app.pane.check_action("find", ()) is False
+
+
+async def test_what_was_measured_of_one_that_is_stopped_is_shown_as_old() -> None:
+    message = "It has ended; this is what was measured before."
+    app = Console(FakeApi(replace(READING, freshness=Freshness.STALE, message=message)))
+    async with app.run_test(size=(140, 44)):
+        app.pane.show_model(replace(MODEL, deployment=replace(DEPLOYMENT, lifecycle=Lifecycle.EXITED)), SNAPSHOT)
+        assert _text(app.pane, "note") == message
 
 
 async def test_loading_failed_then_values_then_stale() -> None:

@@ -15,6 +15,8 @@ from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import EngineError, NotFound
 from engine.launches import Phases
 from engine.observe import monitor as monitor_module
+from engine.observe import plans_asked
+from engine.observe import plans_asked
 from engine.observe.gpus import GpuSampler
 from engine.observe.monitor import Monitor
 from engine.plan import Launch, Plan
@@ -155,8 +157,10 @@ class Watching:
 
 @pytest.fixture
 def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
-    for name in ("CATALOG_EVERY_S", "PLAN_EVERY_S", "IMAGES_EVERY_S", "LEASE_HELD_EVERY_S", "RUNTIME_EVERY_S"):
+    for name in ("CATALOG_EVERY_S", "LEASE_HELD_EVERY_S", "RUNTIME_EVERY_S"):
         monkeypatch.setattr(monitor_module, name, 0.1)
+    for name in ("EVERY_S", "IMAGES_EVERY_S"):
+        monkeypatch.setattr(plans_asked, name, 0.1)
     settings = Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (), tmp_path)
     profile = settings.config_dir / "profiles" / "m.yaml"
     profile.parent.mkdir(parents=True)

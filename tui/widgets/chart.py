@@ -90,7 +90,8 @@ class Chart(Widget):
     @work(exclusive=True, description="draws")  # else all arguments are written out, each time
     async def _redraw(self, plot: Plot, metric: MetricRow) -> None:
         self._drawing = await asyncio.to_thread(draw, plot)
-        self._paint(metric)
+        if self.is_attached:  # its screen may have been left meanwhile
+            self._paint(metric)
 
     def _paint(self, metric: MetricRow) -> None:
         size, before = self.size, self._rows
