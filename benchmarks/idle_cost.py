@@ -1,6 +1,8 @@
 """What the console costs while nothing happens: 3 real deployments of `demo` and 8 GPUs (stand-in driver) at 1 Hz.
 
-python -m benchmarks.idle_cost [seconds]
+Beside it nvitop, if there is one, on the same stand-in driver: it shows the GPUs and the machine's processes alone.
+
+python -m benchmarks.idle_cost [seconds] [path of nvitop]
 """
 
 import os
@@ -19,6 +21,8 @@ from tests.fakenvml import build
 DEPLOYMENTS = 3
 ROOT = Path(__file__).parents[1]
 CONTROL = "count=8\n"
+SETTLED_S = 15.0
+"""After the first paint: what is loaded late, such as the Docker client, is no cost of idling"""
 
 
 def main() -> None:
@@ -43,16 +47,21 @@ def main() -> None:
             for deployment in names:
                 subprocess.run([*command, "up", deployment, "--wait"], env=full, check=True, capture_output=True)
             for title, keys in (("logs pane", b""), ("metrics pane with charts", b"2")):
-                measure(command, environment, seconds, title, keys)
+                cost = measure(command, environment, seconds, b"demo-0", keys)
+                print(f"{title}: {cost} (budget 3 % and 8 KiB/s)")
+            for nvitop in sys.argv[2:]:
+                cost = measure([nvitop, "--monitor", "full"], environment, seconds, b"MEM")
+                print(f"nvitop, which shows no deployment: {cost}")
         finally:
             for deployment in names:
                 subprocess.run([*command, "rm", deployment], env=full, check=False, capture_output=True)
 
 
-def measure(command: list[str], environment: dict[str, str], seconds: float, title: str, keys: bytes) -> None:
+def measure(command: list[str], environment: dict[str, str], seconds: float, shown: bytes, keys: bytes = b"") -> str:
+    """`shown`: what it writes when it has begun."""
     with terminal(command, environment) as screen:
-        screen.read_until(b"demo-0")
-        screen.read_for(3.0)
+        screen.read_until(shown)
+        screen.read_for(SETTLED_S)
         screen.send(keys)
         screen.read_for(5.0)
         process = psutil.Process(screen.pid)
@@ -62,8 +71,7 @@ def measure(command: list[str], environment: dict[str, str], seconds: float, tit
         used = after.user + after.system - before.user - before.system
         memory = process.memory_info().rss / (1 << 20)
         rate = (screen.bytes - written) / seconds / 1024
-        share = used / seconds * 100
-        print(f"{title}: {share:.1f} % of a core (budget 3), {rate:.1f} KiB/s (budget 8), {memory:.0f} MiB resident")
+        return f"{used / seconds * 100:.1f} % of a core, {rate:.1f} KiB/s, {memory:.0f} MiB resident"
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ class Diagnosis:
     """What failed single requests, and no server"""
     log: str = ""
     """Whose log was read, in a sentence or two, when it is not that of the deployment as it is now"""
+    died: bool = False
+    """Its log tells that it served until its engine was gone, and not that it was told to end"""
 
     @property
     def best(self) -> Cause | None:

@@ -160,11 +160,8 @@ class Launcher:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         message = f"The operation's process {how} and left no outcome.{said}"
         if known is None:
-            now = time.time()
-            known = OperationStatus(
-                operation, request.action.value, request.name, (), now, Outcome.FAILED, str(request.origin)
-            )
-            return replace(known, ended_at=now, message=message, exit_code=Exit.FAILED)
+            failed = replace(self._about(request, operation), message=message, exit_code=Exit.FAILED)
+            return replace(failed, ended_at=failed.began_at)
         remains = self._remains(entry) if entry else ""
         message = " ".join(
             text for text in (message, remains, "`tritontui recover` finishes it or rolls it back.") if text
@@ -174,6 +171,22 @@ class Launcher:
             for step in known.steps
         )
         return replace(known, outcome=Outcome.INTERRUPTED, message=message, steps=steps, exit_code=Exit.FAILED)
+
+    def _about(self, request: Request, operation: str) -> OperationStatus:
+        """Of one that has told nothing."""
+        from engine.operations.settle import settled_by  # as in _remains
+
+        settles = settled_by(request, self._journal)
+        return OperationStatus(
+            id=operation,
+            kind=request.action.value,
+            target=settles.target if settles else clean_line(request.name),
+            steps=(),
+            began_at=time.time(),
+            outcome=Outcome.FAILED,
+            owner=str(request.origin),
+            outgoing=settles.outgoing if settles else tuple(map(clean_line, request.outgoing)),
+        )
 
     def _remains(self, entry: Entry) -> str:
         # What this loads is needed for nothing else here.

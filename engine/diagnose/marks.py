@@ -67,6 +67,7 @@ MARKS = (
     _mark(Kind.READY, "Started GRPCInferenceService at ", r"Started GRPCInferenceService at ", "triton"),
     _mark(Kind.STOP, "Signal (", r"^Signal \((?:2|15)\) received"),
     _mark(Kind.STOP, "Shutting down", r"^INFO: +Shutting down"),
+    _mark(Kind.STOP, "shutdown triggered", r"\[shutdown\] API server: shutdown triggered"),
     _mark(Kind.LOADING, "loading: ", r"^\"?loading: (?P<model>[^:\"]+):\d+", "triton"),
     _mark(Kind.LOADED, "successfully loaded '", r"^\"?successfully loaded '(?P<model>[^']+)'", "triton"),
     _mark(Kind.LOAD_FAILED, "failed to load '", r"^\"?failed to load '(?P<model>[^']+)' version", "triton"),

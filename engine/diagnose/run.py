@@ -11,6 +11,8 @@ MAX_PROOFS = 4
 MAX_RANKS = 64
 MAX_INSTANCES = 1024
 _OF_MODEL = re.compile(r"(?:_\d+){2}$")
+_GONE = ("engine-dead", "engine-process-ended")
+"""Signatures of an engine that ended while its server went on"""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,11 @@ class Run:
         """It is ready, and nothing since says that it died."""
         wrapped = any(one.weight is Weight.WRAPPER for one in self.found.values())
         return self.ready and not wrapped and not self.failed_models
+
+    @property
+    def died(self) -> bool:
+        """It served until its engine was gone. A vLLM then ends as one that is stopped: 0.32 with exit code 0."""
+        return self.ready and not self.stopped and any(name in self.found for name in _GONE)
 
     def serve(self) -> None:
         """It is ready: nothing above was fatal, but for requests."""

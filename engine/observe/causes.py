@@ -1,10 +1,10 @@
-"""Why what has failed did so: each failed run is diagnosed once, beside the loop that asks."""
+"""Why what has ended did so: each such run is diagnosed once, beside the loop that asks."""
 
 import asyncio
 from collections.abc import Callable
 
 from engine.deployment import Deployment
-from engine.diagnosis import Cause, Diagnosis
+from engine.diagnosis import Diagnosis
 from engine.errors import EngineError
 from engine.observe.aside import aside
 
@@ -19,17 +19,17 @@ class Causes:
     def __init__(self, diagnose: Callable[[Deployment], Diagnosis]) -> None:
         """`diagnose` blocks, and raises `EngineError`."""
         self._diagnose = diagnose
-        self._known: dict[tuple[str, str], tuple[_Run, Cause | None]] = {}
+        self._known: dict[tuple[str, str], tuple[_Run, Diagnosis]] = {}
         """By runtime and name: of the last run that was looked into"""
         self._wanted: dict[tuple[str, str], Deployment] = {}
         self._nudge = asyncio.Event()
 
-    def of(self, deployment: Deployment) -> Cause | None:
-        """Of a deployment that has failed; None while it is not known, and when there is no telling."""
+    def of(self, deployment: Deployment) -> Diagnosis | None:
+        """Of a deployment that has ended; None while it is not known."""
         where = deployment.runtime, deployment.name
-        run, cause = self._known.get(where, (None, None))
+        run, diagnosis = self._known.get(where, (None, None))
         if run == _run(deployment):
-            return cause
+            return diagnosis
         self._wanted[where] = deployment
         self._nudge.set()
         return None
@@ -47,7 +47,7 @@ class Causes:
                 except EngineError:  # its runtime's own status says why; it is asked for again
                     await asyncio.sleep(RETRY_S)
                     continue
-                self._known[where] = _run(deployment), diagnosis.best
+                self._known[where] = _run(deployment), diagnosis
                 if (wanted := self._wanted.get(where)) and _run(wanted) == _run(deployment):  # asked for meanwhile
                     del self._wanted[where]
                 news()

@@ -1,6 +1,7 @@
 """Reads the Prometheus text format, again and again from the same server, at little cost."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,18 @@ from operator import ne
 
 Labels = tuple[tuple[str, str], ...]
 
-MAX_KNOWN_SERIES = 100_000
+MOST_KNOWN_LINES = 100_000
+MOST_KNOWN_CHARACTERS = 1 << 24
+"""Both of what is remembered between scrapes: a server may give its series other labels with each"""
+LONGEST_LINE = 1 << 16
 UNWANTED = -1
 NO_SAMPLE = "\n"
 """What no line begins with"""
+_NAME = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t{]")
+_WITH_EXEMPLAR = re.compile(
+    r'([^{\s]*(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*+")*+\})?[ \t]+[^\s#]++(?:[ \t]+[^\s#]++)?)[ \t]+# \{'
+)
+"""Of OpenMetrics; its first part is the sample"""
 
 
 class ExpositionError(ValueError):
@@ -80,6 +89,7 @@ class ExpositionReader:
     def __init__(self, wanted: frozenset[str]) -> None:
         """`wanted`: names of families, without `_total` and `_bucket`."""
         self._wanted = wanted
+        self._known_characters = 0
         self._known: dict[str, int] = {}
         """By a line's text up to its value; `UNWANTED` when nobody asked for it"""
         self._slots: list[Slot] = []
@@ -99,7 +109,7 @@ class ExpositionReader:
     def want(self, families: frozenset[str]) -> None:
         """These too, from the next scrape on."""
         self._wanted |= families
-        self._known = {series: number for series, number in self._known.items() if number != UNWANTED}
+        self._forget_unwanted()
         self._heads = []
 
     def read(self, text: str) -> Exposition:
@@ -113,9 +123,21 @@ class ExpositionReader:
             self._values[number] = value
         return Exposition(self._slots, self._values.copy(), self._present, [number for number, _ in changes])
 
-    def _forget(self) -> None:
-        self._known, self._slots, self._numbers, self._values = {}, [], {}, []
-        self._present, self._heads = (), []
+    def _forget_unwanted(self) -> None:
+        self._known = {series: number for series, number in self._known.items() if number != UNWANTED}
+        self._known_characters = sum(map(len, self._known))
+
+    def _make_room(self) -> None:
+        """What nobody asked for goes first: with the others, what they were last is forgotten."""
+        if self._is_full:
+            self._forget_unwanted()
+        if self._is_full:
+            self._known, self._slots, self._numbers, self._values = {}, [], {}, []
+            self._known_characters, self._present, self._heads = 0, (), []
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._known) > MOST_KNOWN_LINES or self._known_characters > MOST_KNOWN_CHARACTERS
 
     def _changes(self, lines: list[str]) -> list[tuple[int, float]] | None:
         """None when more than numbers changed."""
@@ -130,8 +152,7 @@ class ExpositionReader:
         return changes
 
     def _read_all(self, lines: list[str]) -> list[tuple[int, float]]:
-        if len(self._known) > MAX_KNOWN_SERIES:
-            self._forget()
+        self._make_room()
         known = self._known
         numbers: list[int] = []
         heads: list[str] = []
@@ -142,37 +163,52 @@ class ExpositionReader:
                 numbers.append(UNWANTED)
                 heads.append("#" if raw.startswith("#") else NO_SAMPLE)
                 continue
-            series, brace, rest = line.rpartition("}")
+            if len(line) > LONGEST_LINE:
+                raise ExpositionError(index)
+            # What stands before an exemplar, if it has one.
+            sample = found[1] if " # " in line and (found := _WITH_EXEMPLAR.match(line)) else line
+            series, brace, rest = sample.rpartition("}")
             if not brace:
-                series, _, rest = line.replace("\t", " ").partition(" ")
+                series, _, rest = sample.replace("\t", " ").partition(" ")
             number = known.get(series)
             if number is None:
-                number = known[series] = self._learn(line, index)
-            if number != UNWANTED:
+                number = known[series] = self._learn(sample, index)
+                self._known_characters += len(series)
+            if number in changes:  # Of a series that is there twice the first counts, or it would seem to rise and fall.
+                number = UNWANTED
+            elif number != UNWANTED:
                 changes[number] = _value(rest, index)
             numbers.append(number)
-            plain = len(rest) and raw.endswith(rest)  # else it ends with blanks, and is read whole each time
-            heads.append(raw[: -len(rest)] if plain else NO_SAMPLE)
+            plain = len(rest) and raw.startswith(sample)  # else it begins with blanks, and is read whole each time
+            heads.append(sample[: -len(rest)] if plain else NO_SAMPLE)
         self._line_numbers, self._heads = numbers, heads
         present = tuple(sorted(changes))
         if present != self._present:
             self._present = present
         return list(changes.items())
 
+    def _wants(self, name: str) -> bool:
+        return any(one in self._wanted for one in (name, name.removesuffix("_bucket"), name.removesuffix("_total")))
+
     def _learn(self, line: str, index: int) -> int:
+        name = _NAME.match(line)
+        if name and not self._wants(name[1]):
+            return UNWANTED
         from prometheus_client.parser import text_string_to_metric_families
 
         try:
             sample = next(iter(text_string_to_metric_families(line))).samples[0]
             labels = dict(sample.labels)
             bound = labels.pop("le", None)
-            upper = None if bound is None else float(bound)
+            upper = None if bound is None else _bound(bound)
         except (ValueError, IndexError, StopIteration):
             raise ExpositionError(index) from None
         name = sample.name
         # The Triton documentation's own sample omits the suffix that the format prescribes.
         family = name.removesuffix("_bucket") if upper is not None else name.removesuffix("_total")
         if family not in self._wanted and name not in self._wanted:
+            return UNWANTED
+        if upper is not None and math.isnan(upper):
             return UNWANTED
         slot = Slot(family if upper is not None else name, tuple(sorted(labels.items())), upper)
         number = self._numbers.get(slot)
@@ -181,6 +217,14 @@ class ExpositionReader:
             self._slots.append(slot)
             self._values.append(math.nan)
         return number
+
+
+def _bound(text: str) -> float:
+    """NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _value(text: str, line: int) -> float:

@@ -122,6 +122,7 @@ def stale(reading: GpuReading, why: str) -> GpuReading:
 
 def aged(reading: GpuReading, now: float) -> GpuReading:
     """The reading as it is to be shown at `now`: stale when the sampler has hung since it was taken."""
-    if reading.freshness is Freshness.FRESH and now - reading.at > STALE_AFTER_S:
+    # The clock may have been set back.
+    if reading.freshness is Freshness.FRESH and abs(now - reading.at) > STALE_AFTER_S:
         return stale(reading, "The NVIDIA driver does not answer; it may be resetting a GPU.")
     return reading

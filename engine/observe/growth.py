@@ -11,6 +11,8 @@ LONGEST_INTERVAL_S = 60.0
 WINDOW_S = 60.0
 """Quantiles and ratios are of what happened in the last so many seconds: in one second too little does"""
 
+_ROUNDED = 1e-6
+
 LabelSet = tuple[str, Labels]
 
 
@@ -100,7 +102,7 @@ class Growth:
                 continue
             growth = value - (earlier or 0.0)
             if growth < 0:
-                growth = value
+                growth = max(value, 0.0)  # no counter is below 0, but a gauge is compared, too
                 slot = slots[number]
                 if slot.bound is not None:
                     restarted.add((slot.name, slot.labels))
@@ -109,7 +111,7 @@ class Growth:
         if restarted:
             for number in now.present:
                 slot = slots[number]
-                if slot.bound is not None and (slot.name, slot.labels) in restarted and values[number]:
+                if slot.bound is not None and (slot.name, slot.labels) in restarted and values[number] > 0:
                     step[number] = values[number]
         return step
 
@@ -120,7 +122,12 @@ class Growth:
             window[number] += growth
         while steps[0][0] <= at - WINDOW_S:
             for number, growth in steps.popleft()[1].items():
-                window[number] -= growth
+                rest = window[number] - growth
+                # Where nearly nothing is left, what is, may be a rounding error.
+                window[number] = rest if rest > growth * _ROUNDED else self._summed(number)
+
+    def _summed(self, number: int) -> float:
+        return sum([step[number] for _, step in self._steps if number in step])
 
     # -- when series came or went -------------------------------------------------------------------------------------
 

@@ -13,7 +13,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import h11
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 16
+PIECES = 1000
+"""An answer may come in so many pieces, and one more for each `PIECE_BYTES` of it"""
+PIECE_BYTES = 1 << 10
 HTTP_PORT = 80
 
 
@@ -34,6 +37,8 @@ class Failure(Enum):
     BROKEN = auto()
     """What came was no HTTP, or it broke off"""
     TOO_LARGE = auto()
+    PIECEMEAL = auto()
+    """It came in so many pieces that to put them together would keep everything else waiting"""
 
 
 class UnansweredError(Exception):
@@ -100,6 +105,8 @@ class _Exchange:
     def __init__(self, where: SplitResult) -> None:
         self._where = where
         self._connection = h11.Connection(h11.CLIENT)
+        self._pieces = 0
+        self._received = 0
 
     def request(self) -> bytes:
         where = self._where
@@ -125,7 +132,8 @@ class _Exchange:
         body = bytearray()
         while isinstance(event := await self._next(reader), h11.Data):
             body += event.data
-            if len(body) > most_bytes:
+            self._received = len(body)
+            if self._received > most_bytes:
                 raise UnansweredError(Failure.TOO_LARGE)
         return bytes(body)
 
@@ -137,6 +145,9 @@ class _Exchange:
                 if isinstance(event, h11.ConnectionClosed):
                     raise UnansweredError(Failure.BROKEN)
                 if isinstance(event, h11.Event):
+                    self._pieces += 1
+                    if self._pieces > PIECES + self._received // PIECE_BYTES:
+                        raise UnansweredError(Failure.PIECEMEAL)
                     return event
                 data = await reader.read(BLOCK_BYTES)
                 if not data and connection.their_state is h11.SEND_RESPONSE:

@@ -13,6 +13,10 @@ from engine.text import clean_line
 
 MOST_LABEL_SETS = 12
 """Lines that one pinned family makes"""
+MOST_PARTS = 1500
+"""Lines of parts, e.g. of models, that one server makes: each is computed, kept and drawn every second"""
+MOST_TEXT = 120
+"""Characters of a part's name"""
 OWN_LABELS = ("model", "model_name")
 """Which model it is; the second is vLLM's own server's spelling"""
 
@@ -106,16 +110,20 @@ class _Index:
 
 
 def lines(ideas: Sequence[Idea], exposition: Exposition) -> tuple[Line, ...]:
-    """In the order of the view."""
+    """In the order of the view. Of parts there are at most `MOST_PARTS`: with more, the first of each idea."""
     index = _Index(exposition)
     found: dict[str, Line] = {}
     known: set[str] = set()
+    left = MOST_PARTS
     for rank, idea in enumerate(ideas):
         if idea.key in known:
             continue
         for line in _of_idea(idea, rank, index):
             known.add(idea.key)
-            found.setdefault(line.key, line)
+            if line.key in found or (line.of and not left):
+                continue
+            found[line.key] = line
+            left -= bool(line.of)
     return tuple(sorted(found.values(), key=lambda line: line.order))
 
 
@@ -185,7 +193,7 @@ def _line(
     after: float = 0.0,
     once_counted: bool = False,
 ) -> Line:
-    shown, group = clean_line(of), group or idea.group
+    shown, group = shortened(clean_line(of), MOST_TEXT), group or idea.group
     key = f"{idea.key}_{part}" if part else idea.key
     return Line(
         key=f"{key}/{shown}" if shown else key,
@@ -251,6 +259,10 @@ def _source(idea: Idea, above: Sequence[_Match], below: Sequence[_Match], count:
         case Kind.WORD:
             return f"{over}, {' and '.join(idea.labels)}"
     return over
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _number(text: str) -> float:

@@ -14,13 +14,16 @@ from engine.observe.growth import Growth
 from engine.observe.metric_catalog import CATALOGUE, GPU_FAMILIES, WANTED
 from engine.observe.metric_catalog.idea import FRACTION_TO_PERCENT
 from engine.observe.metric_families import families, pinned_ideas
-from engine.observe.metric_lines import Line, lines
+from engine.observe.metric_lines import MOST_PARTS, Line, lines
 from engine.observe.scrape import rubbish
-from engine.observe.series import NOTHING, Computed, compute
-from engine.observe.timeline import Timeline
+from engine.observe.series import MOST, NOTHING, Computed, compute
+from engine.observe.timeline import MOST_KEYS, Timeline
 from engine.text import clean_line
 
 STALE_AFTER_S = 5.0
+MOST_KNOWN = 2 * MOST_KEYS
+"""Lines that are remembered for their past: of a server whose parts change, those that have one"""
+MOST_GPUS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class MetricsTracker:
         self._known: dict[str, Line] = {}
         """All lines that there ever were, by key"""
         self._computed: Mapping[str, Computed] = {}
+        self._every_s = 0.0
         self._succeeded_at: float | None = None
         self._failure = ""
         self._drawn: tuple[Series, ...] | None = ()
@@ -82,12 +86,20 @@ class MetricsTracker:
             if known_lines is not self._lines:
                 self._lines = known_lines
                 self._known |= {line.key: line for line in known_lines}
+                if len(self._known) > MOST_KNOWN:
+                    kept = {*self.timeline.keys, *computed}
+                    self._known = {key: line for key, line in self._known.items() if key in kept}
             self._now = now
             self._computed = computed
             self._succeeded_at = at
             self._failure = ""
             self._drawn = None
         self.timeline.append(at, values)
+
+    def paced(self, every_s: float) -> None:
+        """It is asked at intervals of so many seconds, because there is so much to read in what it answers."""
+        with self._lock:
+            self._every_s = every_s
 
     def failed(self, message: str, at: float) -> None:
         """Notes that a scrape failed: a gap in every series."""
@@ -153,9 +165,9 @@ class MetricsTracker:
         for number in now.present:
             slot, value = now.slots[number], now.values[number]
             uuid = dict(slot.labels).get("gpu_uuid", "") if slot.name in GPU_FAMILIES else ""
-            if uuid and math.isfinite(value):
+            if uuid and 0 <= value < MOST:
                 found.setdefault(clean_line(uuid), {})[slot.name] = value
-        return tuple(_figures(uuid, values) for uuid, values in sorted(found.items()))
+        return tuple(_figures(uuid, values) for uuid, values in sorted(found.items())[:MOST_GPUS])
 
     def _draw(self) -> tuple[Series, ...]:
         with self._lock:
@@ -172,15 +184,19 @@ class MetricsTracker:
         return drawn
 
     def _told(self, now: float, series: tuple[Series, ...]) -> MetricsReading:
-        at, failure = self._succeeded_at, self._failure
+        at, failure, every_s = self._succeeded_at, self._failure, self._every_s
         if at is None:
             freshness = Freshness.FAILED if failure else Freshness.LOADING
             return MetricsReading(at=None, freshness=freshness, url=self.url, message=failure)
-        if now - at > STALE_AFTER_S:
+        if not -STALE_AFTER_S <= now - at <= STALE_AFTER_S + every_s:  # the clock may have been set back
             since = time.strftime("%H:%M:%S", time.localtime(at))
             message = f"No metrics since {since}. {failure}".rstrip()
             return MetricsReading(at=at, freshness=Freshness.STALE, url=self.url, message=message, series=series)
         message = "" if series else f"{self.url} reports no metrics that tritontui knows."
+        if every_s:
+            message = f"There is so much to read in its metrics that they are read every {every_s:.0f} s only."
+        elif sum(bool(one.of) for one in series) >= MOST_PARTS:
+            message = f"It reports more parts than the {MOST_PARTS} that are shown."
         return MetricsReading(at=at, freshness=Freshness.FRESH, url=self.url, message=message, series=series)
 
 
@@ -210,7 +226,7 @@ def _figures(uuid: str, values: Mapping[str, float]) -> GpuFigures:
     utilization, used, total = (values.get(family) for family in GPU_FAMILIES[:3])
     return GpuFigures(
         uuid,
-        None if utilization is None else utilization * FRACTION_TO_PERCENT,
+        None if utilization is None or utilization > 1 else utilization * FRACTION_TO_PERCENT,
         None if used is None else int(used),
         None if total is None else int(total),
         *(values.get(family) for family in GPU_FAMILIES[3:]),

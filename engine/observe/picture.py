@@ -14,15 +14,18 @@ from engine.observe.gpus import aged
 from engine.observe.probe import Health
 from engine.observe.runs import Runs
 from engine.observe.startups import Startups
-from engine.observe.state import judge
+from engine.observe.state import Verdict, judge
 from engine.observe.watch import Watches
 from engine.snapshot import LeaseStatus, Model, OperationStatus, Outcome, RuntimeStatus, Snapshot
 from engine.text import clean_line
 
 if TYPE_CHECKING:
+    from engine.diagnosis import Diagnosis
     from engine.profile import Watch
 
 ENDED_OPERATIONS = 20
+DIE_WITH_0 = ("vllm",)
+"""Stacks whose server may end without an error when its engine is gone"""
 
 
 @dataclass
@@ -130,6 +133,9 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
     )
     status = known.status.get(deployment.runtime)
     startup = known.startups.of(deployment)
+    diagnosis = _diagnosed(known, deployment, verdict)
+    if verdict.by_itself and diagnosis:
+        verdict = replace(verdict, state=State.FAILED, detail="it ended by itself (exit code 0)")
     starting = verdict.state is State.STARTING and startup is not None and startup.current is not None
     # That it refuses is what a server does until it is ready; that it accepts and is silent is not.
     usual = starting and run is not None and run.probe is not None and run.probe.health is not Health.SILENT
@@ -143,10 +149,19 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         has_profile=False,
         deployment=deployment,
         startup=startup,
-        cause=known.causes.of(deployment) if known.causes and verdict.state is State.FAILED else None,
+        cause=diagnosis.best if diagnosis else None,
         stale_since=status.since if status and not status.reachable else None,
         notices=known.watches.of(run) if run else (),
     )
+
+
+def _diagnosed(known: Known, deployment: Deployment, verdict: Verdict) -> "Diagnosis | None":
+    """Of what has failed, as far as it is known by now; None of all else."""
+    died = verdict.by_itself and deployment.stack in DIE_WITH_0
+    if not known.causes or not (died or verdict.state is State.FAILED):
+        return None
+    diagnosis = known.causes.of(deployment)
+    return diagnosis if not died or (diagnosis and diagnosis.died) else None
 
 
 def _flat(by_runtime: dict[str, tuple[Deployment, ...]]) -> Iterable[Deployment]:

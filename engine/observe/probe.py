@@ -1,6 +1,5 @@
 """Asks a server whether it is ready."""
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,9 +10,7 @@ PROBE_TIMEOUT_S = 2.0
 OK = 200
 MAX_SHOWN = 120
 SLEEP_STATE = "vllm:engine_sleep_state{"
-_AWAKE = re.compile(
-    rf'^{re.escape(SLEEP_STATE)}[^\n]*sleep_state="awake"[^\n]*}}\s+([0-9.]+(?:e[+-]?[0-9]+)?)', re.MULTILINE
-)
+_AWAKE = 'sleep_state="awake"'
 
 
 class Health(StrEnum):
@@ -26,6 +23,8 @@ class Health(StrEnum):
     """It accepted the connection and did not answer in time"""
     BROKEN = "broken"
     """What came was no HTTP answer"""
+    STRANGER = "stranger"
+    """Another program listens there"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +59,15 @@ def asleep(exposition: str) -> bool | None:
     """
     if SLEEP_STATE not in exposition:  # a look for a text costs little, and most servers end here
         return None
-    awake = [match[1] for match in _AWAKE.finditer(exposition)]
-    return all(float(value) == 0 for value in awake) if awake else None
+    # By lines and not by one pattern: on a line that never ends, that would hold the program for minutes.
+    lines = [line for line in exposition.split("\n") if line.startswith(SLEEP_STATE) and _AWAKE in line]
+    awake = [value for line in lines if (value := _number(line.rpartition("}")[2])) is not None]
+    return all(value == 0 for value in awake) if awake else None
+
+
+def _number(text: str) -> float | None:
+    """The first word."""
+    try:
+        return float(text.split(None, 1)[0])
+    except (ValueError, IndexError):
+        return None

@@ -21,6 +21,8 @@ PROBE_EVERY_S = 1.0
 PROBE_READY_EVERY_S = 2.0
 SCRAPE_EVERY_S = 1.0
 DESCRIBE_EVERY_S = 10.0
+STRANGER_EVERY_S = 30.0
+"""All of the machine's sockets are looked through"""
 STARTS_KEPT = 50
 """Of one deployment; one that is restarted over and over has not begun more often within what is shown"""
 SMALL_EXPOSITION = 1 << 17
@@ -34,9 +36,14 @@ class Run:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.probe: Probe | None = None
+        self.probed = asyncio.Event()
         self.was_ready = False
         self.answered_at: float | None = None
         """When its health endpoint said last that it is ready"""
+        self.own_until = 0.0
+        """Until when (of the monotonic clock) who listens there is not looked up again"""
+        self.stranger = ""
+        """What listens where it was to answer, as it was looked up last"""
         self.asleep = False
         self.metrics = MetricsTracker(deployment.service.metrics or "")
         self.described_at = 0.0
@@ -52,14 +59,16 @@ class Runs:
         begin: Callable[[Source], asyncio.Task[None]],
         changed: Callable[[], None],
         history: History | None = None,
+        stranger: Callable[[Deployment], str] | None = None,
     ) -> None:
         """`begin`: makes a task of what is not to end. `changed`: told when something differs that is shown.
 
-        `history`: where metrics outlive a run.
+        `history`: where metrics outlive a run. `stranger`: as `Runtime.stranger`; it blocks.
         """
         self._begin = begin
         self._changed = changed
         self._history = history
+        self._stranger = stranger
         self._runs: dict[Key, Run] = {}
         self._starts: dict[str, tuple[float, ...]] = {}
 
@@ -104,7 +113,7 @@ class Runs:
         found = {}
         for (_, name, _, _), run in self._runs.items():
             at = run.metrics.succeeded_at
-            if at is not None and now - at <= STALE_AFTER_S and (figures := run.metrics.gpus()):
+            if at is not None and abs(now - at) <= STALE_AFTER_S and (figures := run.metrics.gpus()):
                 found[name] = figures
         return found
 
@@ -132,17 +141,33 @@ class Runs:
 
     async def _probe(self, run: Run) -> None:
         while True:
-            answer = await probe(run.deployment.service.health)
+            answer = await self._of_its_own(run, await probe(run.deployment.service.health))
             if answer != run.probe:
                 self._changed()
             run.probe = answer
+            run.probed.set()
             if answer.health is Health.READY:
                 run.was_ready, run.answered_at = True, time.time()
             await asyncio.sleep(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
 
+    async def _of_its_own(self, run: Run, answer: Probe) -> Probe:
+        """That nobody listens is looked up by the probe; that somebody does, may be anybody."""
+        if self._stranger is None or answer.health is Health.REFUSED:
+            run.stranger, run.own_until = "", 0.0
+            return answer
+        if time.monotonic() >= run.own_until:
+            try:
+                run.stranger = await aside(self._stranger, run.deployment)
+            except EngineError:  # its runtime's own status says why
+                run.stranger = ""
+            run.own_until = time.monotonic() + STRANGER_EVERY_S
+        return Probe(Health.STRANGER, f"{run.stranger}, which is none of its processes") if run.stranger else answer
+
     async def _scrape(self, run: Run) -> None:
         url, name = run.deployment.service.metrics or "", run.deployment.name
         history = self._history
+        if run.deployment.service.health:
+            await run.probed.wait()  # what a stranger tells is not to be taken for its own
         if history and run.metrics.succeeded_at is None:
             pins = await aside(history.pins, name)
             timeline = history.timeline(name)
@@ -150,6 +175,10 @@ class Runs:
                 timeline = Timeline()  # another runtime has one of that name, too
             run.metrics = MetricsTracker(url, pins, timeline)
         while True:
+            if run.stranger:
+                run.metrics.failed(f"Its metrics cannot be read: {run.stranger}.", time.time())
+                await asyncio.sleep(SCRAPE_EVERY_S)
+                continue
             try:
                 text = await scrape(url)
                 if len(text) <= SMALL_EXPOSITION:

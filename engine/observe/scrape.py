@@ -1,15 +1,16 @@
 """Fetches the text of a Prometheus endpoint."""
 
-import asyncio
-
 from engine.errors import EngineError
+from engine.observe.aside import aside
 from engine.observe.exposition import find_rubbish
 from engine.observe.http_get import Failure, UnansweredError, get
 
 DEADLINE_S = 3.0
 CONNECT_DEADLINE_S = 2.0
 MAX_BODY_BYTES = 8 * 1024 * 1024
-LARGE_TEXT = 1 << 18
+LARGE_TEXT = 1 << 17
+MOST_LINES = 200_000
+"""8 MiB of samples are half as many; of lines that say nothing, memory must not be filled with"""
 OK = 200
 _ADDRESS = "Correct the profile's metrics address."
 
@@ -33,8 +34,10 @@ async def scrape(url: str) -> str:
         text = answer.body.decode("utf-8")
     except UnicodeDecodeError:
         raise MetricsError(f"{url} answered 200 with bytes that are no Prometheus exposition.") from None
-    # A large text may begin with a million comments.
-    line = find_rubbish(text) if len(text) < LARGE_TEXT else await asyncio.to_thread(find_rubbish, text)
+    if text.count("\n") > MOST_LINES:
+        raise MetricsError(f"{url} answered with more than {MOST_LINES} lines; that is not read.")
+    # A large text may begin with many comments.
+    line = find_rubbish(text) if len(text) < LARGE_TEXT else await aside(find_rubbish, text)
     if line is not None:
         raise rubbish(url, line)
     return text
@@ -64,3 +67,5 @@ def _unanswered(url: str, error: UnansweredError) -> MetricsError:
             return MetricsError(f"{url} answered with more than {MAX_BODY_BYTES >> 20} MiB; that is not read.")
         case Failure.BROKEN:
             return MetricsError(f"{url} broke off or does not speak HTTP.")
+        case Failure.PIECEMEAL:
+            return MetricsError(f"{url} sends its answer in pieces of a few bytes; that is not read.")

@@ -8,8 +8,13 @@ from engine.metrics_reading import Bound
 from engine.observe.exposition import Exposition
 from engine.observe.growth import Growth
 from engine.observe.metric_catalog.idea import Idea, Kind, Over
-from engine.observe.metric_lines import Line
+from engine.observe.metric_lines import Line, shortened
 from engine.text import clean_line
+
+
+MOST = 1e30
+"""No figure of a server is as large; sums of such numbers overflow"""
+MOST_WORD = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def compute(lines: Iterable[Line], now: Exposition, growth: Growth) -> dict[str,
                 continue
         if value is not None:
             value = value * idea.scale + idea.offset
-            if value - value != 0:  # neither NaN nor an infinity
+            if not -MOST < value < MOST:  # NaN and infinities, too
                 value, bound = None, Bound.EXACT
         found[line.key] = Computed(value, bound) if value is not None else NOTHING
     return found
@@ -101,7 +106,7 @@ def _word(idea: Idea, now: Exposition, numbers: Iterable[int]) -> str:
         if (word := clean_line(part).strip())
     }
     words = idea.words or {}
-    return ", ".join(words.get(word, word) for word in sorted(said or {""}))
+    return shortened(", ".join(words.get(word, word) for word in sorted(said or {""})), MOST_WORD)
 
 
 def histogram_quantile(quantile: float, bounds: Sequence[float], counts: Sequence[float]) -> tuple[float | None, Bound]:

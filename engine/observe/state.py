@@ -16,6 +16,8 @@ class Verdict:
     state: State
     detail: str = ""
     since: float | None = None
+    by_itself: bool = False
+    """Nobody is known to have stopped it: it may have failed all the same, which only its log tells"""
 
 
 def judge(
@@ -64,6 +66,8 @@ def _running(
         return Verdict(State.ASLEEP if asleep else State.READY, deployment.error, since)
     if not deployment.service.health:
         return Verdict(State.UNREACHABLE, deployment.error or "it has no address to be asked at", since)
+    if probe and probe.health is Health.STRANGER:
+        return Verdict(State.UNREACHABLE, probe.detail, since)
     detail = deployment.error or (probe.detail if probe else NOT_PROBED)
     age = now - (since or deployment.created_at)
     if step and step.kind in (StepKind.WAIT, StepKind.PROMPT):
@@ -94,7 +98,8 @@ def _ended(deployment: Deployment, operations: tuple[OperationStatus, ...]) -> V
     if asked:
         return Verdict(State.STOPPED, "" if code in (0, None) else f"exit code {code}", since)
     if code == 0:  # also what vLLM ends with when its engine was killed
-        return Verdict(State.STOPPED, "it ended by itself, or was stopped from outside (exit code 0)", since)
+        told = "it ended by itself, or was stopped from outside (exit code 0)"
+        return Verdict(State.STOPPED, told, since, by_itself=True)
     if code in SIGTERM_EXITS:
         return Verdict(State.STOPPED, "ended by SIGTERM from outside", since)
     if code in SIGKILL_EXITS:

@@ -39,7 +39,8 @@ def passed(watch: "Watch", reading: MetricsReading, since: float, now: float) ->
     """Nothing of metrics that are stale. `since`: when this run began; what failed before is another's."""
     if reading.freshness is not Freshness.FRESH:
         return
-    failed = failures(reading, max(since, now - WINDOW_S))
+    # What seems to begin later began before the clock was set back.
+    failed = failures(reading, max(since if since <= now else 0.0, now - WINDOW_S))
     if watch.failures is not None and failed is not None and failed - watch.failures > _LEAST:
         count = max(1, round(failed))
         many, limit = "" if count == 1 else "s", f", more than {watch.failures:g}" if watch.failures else ""

@@ -96,6 +96,8 @@ class Watches:
         before = {run: watched.notices for run, watched in self._watched.items()}
         if self._looked_at is None or not 0 <= now - self._looked_at < PAUSE_S:
             self._watched = {}
+            if self._canaries:
+                self._canaries.look({}, now)
         self._looked_at = now
         seen: dict[Run, _Watched] = {}
         canaries: dict[Run, Wanted] = {}
@@ -157,7 +159,7 @@ def _found(
 def _silent(
     run: Run, limit_s: float, reading: MetricsReading, since: float, now: float
 ) -> Iterator[tuple[Passed, float]]:
-    answered_at = max(run.answered_at or since, since)
+    answered_at = _not_before(since, run.answered_at, now)
     if run.probe and run.probe.health is not Health.READY:
         if now - answered_at >= limit_s:
             text = (
@@ -165,8 +167,11 @@ def _silent(
                 " Its log may say why."
             )
             yield Passed(Rule.NO_ANSWER, text, "silent"), answered_at
-    elif reading.freshness is Freshness.STALE and reading.at and now - max(reading.at, since) >= limit_s:
-        told_at = max(reading.at, since)
+    elif (
+        reading.freshness is Freshness.STALE
+        and reading.at
+        and now - (told_at := _not_before(since, reading.at, now)) >= limit_s
+    ):
         text = (
             f"It says that it is ready, and its metrics have not answered since {_clock(told_at)},"
             f" for more than {limit_s:g} s: what is shown of them is from then."
@@ -176,6 +181,11 @@ def _silent(
 
 def _computes(run: Run, since: float) -> bool:
     return computed(run.metrics.current(time.time(), PAST), since)
+
+
+def _not_before(since: float, at: float | None, now: float) -> float:
+    """What seems to lie ahead was before the clock was set back."""
+    return max(at, since) if at is not None and at <= now else since
 
 
 def _clock(at: float) -> str:

@@ -16,7 +16,6 @@ from engine.errors import EngineError, NotFound
 from engine.launches import Phases
 from engine.observe import monitor as monitor_module
 from engine.observe import plans_asked
-from engine.observe import plans_asked
 from engine.observe.gpus import GpuSampler
 from engine.observe.monitor import Monitor
 from engine.plan import Launch, Plan
@@ -81,6 +80,10 @@ class Docker:
         if name not in self.written:
             raise NotFound(f"There is no container named {name}.")
         return Log(self.written[name])
+
+    def stranger(self, name: str) -> str:
+        del name
+        return ""
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
         self.changed = changed

@@ -1,4 +1,4 @@
-"""Each failed run is looked into once, beside the loop."""
+"""Each run that has ended is looked into once, beside the loop."""
 
 import asyncio
 import threading
@@ -43,11 +43,11 @@ async def test_a_run_is_looked_into_once_and_each_new_one_again() -> None:
     assert known.of(FAILED) is None
     assert known.of(FAILED) is None
     await until(lambda: news == 1)
-    assert known.of(FAILED) == known.of(FAILED) == OOM
+    assert known.of(FAILED) == known.of(FAILED) == Diagnosis((OOM,))
     again = replace(FAILED, started_at=5.0, finished_at=6.0, exit_code=0)
     assert known.of(again) is None
     await until(lambda: news == 2)
-    assert known.of(again) is None
+    assert known.of(again) == Diagnosis(())
     await asyncio.sleep(0.05)
     assert asked == [FAILED, again]
     following.cancel()
@@ -65,6 +65,6 @@ async def test_what_cannot_be_read_now_is_tried_again(monkeypatch: pytest.Monkey
 
     known = Causes(diagnose)
     following = asyncio.ensure_future(known.follow(lambda: None))
-    await until(lambda: known.of(FAILED) == OOM)
+    await until(lambda: known.of(FAILED) == Diagnosis((OOM,)))
     assert len(tries) == 3
     following.cancel()

@@ -289,6 +289,24 @@ def test_whoever_writes_before_the_line(before: str, rank: str) -> None:
     assert (cause.signature, cause.ranks) == ("weights-do-not-match", (rank,))
 
 
+@pytest.mark.parametrize("name", sorted(INDEX))
+def test_an_engine_that_dies_while_it_serves_is_told_from_a_stop(name: str) -> None:
+    """Of all the logs, of good starts, failures and stops, one is of such an end."""
+    diagnosis = explain_text((LOGS / name).read_bytes(), Evidence(exit_code=0, stopped_on_purpose=True))
+    assert diagnosis.died == (name == "vllm-0.32-engine-killed-serving.log")
+
+
+def test_a_stop_while_requests_wait_is_no_death() -> None:
+    stopping = "(APIServer pid=1) INFO 11-21 12:19:16 [launcher.py:254] [shutdown] API server: shutdown triggered\n"
+    died = "(APIServer pid=1) ERROR 11-21 12:19:16 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadError: x\n"
+    gone = "(APIServer pid=1) WARNING 11-21 12:19:16 [core_client.py:817] MPClient: engine core exited unexpectedly\n"
+    asked = told(BEGIN + READY + stopping + died + gone + "INFO:     Shutting down\n")
+    assert (asked.died, asked.causes) == (False, ())
+    assert told(BEGIN + READY + died + "INFO:     Shutting down\n").died
+    assert told(BEGIN + READY + gone + stopping).died
+    assert not told(BEGIN + gone).died
+
+
 def test_a_stop_leaves_nothing_to_explain() -> None:
     end = "INFO:     Shutting down\n(APIServer pid=1) ERROR 11-20 23:59:56 [x.py:1] EngineDeadError\n"
     assert told(BEGIN + READY + end).causes == ()

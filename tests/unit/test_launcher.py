@@ -247,6 +247,17 @@ def test_one_that_dies_at_its_order_tells_its_last_words(place: Place, monkeypat
     assert place.told == [status]
 
 
+def test_a_settling_that_dies_at_its_order_is_told_by_what_it_was_to_settle(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = OperationStatus("0ff1ce", "swap", "m", (), 1.0, Outcome.INTERRUPTED, "me", ended_at=2.0, outgoing=("a",))
+    place.journal.write(Entry(swap, Request(Action.SWAP, "m", ("a",)), ""))
+    monkeypatch.setattr(Settings, "to_json", lambda _: "{}")
+    status = place.launcher.perform(Request(Action.ROLL_BACK, "0ff1ce"), place.told.append)
+    assert (status.title, status.outcome) == ("roll back a → m", Outcome.FAILED)
+    assert "left no outcome" in status.message
+
+
 def test_nothing_is_begun_or_cancelled_where_nothing_may_be_changed(place: Place) -> None:
     operation = place.begin(Action.START)
     until(place.is_at(operation, "wait"))

@@ -18,6 +18,7 @@ from tui.widgets.log_copy import MOST_COPIED, said
 from tui.widgets.log_filter import LEVELS, LogFilter
 from tui.widgets.log_prompt import LogPrompt, Purpose
 from tui.widgets.log_status import status
+from tui.widgets.log_times import Times
 from tui.widgets.log_view import LogView
 from tui.widgets.log_window import LogWindow
 
@@ -102,6 +103,8 @@ class LogsPane(LogAsking):
         """When the feed was last seen to be fresh, epoch seconds"""
         self._landmark: LogMark | None = None
         """What was last jumped to"""
+        self._stands: object = None
+        """What the view was last laid out for; each second nothing is done for what stands"""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="logs-status", markup=False)
@@ -144,7 +147,13 @@ class LogsPane(LogAsking):
             self._feed = self.api.open_log(name, self._tell, tail=TAIL)
             self.view.show_feed(self._feed)
             self.refresh_bindings()
-        self.view.feed_changed()
+        feed = self._feed
+        stands = (feed, feed.first, feed.end, self.view.times) if feed else None
+        if stands != self._stands or self.view.times is Times.RELATIVE:
+            self._stands = stands
+            self.view.feed_changed()
+        else:
+            self._update()
 
     def _tell(self) -> None:
         self.post_message(self.FeedChanged())
