@@ -126,9 +126,10 @@ class HistoryFile:
         )
         return found[0] if found else ()
 
-    def pins(self, name: str) -> frozenset[str]:
+    def pins(self, name: str) -> frozenset[str] | None:
+        """None when they cannot be read."""
         found = self._database.read("SELECT family FROM pins WHERE name = ?", (name,), lambda row: str(row["family"]))
-        return frozenset(found or ())
+        return None if found is None else frozenset(found)
 
     def set_pin(self, name: str, family: str, *, pinned: bool) -> bool:
         change = (

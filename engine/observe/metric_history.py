@@ -131,8 +131,15 @@ class History:
             if name in self._pins:
                 return self._pins[name]
         read = self._file.pins(name)
+        if read is None:
+            return frozenset()
         with self._lock:
             return self._pins.setdefault(name, read)
+
+    def known_pins(self, name: str) -> frozenset[str] | None:
+        """The same from memory; None until the file could be read. Does not block."""
+        with self._lock:
+            return self._pins.get(name)
 
     def set_pin(self, name: str, family: str, *, pinned: bool) -> bool:
         """Whether it could be kept for other consoles and later ones; for this one it holds in any case."""
@@ -148,19 +155,22 @@ class History:
         while not self._closing.is_set():
             self._nudge.wait(max(0.0, write_at - time.monotonic()))
             self._nudge.clear()
-            while self._unread and not self._closing.is_set():
-                self._read(self._unread[0])
+            while self._unread and not self._closing.is_set() and self._read(self._unread[0]):
+                pass
             if time.monotonic() >= write_at:
                 self.write()
                 self._file.tidy(time.time())
                 write_at = time.monotonic() + WRITE_EVERY_S
         self.write(unfinished=True)
 
-    def _read(self, subject: str) -> None:
+    def _read(self, subject: str) -> bool:
+        """Whether it could be done; otherwise it is tried again when it is time to write."""
         now = time.time()
+        pins = self._file.pins(subject)
+        if pins is None:
+            return False
         steps = self._file.steps(subject, now - KEPT_S)
         figures = {one.key: one for one in self._file.figures(subject)}
-        pins = self._file.pins(subject)
         with self._lock:
             self._unread.remove(subject)
             timeline = self._kept.get(subject)
@@ -168,6 +178,7 @@ class History:
             self._pins.setdefault(subject, pins)
         if timeline:
             timeline.put_before(steps)
+        return True
 
     def write(self, *, unfinished: bool = False) -> None:
         """What is not on disk yet. `unfinished`: the step that goes on, too. Blocks."""

@@ -147,6 +147,11 @@ class MetricsTracker:
                 self._known = {key: line for key, line in self._known.items() if not _is_pin(line, family)}
             return self._pins
 
+    def also_pin(self, pins: frozenset[str]) -> None:
+        """What was pinned before; as `pin`, but that it may not be reported yet."""
+        with self._lock:
+            self._pins |= pins
+
     @property
     def pins(self) -> frozenset[str]:
         return self._pins

@@ -1,6 +1,7 @@
 """What is known of each run of a deployment beyond what its runtime says: whether it answers, and its metrics."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,6 +26,11 @@ STRANGER_EVERY_S = 30.0
 """All of the machine's sockets are looked through"""
 STARTS_KEPT = 50
 """Of one deployment; one that is restarted over and over has not begun more often within what is shown"""
+PINS_S = 0.5
+"""Scraping waits no longer for what is pinned: another program may hold the file"""
+REST = 10
+"""For so many times the processor time that reading a scrape took, the next one is waited for"""
+LONGEST_REST_S = 30.0
 SMALL_EXPOSITION = 1 << 17
 """Characters that are read in less time than it takes to hand them to another thread"""
 
@@ -46,6 +52,8 @@ class Run:
         """What listens where it was to answer, as it was looked up last"""
         self.asleep = False
         self.metrics = MetricsTracker(deployment.service.metrics or "")
+        self.spent_s = 0.0
+        """Processor time that it took to read its last scrape"""
         self.described_at = 0.0
         """When the history was told last what its figures mean"""
         self.tasks: list[asyncio.Task[None]] = []
@@ -169,24 +177,25 @@ class Runs:
         if run.deployment.service.health:
             await run.probed.wait()  # what a stranger tells is not to be taken for its own
         if history and run.metrics.succeeded_at is None:
-            pins = await aside(history.pins, name)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(aside(history.pins, name), PINS_S)
             timeline = history.timeline(name)
             if any(one is not run and one.metrics.timeline is timeline for one in self._runs.values()):
                 timeline = Timeline()  # another runtime has one of that name, too
-            run.metrics = MetricsTracker(url, pins, timeline)
+            run.metrics = MetricsTracker(url, timeline=timeline)
+        pins_known = False
         while True:
+            if history and not pins_known and (pins := history.known_pins(name)) is not None:
+                run.metrics.also_pin(pins)
+                pins_known = True
             if run.stranger:
                 run.metrics.failed(f"Its metrics cannot be read: {run.stranger}.", time.time())
                 await asyncio.sleep(SCRAPE_EVERY_S)
                 continue
             try:
+                run.spent_s = 0.0
                 text = await scrape(url)
-                if len(text) <= SMALL_EXPOSITION:
-                    run.metrics.update(text, time.time())
-                    sleeps = asleep(text)
-                else:
-                    await asyncio.to_thread(run.metrics.update, text, time.time())
-                    sleeps = await asyncio.to_thread(asleep, text)
+                sleeps = _read(run, text) if len(text) <= SMALL_EXPOSITION else await aside(_read, run, text)
             except EngineError as error:
                 run.metrics.failed(str(error), time.time())
             else:
@@ -196,7 +205,19 @@ class Runs:
                 if bool(sleeps) != run.asleep:
                     run.asleep = bool(sleeps)
                     self._changed()
-            await asyncio.sleep(SCRAPE_EVERY_S)
+            rest = min(LONGEST_REST_S, REST * run.spent_s)
+            run.metrics.paced(rest if rest > STALE_AFTER_S else 0.0)
+            await asyncio.sleep(max(SCRAPE_EVERY_S, rest))
+
+
+def _read(run: Run, text: str) -> bool | None:
+    """Whether it sleeps, if that is told. Raises `MetricsError`."""
+    began = time.thread_time()
+    try:
+        run.metrics.update(text, time.time())
+        return asleep(text)
+    finally:
+        run.spent_s = time.thread_time() - began
 
 
 def _key(deployment: Deployment) -> Key:
