@@ -14,6 +14,7 @@ from engine.gpu_reading import Gpu, GpuReading, HostLoad, Topology
 from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.widgets.glyphs import UNKNOWN, gib, with_unit
+from tui.widgets.gpu_words import UNCLAIMED
 
 NOT_REPORTED = "n/a"
 _HOME, _CLEAR = "\x1b[H\x1b[2J", "\x1b[J"
@@ -53,7 +54,7 @@ def _draw(reading: GpuReading, *, first: bool) -> None:
     shown += lines(reading, _width())
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         size = shutil.get_terminal_size()
-        text = "\x1b[K\n".join(out.shortened(line, size.columns) for line in shown[: size.lines - 1])
+        text = "\x1b[K\n".join(out.fitted(shown, size.columns, size.lines))
         print(f"{_HOME if first else _HOME[:3]}{text}\x1b[K\n{_CLEAR}", end="", flush=True)
     else:
         print("\n".join(([] if first else [""]) + shown), flush=True)
@@ -156,15 +157,16 @@ def _shares(gpu: Gpu) -> Iterator[tuple[str, ...]]:
         planned = UNKNOWN if share.planned is None else gib(share.planned)
         yield str(gpu.index), out.shortened(owner, _LONGEST_OWNER), gib(share.used), planned, pids
     rest = (gpu.memory_used or 0) - sum(share.used or 0 for share in gpu.shares)
-    if gpu.shares and rest >= _WORTH_TELLING:
-        yield str(gpu.index), "not attributed", gib(rest), "", ""
+    if (gpu.shares or gpu.processes is not None) and rest >= _WORTH_TELLING:
+        yield str(gpu.index), UNCLAIMED, gib(rest), "", ""
 
 
 def _traffic(gpu: Gpu) -> tuple[str, ...]:
-    ecc = UNKNOWN if gpu.ecc_uncorrected is None else f"{gpu.ecc_corrected}+{gpu.ecc_uncorrected}"
+    counted = f"{gpu.ecc_corrected}+{gpu.ecc_uncorrected}" if gpu.ecc_corrected or gpu.ecc_uncorrected else "0"
+    ecc = UNKNOWN if gpu.ecc_uncorrected is None else counted
     return (
         str(gpu.index),
-        gpu.pcie_link.replace("gen ", "").replace(" ×", "×") or UNKNOWN,
+        gpu.pcie_link.replace(" of gen ", " of ").replace(" ×", "×") or UNKNOWN,
         *(_rate(gpu, field) for field in ("pcie_received", "pcie_sent", "nvlink_received", "nvlink_sent")),
         _told(gpu, "fan", "%"),
         NOT_REPORTED if "ecc_uncorrected" in gpu.unsupported else ecc,
@@ -175,7 +177,7 @@ def _rate(gpu: Gpu, field: str) -> str:
     value: float | None = getattr(gpu, field)
     if value is None:
         return NOT_REPORTED if field in gpu.unsupported else UNKNOWN
-    return f"{with_unit(value, 'bytes')}/s"
+    return with_unit(value, "bytes/s")
 
 
 def _held_back(gpus: Sequence[Gpu]) -> list[str]:

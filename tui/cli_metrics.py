@@ -92,8 +92,8 @@ def _draw(reading: MetricsReading, *, first: bool) -> None:
     shown = [f"{clock}  {reading.message}".strip()]
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         size = shutil.get_terminal_size()
-        lines = [*shown, *_lines(reading, sources=True)][: size.lines - 1]
-        text = f"{_CLEAR_LINE}\n".join(out.shortened(line, size.columns) for line in lines)
+        lines = [*shown, *_lines(reading, sources=True)]
+        text = f"{_CLEAR_LINE}\n".join(out.fitted(lines, size.columns, size.lines))
         print(f"{_HOME}{_CLEAR_SCREEN if first else ''}{text}{_CLEAR_LINE}\n{_CLEAR_REST}", end="", flush=True)
     else:
         print("\n".join(([] if first else [""]) + shown + _lines(reading, sources=False)), flush=True)

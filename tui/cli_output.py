@@ -57,6 +57,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
+def fitted(lines: Sequence[str], columns: int, rows: int) -> list[str]:
+    """For a terminal: what does not fit in its width is cut off, and of what does not fit in its height it is said."""
+    room = rows - 1
+    more = len(lines) - room + 1
+    shown = lines if more <= 1 else [*lines[: room - 1], f"… {more} more lines than have room"]
+    return [shortened(line, columns) for line in shown]
+
+
 def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -21,7 +21,9 @@ def line_above(model: Model | None, snapshot: Snapshot) -> str:
         since = [notice.text for notice in model.notices]
         return f"{look.symbol} {model.name} is {look.word}: {since[0] if since else f'{model.detail}.'}"
     if model and model.notices:
-        return " ".join(f"{NOTICE} {notice.text}" for notice in model.notices)
+        gravest, *others = model.notices
+        more = f" Also: {', '.join(notice.short for notice in others)} (see 4 Launch)." if others else ""
+        return f"{NOTICE} {gravest.text}{more}"
     interrupted = operations.unsettled(snapshot)
     if interrupted and not operations.under_way(snapshot):
         return f"▲ {interrupted[0].title} was interrupted: u finishes it or rolls it back."

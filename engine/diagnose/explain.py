@@ -79,7 +79,7 @@ def _diagnosis(scan: Scan, evidence: Evidence, profile: "Profile | None") -> Dia
         stack,
         versions,
         tuple(requests[:MAX_CAUSES]),
-        died=stack == "vllm" and run.died,
+        died=stack == "vllm" and scan.run.died,
     )
 
 

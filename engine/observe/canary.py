@@ -26,6 +26,8 @@ AGAIN_S = 10.0
 SPARE_S = 5.0
 """The deadline is kept here; the prompt's own lies so much later"""
 LONGEST_WORD = 160
+KEPT = 8
+"""Of a prompt's events: how it ended comes last"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class _Cage:
     asked_at: float = 0.0
     cancel: Cancel | None = None
     """Of the prompt that is under way"""
-    events: "deque[PromptEvent]" = field(default_factory=deque)
-    """What came of it; another thread's"""
+    events: "deque[PromptEvent]" = field(default_factory=lambda: deque(maxlen=KEPT))
+    """What came of it last; another thread's"""
     failures: int = 0
     since: float = 0.0
     why: str = ""
@@ -101,7 +103,7 @@ class Canaries:
             connect_timeout_s=cage.canary.timeout + SPARE_S,
             idle_timeout_s=cage.canary.timeout + SPARE_S,
         )
-        cage.asked_at, cage.events = now, deque()
+        cage.asked_at, cage.events = now, deque(maxlen=KEPT)
         cage.cancel = self._ask(service, request, cage.events.append)
 
     def _hear(self, cage: _Cage, one: Wanted, now: float) -> None:
@@ -119,8 +121,9 @@ class Canaries:
             cage.failures = 0
             if result:  # until then it is under way
                 self._settle(cage, now)
-            elif now - cage.asked_at > cage.canary.timeout + SPARE_S:
+            elif now - cage.asked_at > cage.canary.timeout + SPARE_S:  # it goes on for ever
                 _cancel(cage)
+                self._settle(cage, now)
         elif now - cage.asked_at > cage.canary.timeout:
             _cancel(cage)
             self._failed(cage, one, now, f"no token came within {cage.canary.timeout:g} s", clear=False)

@@ -174,10 +174,12 @@ class ExpositionReader:
             if number is None:
                 number = known[series] = self._learn(sample, index)
                 self._known_characters += len(series)
-            if number in changes:  # Of a series that is there twice the first counts, or it would seem to rise and fall.
-                number = UNWANTED
-            elif number != UNWANTED:
-                changes[number] = _value(rest, index)
+            if number != UNWANTED:
+                value = _value(rest, index)
+                if number in changes:  # of a series that is there twice the first counts, or it would seem to fall
+                    number = UNWANTED
+                else:
+                    changes[number] = value
             numbers.append(number)
             plain = len(rest) and raw.startswith(sample)  # else it begins with blanks, and is read whole each time
             heads.append(sample[: -len(rest)] if plain else NO_SAMPLE)
@@ -191,8 +193,7 @@ class ExpositionReader:
         return any(one in self._wanted for one in (name, name.removesuffix("_bucket"), name.removesuffix("_total")))
 
     def _learn(self, line: str, index: int) -> int:
-        name = _NAME.match(line)
-        if name and not self._wants(name[1]):
+        if (named := _NAME.match(line)) and not self._wants(named[1]):
             return UNWANTED
         from prometheus_client.parser import text_string_to_metric_families
 
@@ -247,6 +248,8 @@ def find_rubbish(text: str) -> int | None:
         line = raw.strip()
         if not line or line[0] == "#":
             continue
+        if len(line) > LONGEST_LINE:
+            return number
         try:
             next(iter(text_string_to_metric_families(line)))
         except (ValueError, IndexError, StopIteration):

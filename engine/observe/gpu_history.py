@@ -7,6 +7,8 @@ from engine.metrics_reading import Series
 from engine.observe.metric_history import History
 from engine.observe.timeline import Timeline
 
+MOST_KNOWN = 256
+"""Where servers' metrics tell of GPUs, they may name others every second"""
 SUBJECT = "gpu:"
 """Before the UUID, as subject of the history that is kept"""
 _FIGURES = {
@@ -28,27 +30,32 @@ class GpuHistory:
         self._keep = history
         self._timelines: dict[str, Timeline] = {}
         """By UUID"""
-        self._latest: dict[int, Gpu] = {}
+        self._latest: dict[int, tuple[Gpu, Timeline]] = {}
 
     def add(self, at: float, gpus: Iterable[Gpu]) -> None:
         """`at`: seconds since the epoch."""
+        timelines: dict[str, Timeline] = {}
         for gpu in gpus:
-            if not gpu.uuid:  # it has been lost since before this program began
+            # Without one it has been lost since before this program began; with another's, it cannot be told from it.
+            if not gpu.uuid or gpu.uuid in timelines:
+                self._latest.pop(gpu.index, None)
                 continue
             # Asked for anew each time: what is silent for an hour is forgotten there.
             timeline = (
                 self._keep.timeline(SUBJECT + gpu.uuid) if self._keep else self._timelines.get(gpu.uuid, Timeline())
             )
-            self._timelines[gpu.uuid] = timeline
+            timelines[gpu.uuid] = self._timelines[gpu.uuid] = timeline
             timeline.append(at, {key: getattr(gpu, key) for key in _FIGURES})
-            self._latest[gpu.index] = gpu
+            self._latest[gpu.index] = (gpu, timeline)
+        if len(self._timelines) > MOST_KNOWN:
+            self._timelines = timelines
 
     def series(self, index: int) -> Sequence[Series]:
         """Those of which there has been a value; none for a GPU that is not known."""
-        gpu = self._latest.get(index)
-        timeline = self._timelines.get(gpu.uuid) if gpu else None
-        if gpu is None or timeline is None:
+        latest = self._latest.get(index)
+        if latest is None:
             return ()
+        gpu, timeline = latest
         found = []
         for key, (title, unit, source) in _FIGURES.items():
             times, values = timeline.points(key)

@@ -35,7 +35,7 @@ class GpuSampler:
         self._host = HostSampler()
         self._nvml: Nvml | None = None
         self._lost = False
-        """A GPU that may come back when NVML is initialised anew"""
+        """A GPU, or one more, that may be there when NVML is initialised anew"""
         self._opened_at = float("-inf")
         """Last attempt to initialise NVML, on the monotonic clock"""
         self._nothing = (Freshness.NONE, NO_DRIVER)
@@ -72,7 +72,7 @@ class GpuSampler:
         if self._nvml is not None and readouts:
             gpus = tuple(self._gpu(readout) for readout in readouts)
             self._last = GpuReading(at=at, freshness=Freshness.FRESH, gpus=gpus, driver=self._nvml.driver, host=host)
-            self._lost = any(readout.lost for readout in readouts)
+            self._lost = any(readout.lost for readout in readouts) or self._nvml.recounted
             return self._last
         freshness, message = self._nothing
         if freshness is Freshness.FAILED and self._last is not None:

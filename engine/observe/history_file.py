@@ -29,6 +29,7 @@ FINE_LEAST_S = 2 * 3600
 SHARE = 8
 """And when that is not enough, one part in so many of the time that it reaches back goes"""
 REFRESH_S = 3600.0
+MOST_WHOLE = 1 << 53
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS means (
@@ -80,10 +81,12 @@ class HistoryFile:
         self._database = Database(path, SCHEMA, "history of metrics")
         self._described: dict[str, tuple[float, str]] = {}
         """What was written of each subject's figures, and when"""
+        self._damage = ""
+        """Why means could not be read, when they were read last: what else can be read does not make them whole"""
 
     @property
     def problem(self) -> str:
-        return self._database.problem
+        return self._database.problem or self._damage
 
     def write(self, batch: Mapping[str, tuple[Sequence[str], Iterable[Step]]], figures: Mapping[str, str]) -> bool:
         """By subject the keys and the steps; and what keys mean, as `to_text` writes it. Whether it could be done."""
@@ -169,7 +172,9 @@ class HistoryFile:
     def _extent(self) -> tuple[int | None, int | None, int] | None:
         """Where the means of 10 s begin, where those of minutes do, and how many bytes are in use."""
         found = self._database.read(
-            _EXTENT, (STEP_S, COARSE_S), lambda row: (row["fine"], row["coarse"], int(row["used"]))
+            _EXTENT,
+            (STEP_S, COARSE_S),
+            lambda row: (_whole_or_none(row["fine"]), _whole_or_none(row["coarse"]), _whole(row["used"])),
         )
         return found[0] if found else None
 
@@ -200,9 +205,14 @@ class HistoryFile:
             held = array("f")
             held.frombytes(row["means"])
             means = {key: value for key, value in zip(keys, held, strict=True) if math.isfinite(value)}
-            return Measured(float(row["at"]), int(row["seconds"]), int(row["samples"]), means, str(row["subject"]))
+            numbers = _whole(row["at"]), _whole(row["seconds"]), _whole(row["samples"])
+            if means and not all(numbers[1:]):
+                raise ValueError("means of nothing")
+            return Measured(float(numbers[0]), *numbers[1:], means, str(row["subject"]))
 
-        return self._database.read(_ROWS + where, values, measured) or []
+        found = self._database.read(_ROWS + where, values, measured)
+        self._damage = self._database.problem if found is None else ""
+        return found or []
 
 
 def to_text(series: Iterable[Series]) -> str:
@@ -213,9 +223,25 @@ def from_text(text: str) -> tuple[Series, ...]:
     """Without times and values. Raises ValueError or TypeError when it is not what `to_text` writes."""
     rows = [tuple(map(str, row)) for row in json.loads(text)]
     return tuple(
-        Series(key, title, unit, None, source, group=Group(group), of=of)
+        Series(key, title, unit, None, source, group=_group(group), of=of)
         for key, title, unit, source, group, of in rows
     )
+
+
+def _whole(value: object) -> int:
+    """Raises ValueError for what is never written here: a column takes anything, and a damaged file has anything."""
+    if not isinstance(value, int) or not 0 <= value < MOST_WHOLE:
+        raise ValueError(f"{value!r} is no number of seconds, samples or bytes")
+    return value
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else _whole(value)
+
+
+def _group(text: str) -> Group:
+    """A newer version may have more of them."""
+    return Group(text) if text in tuple(Group) else Group.SERVER
 
 
 def _layout(keys: Sequence[str], now: float) -> Statement:

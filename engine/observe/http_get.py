@@ -6,12 +6,16 @@ closed, Triton for up to 30 s, and who only watches must not be what it waits fo
 """
 
 import asyncio
+import contextlib
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import SplitResult, urlsplit
 
 import h11
+
+from engine.observe.names import addresses
 
 BLOCK_BYTES = 1 << 16
 PIECES = 1000
@@ -28,6 +32,8 @@ class Failure(Enum):
     UNREACHABLE = auto()
     REFUSED = auto()
     """Nothing listens there"""
+    NOT_FOUND = auto()
+    """The name service did not answer in time"""
     NOT_ACCEPTED = auto()
     """The connection was not taken in time"""
     SILENT = auto()
@@ -60,13 +66,13 @@ async def get(url: str, *, deadline_s: float, connect_s: float | None = None, mo
     where = _split(url)
     exchange = _Exchange(where)
     request = exchange.request()
-    stage = Failure.NOT_ACCEPTED
+    stage = Failure.NOT_FOUND
     try:
         async with asyncio.timeout(deadline_s):
             async with asyncio.timeout(connect_s):
-                reader, writer = await asyncio.open_connection(
-                    where.hostname, where.port or HTTP_PORT, limit=BLOCK_BYTES
-                )
+                hosts = await addresses(where.hostname or "")
+                stage = Failure.NOT_ACCEPTED
+                reader, writer = await _connect(hosts, where.port or HTTP_PORT)
             stage = Failure.SILENT
             try:
                 writer.write(request)
@@ -80,9 +86,10 @@ async def get(url: str, *, deadline_s: float, connect_s: float | None = None, mo
     except UnicodeError as error:  # a host name that cannot be one
         raise UnansweredError(Failure.NO_URL, str(error)) from error
     except OSError as error:
-        if stage is not Failure.NOT_ACCEPTED:
+        if stage not in (Failure.NOT_FOUND, Failure.NOT_ACCEPTED):
             raise UnansweredError(Failure.BROKEN, error.strerror or str(error)) from error
-        raise UnansweredError(Failure.REFUSED if _is_refusal(error) else Failure.UNREACHABLE) from error
+        refused = error.errno == errno.ECONNREFUSED
+        raise UnansweredError(Failure.REFUSED if refused else Failure.UNREACHABLE) from error
 
 
 def _split(url: str) -> SplitResult:
@@ -96,9 +103,12 @@ def _split(url: str) -> SplitResult:
     return where
 
 
-def _is_refusal(error: OSError) -> bool:
-    # Of a name with several addresses, asyncio tells all their errors in one text.
-    return error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+async def _connect(hosts: Sequence[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that takes it. Raises the last one's OSError."""
+    for host in hosts[:-1]:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(host, port, limit=BLOCK_BYTES)
+    return await asyncio.open_connection(hosts[-1], port, limit=BLOCK_BYTES)
 
 
 class _Exchange:

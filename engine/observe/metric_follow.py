@@ -50,11 +50,11 @@ def family(url: str, name: str) -> tuple[str, ...]:
     """The lines of a family, comments included, cleaned. Raises `MetricsError`, and `NotFound` when there are none."""
     wanted = {f"{name}{ending}" for ending in _ENDINGS} | {f"{name.removesuffix('_total')}_total"}
     text = asyncio.run(scrape(url))
-    found = tuple(clean_line(line) for line in text.splitlines() if _sample(line) in wanted)
+    found = tuple(clean_line(line) for line in text.split("\n") if _sample(line) in wanted)
     if found:
         return found
     shown = clean_line(name)
-    reported = [one for one, _ in groupby(_sample(line) for line in text.splitlines() if line.startswith("# TYPE"))]
+    reported = [one for one, _ in groupby(_sample(line) for line in text.split("\n") if line.startswith("# TYPE"))]
     near = sorted(one for one in reported if name.lower() in one.lower())[:5]
     hint = f"It reports {', '.join(map(clean_line, near))}." if near else f"`curl {url}` shows all that it reports."
     raise NotFound(f"{url} reports no family {shown}.", hint)

@@ -17,6 +17,8 @@ from engine.observe.history_file import MOST_KEYS, HistoryFile, Measured, to_tex
 from engine.observe.timeline import KEPT_S, STEP_S, Timeline
 
 WRITE_EVERY_S = 20.0
+MOST_SUBJECTS = 1000
+"""In memory; a server may name other GPUs with each scrape"""
 CLOSE_S = 0.4
 """How long closing waits for the last to be written"""
 
@@ -211,3 +213,9 @@ class History:
             if subject not in self._unread and (newest is not None and newest < before):
                 del self._kept[subject]
                 self._figures.pop(subject, None)
+        silent_longest = sorted(self._kept, key=lambda subject: self._kept[subject].newest or 0.0)
+        for subject in silent_longest[: max(0, len(self._kept) - MOST_SUBJECTS)]:
+            del self._kept[subject]
+            self._figures.pop(subject, None)
+        self._unread = [subject for subject in self._unread if subject in self._kept]
+        self._written = {subject: at for subject, at in self._written.items() if subject in self._alive}

@@ -110,7 +110,7 @@ class _Index:
 
 
 def lines(ideas: Sequence[Idea], exposition: Exposition) -> tuple[Line, ...]:
-    """In the order of the view. Of parts there are at most `MOST_PARTS`: with more, the first of each idea."""
+    """In the order of the view. Of parts there are at most `MOST_PARTS`: with more, those of the first ideas."""
     index = _Index(exposition)
     found: dict[str, Line] = {}
     known: set[str] = set()

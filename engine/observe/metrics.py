@@ -1,6 +1,5 @@
 """Keeps what a deployment's Prometheus endpoint said as series over time."""
 
-import math
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence

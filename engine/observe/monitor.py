@@ -355,4 +355,5 @@ class Monitor:
 
 async def _nudged(nudge: asyncio.Event, at_most_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(nudge.wait(), at_most_s)
+        async with asyncio.timeout(at_most_s):
+            await nudge.wait()

@@ -10,6 +10,10 @@ from engine.gpu_reading import GpuProcess
 from engine.text import clean_line
 
 MILLIWATTS = 1e-3
+NOT_AVAILABLE = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+"""What some drivers answer, with success, in place of a number (NVML_VALUE_NOT_AVAILABLE)"""
+
+MOST_PERCENT = 100
 
 
 class DriverError(Exception):
@@ -71,7 +75,7 @@ class Answers:
         """
         for call in calls:
             try:
-                return call()
+                return known(call())
             except (self.nvml.NVMLError_FunctionNotFound, self.nvml.NVMLError_NotSupported):
                 continue
             except (
@@ -138,6 +142,14 @@ class Nvml:
             if handle is not None:
                 yield index, handle, answers
 
+    @property
+    def recounted(self) -> bool:
+        """Whether there are more GPUs now, or fewer, than when it was initialised, which alone makes them known."""
+        try:
+            return bool(self._nvml.nvmlDeviceGetCount() != self._count)
+        except self._nvml.NVMLError:  # which reading them says, too
+            return False
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Meanwhile it stays initialised, whoever closes it: a call under way must not lose its library."""
@@ -182,14 +194,14 @@ class Nvml:
             index=index,
             uuid=uuid,
             name=name,
-            utilization=None if rates is None else float(rates.gpu),
-            memory_used=None if memory is None else int(memory.used),
-            memory_total=None if memory is None else int(memory.total),
+            utilization=None if rates is None else _percent(rates.gpu),
+            memory_used=None if memory is None else known(int(memory.used)),
+            memory_total=None if memory is None else known(int(memory.total)),
             temperature=None if temperature is None else float(temperature),
             power=None if power is None else power * MILLIWATTS,
             power_limit=None if limit is None else limit * MILLIWATTS,
-            memory_reserved=int(memory.reserved) if hasattr(memory, "reserved") else None,
-            memory_busy=None if rates is None else float(rates.memory),
+            memory_reserved=known(int(memory.reserved)) if hasattr(memory, "reserved") else None,
+            memory_busy=None if rates is None else _percent(rates.memory),
             problem=answers.problem(index),
             lost=answers.lost,
             unsupported=tuple(answers.unsupported),
@@ -205,7 +217,7 @@ class Nvml:
         return GpuUse(
             index,
             uuid,
-            used=None if memory is None else int(memory.used),
+            used=None if memory is None else known(int(memory.used)),
             processes=running(self._nvml, handle, answers),
         )
 
@@ -257,6 +269,15 @@ def running(nvml: Any, handle: Any, answers: Answers) -> tuple[GpuProcess, ...] 
     # One that does both is in both lists, with the same memory.
     found = {int(one.pid): one.usedGpuMemory for one in (*(drawing or ()), *computing)}
     return tuple(GpuProcess(pid, None if used is None else int(used)) for pid, used in found.items())
+
+
+def known(answer: Any) -> Any:
+    """None for a number that is none."""
+    return None if isinstance(answer, int) and answer in NOT_AVAILABLE else answer
+
+
+def _percent(value: int) -> float | None:
+    return float(value) if value <= MOST_PERCENT else None
 
 
 def _shut_down(nvml: Any) -> None:

@@ -42,6 +42,8 @@ async def probe(url: str) -> Probe:
         match error.failure:
             case Failure.REFUSED | Failure.UNREACHABLE:
                 return Probe(Health.REFUSED, "nothing listens on its port")
+            case Failure.NOT_FOUND:
+                return Probe(Health.SILENT, f"the name of its host was not found within {PROBE_TIMEOUT_S:g} s")
             case Failure.SILENT | Failure.NOT_ACCEPTED | Failure.UNFINISHED:
                 return Probe(Health.SILENT, f"it did not answer within {PROBE_TIMEOUT_S:g} s")
         # A container's port is open before anything in it listens: the connection is taken, and cut.

@@ -1,7 +1,6 @@
 """What is known of each run of a deployment beyond what its runtime says: whether it answers, and its metrics."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,11 +27,12 @@ STARTS_KEPT = 50
 """Of one deployment; one that is restarted over and over has not begun more often within what is shown"""
 PINS_S = 0.5
 """Scraping waits no longer for what is pinned: another program may hold the file"""
-REST = 10
-"""For so many times the processor time that reading a scrape took, the next one is waited for"""
+REST = 5
+"""Reading all that is scraped takes one part in so many of a processor at most; then scrapes are further apart"""
 LONGEST_REST_S = 30.0
 SMALL_EXPOSITION = 1 << 17
-"""Characters that are read in less time than it takes to hand them to another thread"""
+"""Characters that are read in less time than it takes to hand them to another thread, if they are what they were"""
+QUICK_S = 0.01
 
 Key = tuple[str, str, str, float | None]
 """One run of one deployment: runtime, name, id, start"""
@@ -53,7 +53,8 @@ class Run:
         self.asleep = False
         self.metrics = MetricsTracker(deployment.service.metrics or "")
         self.spent_s = 0.0
-        """Processor time that it took to read its last scrape"""
+        """Processor time that it took to read what it answered last"""
+        self.reads = 0
         self.described_at = 0.0
         """When the history was told last what its figures mean"""
         self.tasks: list[asyncio.Task[None]] = []
@@ -79,6 +80,8 @@ class Runs:
         self._stranger = stranger
         self._runs: dict[Key, Run] = {}
         self._starts: dict[str, tuple[float, ...]] = {}
+        self._reading = asyncio.Lock()
+        """One thread at a time reads what takes long: several would leave little of the processor to this loop"""
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -177,8 +180,8 @@ class Runs:
         if run.deployment.service.health:
             await run.probed.wait()  # what a stranger tells is not to be taken for its own
         if history and run.metrics.succeeded_at is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(aside(history.pins, name), PINS_S)
+            # Not wait_for, which swallows a cancellation when what it waits for is done in the same moment.
+            await asyncio.wait([asyncio.ensure_future(aside(history.pins, name))], timeout=PINS_S)
             timeline = history.timeline(name)
             if any(one is not run and one.metrics.timeline is timeline for one in self._runs.values()):
                 timeline = Timeline()  # another runtime has one of that name, too
@@ -188,14 +191,18 @@ class Runs:
             if history and not pins_known and (pins := history.known_pins(name)) is not None:
                 run.metrics.also_pin(pins)
                 pins_known = True
+            reads = run.reads
             if run.stranger:
                 run.metrics.failed(f"Its metrics cannot be read: {run.stranger}.", time.time())
                 await asyncio.sleep(SCRAPE_EVERY_S)
                 continue
             try:
-                run.spent_s = 0.0
                 text = await scrape(url)
-                sleeps = _read(run, text) if len(text) <= SMALL_EXPOSITION else await aside(_read, run, text)
+                if run.reads and run.spent_s < QUICK_S and len(text) <= SMALL_EXPOSITION:
+                    sleeps = _read(run, text)
+                else:
+                    async with self._reading:
+                        sleeps = await aside(_read, run, text)
             except EngineError as error:
                 run.metrics.failed(str(error), time.time())
             else:
@@ -205,7 +212,9 @@ class Runs:
                 if bool(sleeps) != run.asleep:
                     run.asleep = bool(sleeps)
                     self._changed()
-            rest = min(LONGEST_REST_S, REST * run.spent_s)
+            # What is read first is all new, and takes longer than what comes after it.
+            spent_s = run.spent_s if run.reads > max(reads, 1) else 0.0
+            rest = min(LONGEST_REST_S, REST * spent_s * len(self._runs))
             run.metrics.paced(rest if rest > STALE_AFTER_S else 0.0)
             await asyncio.sleep(max(SCRAPE_EVERY_S, rest))
 
@@ -218,6 +227,7 @@ def _read(run: Run, text: str) -> bool | None:
         return asleep(text)
     finally:
         run.spent_s = time.thread_time() - began
+        run.reads += 1
 
 
 def _key(deployment: Deployment) -> Key:

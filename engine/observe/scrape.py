@@ -53,6 +53,11 @@ def _unanswered(url: str, error: UnansweredError) -> MetricsError:
             return MetricsError(f"{url} is no http URL.", _ADDRESS)
         case Failure.UNREACHABLE:
             return MetricsError(f"{url} cannot be reached.", "Check the host name and the network.")
+        case Failure.NOT_FOUND:
+            return MetricsError(
+                f"The host of {url} was not found within {CONNECT_DEADLINE_S:g} s: the name service does not answer.",
+                "Check the network.",
+            )
         case Failure.REFUSED:
             return MetricsError(
                 f"{url} refused the connection.", "A server that is still loading opens its ports when it is done."

@@ -11,7 +11,6 @@ from engine.observe.metric_catalog.idea import Idea, Kind, Over
 from engine.observe.metric_lines import Line, shortened
 from engine.text import clean_line
 
-
 MOST = 1e30
 """No figure of a server is as large; sums of such numbers overflow"""
 MOST_WORD = 300

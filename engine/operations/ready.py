@@ -166,7 +166,7 @@ class ReadyWait:
         return OperationFailed(f"{said} {best.cause}", best.remedy) if best else OperationFailed(said)
 
     def _still_running(self) -> None:
-        """Raises `OperationFailed` with the cause when it has ended, `Ended` when it was stopped on purpose."""
+        """Raises `OperationFailed` with the cause when it has ended, `Ended` when an operation has stopped it."""
         name = self._deployment.name
         now: Deployment | None = next((found for found in self._runtime.deployments() if found.name == name), None)
         same = now and (now.id, now.started_at) == (self._deployment.id, self._deployment.started_at)
@@ -178,7 +178,9 @@ class ReadyWait:
         if not now:
             raise OperationFailed(f"{name} is gone from {self._runtime.name}.")
         if now.exit_code in SIGTERM_EXITS:
-            raise Ended(f"{name} was stopped from outside while it was starting (exit code {now.exit_code}).")
+            # By whom is not known, nor whether on purpose: a container engine that goes down does the same.
+            how = f"(exit code {now.exit_code})"
+            raise OperationFailed(f"{name} was stopped from outside while it was starting {how}.")
         code = "" if now.exit_code is None else f" (exit code {now.exit_code})"
         cause, remedy = why(self._job, self._runtime, now)
         raise OperationFailed(f"{name} ended before it was ready{code}. {cause}", remedy)

@@ -78,7 +78,7 @@ FAULTS = (
         "Docker restarted, and its containers ended",
         strikes.docker_restarted_with_containers,
         {"start": "uddfff", "stop": "d", "restart": "drddrrr-", "swap": "udddddrrr-", "rolling back": "rrrrrrr"},
-        ("Docker", "ended"),
+        ("Docker", "ended", "stopped from outside"),
     ),
     Fault(
         "container killed",
@@ -147,7 +147,7 @@ FAULTS = (
         "second operator",
         strikes.second_operator,
         {"start": "ddddff", "stop": "d", "restart": "dddddddd", "swap": "dddddddddd", "rolling back": "rrrrrrr"},
-        ("ended",),
+        ("ended", "stopped from outside"),
     ),
 )
 

@@ -47,12 +47,13 @@ def test_an_engine_that_is_killed_is_a_failure_and_a_signal_by_hand_is_none(
     wait_until(lambda: on_process.model(name)["deployment"]["exit_code"] == 0, "its end to be noticed")
     engine = Engine(Settings.load())
     engine.open()
-    try:
-        wait_until(lambda: engine._monitor.latest.model(name).state is State.FAILED, "it to be looked into")  # type: ignore[union-attr]
+
+    def causes() -> list[str]:
         model = engine._monitor.latest.model(name)
-        assert model
-        assert model.cause
-        assert model.cause.signature == "engine-process-ended"
+        return [model.cause.signature] if model and model.cause and model.state is State.FAILED else []
+
+    try:
+        assert wait_until(causes, "it to be looked into") == ["engine-process-ended"]
     finally:
         engine.close()
 

@@ -147,7 +147,7 @@ def test_instances_stand_below_their_gpu_where_there_is_room() -> None:
     parts = tuple(MigInstance(f"MIG-{i}", "1g.10gb", 4 * GIB, 10 * GIB) for i in range(2))
     gpus = (replace(GPU, mig=parts, utilization=None, unsupported=("utilization",)), replace(GPU, index=1))
     first, below, _, last = _text(draw(_reading(*gpus), 76, 4))
-    assert "n/a %" in first
+    assert first.startswith("  0 MIG  ")
     assert "MIG × 2" in first
     assert "1g.10gb" in below
     assert below.index("/ 10 GiB") == first.index("/ 80 GiB")
@@ -180,9 +180,19 @@ def test_what_is_not_known_is_a_dash_and_a_lost_gpu_a_sentence() -> None:
     assert "   – %" in first
     assert "   – W" in first
     assert "71.2" in first
-    assert "GPU 0 does not report" in first
-    assert "GPU 0 is lost. Reset it" in second
+    assert "does not report utilization" in first
+    assert " 0 is lost. Reset it" in second
     assert first[0] == second[0] == "▲"
+
+
+def test_memory_that_no_process_has_is_not_shown_as_a_deployments() -> None:
+    unseen = replace(GPU, processes=(), shares=())
+    (line,) = _text(draw(_reading(unseen), 110, 1))
+    assert "no process seen" in line
+    assert "▒▒▒" in line
+    assert "█" not in line.partition("GiB")[2]
+    unlisted = replace(GPU, processes=None, shares=())
+    assert "▒" not in _text(draw(_reading(unlisted), 110, 1))[0]
 
 
 def test_without_gpus_the_host_and_the_reason() -> None:

@@ -180,7 +180,7 @@ async def test_memory_is_explained_against_the_plan() -> None:
 async def test_every_figure_has_its_unit() -> None:
     async with at(reading(8)) as (pilot, _):
         await pilot.press("2")
-        await shown(pilot, "612.0 of 700 W", "1755 of 1980 MHz", "2619 MHz", "gen 5 ×16", "44 %", "50 °C")
+        await shown(pilot, "612 of 700 W", "1755 of 1980 MHz", "2619 MHz", "gen 5 ×16", "44 %", "50 °C")
         text = screen_text(pilot)
         for part in ("not reported", "in 1.12 GiB/s", "3 corrected, 0 not", "power cap", "GPU-00000000-5ea0"):
             assert part in text

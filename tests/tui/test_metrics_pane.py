@@ -16,7 +16,6 @@ from engine.errors import NotFound
 from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading
 from engine.metrics_reading import Bound, Compared, Comparison, Family, Group, Mark, MetricsReading, Series
-from engine.notice import Notice, Rule
 from engine.snapshot import Model, Snapshot
 from tui import format as fmt
 from tui.widgets.chart import Chart
@@ -26,7 +25,7 @@ from tui.widgets.metric_table import MetricTable
 from tui.widgets.metrics_find import FamilyFinder
 from tui.widgets.metrics_pane import MetricsPane
 from tui.widgets.plotting import Curve, Drawing, Plot, draw
-from tui.widgets.sparks import LIST_CELL_S, ListSparks
+from tui.widgets.sparks import LIST_CELL_S, ListSparks, spark
 
 NOW = 1_000_000.0
 SNAPSHOT = Snapshot(at=NOW, hostname="box", loading=False)
@@ -339,7 +338,7 @@ async def test_a_series_without_values_says_so() -> None:
         assert "no values in the last 5 min" in chart
 
 
-async def test_one_line_tells_health_load_and_gpus_and_notices_stand_below_it() -> None:
+async def test_one_line_tells_health_load_and_gpus() -> None:
     gpu = Gpu(3, "GPU-3", "H100", 87.0, 71 << 30, 80 << 30, 60.0, 400.0, 700.0)
     snapshot = replace(SNAPSHOT, gpus=GpuReading(NOW, Freshness.FRESH, (gpu,)))
     model = replace(MODEL, deployment=replace(DEPLOYMENT, gpus=("GPU-3",)))
@@ -351,16 +350,18 @@ async def test_one_line_tells_health_load_and_gpus_and_notices_stand_below_it() 
         assert glance.split("  ")[:6] == [
             *("● ready", "serving", "7 running", "0 waiting", "KV 50 %", "GPU 3: 87 % 71/80 GiB")
         ]
-        assert not app.pane.query_one("#metrics-notices").display
         full = tuple(replace(one, value=97.0) if one.key == "kv_cache" else one for one in SERIES)
         waits = tuple(replace(one, value=3.0) if one.key == "waiting" else one for one in full)
         api.reading = replace(READING, at=NOW + 1, series=waits)
-        told = replace(model, notices=(Notice(Rule.KV_CACHE, NOW - 30, "Its KV cache is 97 % full."),))
-        app.pane.show_model(told, snapshot)
+        app.pane.show_model(model, snapshot)
         await _settle(pilot, app.pane)
         assert "saturated  7 running  3 waiting  KV 97 %" in _text(app.pane, "glance")
-        assert _text(app.pane, "notices").startswith("▲ Its KV cache is 97 % full.")
-        assert app.pane.query_one("#metrics-notices").display
+        # What it said last is told as that, and not as how loaded it is.
+        api.reading = replace(api.reading, at=NOW + 2, freshness=Freshness.STALE, message="Its metrics do not come.")
+        app.pane.show_model(model, snapshot)
+        await _settle(pilot, app.pane)
+        assert _text(app.pane, "glance").startswith(f"● ready  figures of {fmt.clock(NOW + 2)}  7 running  3 waiting")
+        assert "GPU" not in _text(app.pane, "glance")
 
 
 async def test_before_and_after_are_side_by_side() -> None:
@@ -488,6 +489,9 @@ def test_quantiles_that_differ_in_kind_say_which_they_are() -> None:
         (Compared("preemptions", "", "/s", 2.0, 0.0), ("-100 %", "better")),
         (Compared("running", "", "", 2.0, 3.0), ("+50 %", "more")),
         (Compared("requests", "", "req/s", None, 3.0), ("–", "")),
+        (Compared("pending", "", "", 0.0, 0.002), ("", "same")),
+        (Compared("pending", "", "", 0.002, 0.5), ("from 0", "worse")),
+        (Compared("output_time", "", "s", 0.0000101, 0.0000133), ("", "same")),
     ],
 )
 def test_a_change_is_called_better_only_where_that_is_known(row: Compared, told: tuple[str, str]) -> None:
@@ -506,6 +510,14 @@ def test_sparklines_of_the_list_are_made_once_a_cell() -> None:
     assert api.asked == ["llama"] * 2
     assert sparks.of(replace(MODEL, state=State.STOPPED), NOW) == ("", "")
     assert ListSparks(FakeApi(replace(READING, series=())).metrics, plain=False).of(MODEL, NOW) == ("", "")
+
+
+def test_a_long_sparkline_moves_before_its_last_cell_is_over() -> None:
+    cell_s = 450.0
+    start = NOW - NOW % cell_s
+    times = tuple(start + second for second in range(60))
+    series = Series("running", "Running", "", 1.0, "", times, (1.0,) * 60, Group.REQUESTS)
+    assert spark(series, cell_s, start + LIST_CELL_S, plain=False) == "       █"
 
 
 # Plots
@@ -544,6 +556,17 @@ def test_gaps_are_gaps_and_the_curve_reaches_both_ends() -> None:
     assert all(drawn[1 : third - 1])
     assert not any(drawn[third + 2 : 2 * third - 2])
     assert all(drawn[2 * third + 2 :])
+
+
+def test_the_axis_ends_at_what_there_can_be_at_most() -> None:
+    drawing = draw(_plot(float(20 << 30), unit="bytes", most=float(80 << 30)))
+    assert drawing is not None
+    assert drawing.unit == "GiB"
+    assert _whole(drawing)[0].lstrip().startswith("80")
+    assert not _curve(drawing)[0].strip()
+    above = draw(_plot(900.0, unit="W", most=700.0))
+    assert above is not None
+    assert _whole(above)[0].lstrip().startswith("1000")
 
 
 def test_points_far_apart_are_not_joined() -> None:

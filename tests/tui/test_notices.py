@@ -9,7 +9,7 @@ from engine.deployment import State
 from engine.notice import Notice, Rule
 from engine.snapshot import Model
 from tests.tui.driving import MODELS, gone, opened, screen_text, shown, told, top, until
-from tests.tui.fake_api import NOW, FakeApi, snapshot
+from tests.tui.fake_api import NOW, FakeApi, model, snapshot
 from tui import format as write
 from tui.app import Console
 from tui.screens.notice_desk import ENDINGS
@@ -57,6 +57,8 @@ async def test_one_that_begins_is_told_once_with_the_bell_and_stands_where_the_m
         api.change(ready(SILENT, WAITING))
         await shown(pilot, "silent, 31 wait" if size[0] > 60 else "silent", "! 2 notices")
         await told(pilot, SILENT.text)
+        # The gravest in a sentence, the others in short: the pane below needs its room.
+        await shown(pilot, SILENT.text, "Also: 31 wait")
         assert bells == ["bell", "bell"]
         assert len(toasts(pilot)) == 2
 
@@ -118,3 +120,16 @@ async def test_launch_lists_them_and_a_filter_finds_them(api: FakeApi) -> None:
         assert screen_text(pilot).count("! notice") == 2
     assert matches(ready(WAITING), ["notice"])
     assert not matches(ready(), ["notice"])
+
+
+async def test_where_the_list_is_narrow_what_a_deployment_does_comes_before_its_age_and_after_its_notices(
+    api: FakeApi,
+) -> None:
+    others = (*MODELS[1:], model("a-profile-with-a-long-name", State.ABSENT))
+    api.latest = snapshot(ready(), *others)
+    async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await shown(pilot, "ready       ▆▆███▃▅▅")
+        assert "2m11s" not in screen_text(pilot)
+        api.change(ready(WAITING))
+        await shown(pilot, "ready !     31 wait")

@@ -127,11 +127,14 @@ async def test_what_was_started_comes_first_and_the_cursor_stays_with_its_model(
 
 
 async def test_until_the_list_is_complete_the_cursor_is_on_its_first_row(api: FakeApi) -> None:
-    api.latest = replace(snapshot(*(model(one.name, State.ABSENT) for one in DURING)), loading=True)
+    profiles = [replace(model(one.name, State.ABSENT), profile_path=f"{one.name}.yaml") for one in DURING]
+    api.latest = replace(snapshot(*profiles), loading=True)
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         assert selected(pilot) == "llama3-70b"
-        api.show(replace(snapshot(*OTHERS, model("aa", State.STOPPED)), loading=False))
+        # The row that it was on is there, too, and no longer the first.
+        there = [replace(one, profile_path=f"{one.name}.yaml") for one in OTHERS]
+        api.show(replace(snapshot(*there, model("aa", State.STOPPED)), loading=False))
         await until(pilot, lambda: selected(pilot) == "aa")
         api.show(snapshot(*OTHERS, model("aa", State.ABSENT)))
         await until(pilot, lambda: rows(pilot)[0] == "llama3-70b")

@@ -61,7 +61,9 @@ def test_memory_is_shared_out_against_the_plan() -> None:
     rows = [line.split() for line in lines(reading(1))]
     assert ["0", "llama3-70b", "60.0", "68.0", "4711"] in rows
     assert ["0", "other", "(python3)", "2.0", "–", "99"] in rows
-    assert ["0", "not", "attributed", "9.0"] in rows
+    assert ["0", "no", "process", "seen", "9.0"] in rows
+    unseen = [line.split() for line in lines(reading(1, processes=(), shares=()))]
+    assert ["0", "no", "process", "seen", "71.0"] in unseen
 
 
 def test_what_is_wrong_is_said_below_the_table() -> None:
@@ -111,6 +113,7 @@ def test_watch_in_a_terminal_draws_in_place(
     assert first.startswith("\x1b[2J")
     assert not second.startswith("\x1b[2J")
     assert second.count("\n") <= 5
+    assert "more lines than have room" in second
     assert all(len(line.removesuffix("\x1b[K")) <= 60 for line in second.split("\n"))
 
 

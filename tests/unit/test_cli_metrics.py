@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -145,6 +146,7 @@ def test_watching_in_a_terminal_is_in_place_and_fits(
     assert out.count("\x1b[2J") == 1
     drawn = out.split("\x1b[H")[-1].replace("\x1b[K", "").replace("\x1b[J", "").splitlines()
     assert len(drawn) == 4
+    assert re.fullmatch(r"… \d+ more lines than have room", drawn[-1])
     assert all(len(line) <= 40 for line in drawn)
 
 

@@ -66,7 +66,7 @@ def test_who_is_refused_is_told_who_from_where_what_and_since_when(
     runtimes: dict[str, MemoryRuntime], docker: MemoryRuntime, process: MemoryRuntime, notes: list[str]
 ) -> None:
     # Docker's is free and is taken first; it must be free again after.
-    facts = holder("swap a → b", "alice", since=time.time() - 7500).to_facts()
+    facts = holder("swap a → b", "alice", since=time.time() - 7530).to_facts()
     process.records[LEASE] = facts
     with pytest.raises(Refused) as refused, held(runtimes, holder(), notes.append):
         pytest.fail("it was not refused")

@@ -67,12 +67,14 @@ def test_a_start_that_somebody_else_stops_tells_who(bench: Bench) -> None:
     assert "m was stopped while it was starting: stop m, by bob@" in str(errors[0])
 
 
-def test_a_start_that_is_stopped_by_hand_is_not_a_failure_of_the_model(bench: Bench) -> None:
+def test_a_start_that_is_stopped_from_outside_is_told_with_what_remains(bench: Bench) -> None:
     thread, errors = in_background(bench, Action.START)
     until(lambda: bench.runs("m") and LEASE not in bench.docker.records)
     bench.docker.end("m", 143)
     thread.join(10)
     assert "m was stopped from outside while it was starting" in str(errors[0])
+    assert "It is kept, with its log." in str(errors[0])
+    assert bench.journal.recent()[0].outcome is Outcome.FAILED
 
 
 def test_a_start_that_is_cancelled_leaves_nothing_behind(bench: Bench, ready: threading.Event) -> None:

@@ -255,4 +255,5 @@ class Gpus(Screen[None]):
         if self._links.display:
             self._links.say(partial(links, reading, gpu.index))
         if self._charts.display:
-            self._charts.show(self._api.gpu_history(gpu.index), write.now())
+            limits = {"memory_used": gpu.memory_total, "power": gpu.power_limit}
+            self._charts.show(self._api.gpu_history(gpu.index), write.now(), limits)

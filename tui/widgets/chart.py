@@ -47,14 +47,18 @@ class Chart(Widget):
         self._window_s = 60.0
         self._now = 0.0
         self._marks: tuple[Mark, ...] = ()
+        self._most: float | None = None
         self._plot: Plot | None = None
         """What was asked for last"""
         self._drawing: Drawing | None = None
         self._rows: list[Row] = []
 
-    def show(self, metric: MetricRow, window_s: float, now: float, marks: Sequence[Mark] = ()) -> None:
-        """Draws the last `window_s` seconds before `now` (seconds since the epoch)."""
-        self._metric, self._window_s, self._now, self._marks = metric, window_s, now, tuple(marks)
+    def show(
+        self, metric: MetricRow, window_s: float, now: float, marks: Sequence[Mark] = (), most: float | None = None
+    ) -> None:
+        """Draws the last `window_s` seconds before `now` (seconds since the epoch), up to the `most` that there can be,
+        where that is given."""
+        self._metric, self._window_s, self._now, self._marks, self._most = metric, window_s, now, tuple(marks), most
         self._update()
 
     def on_resize(self, _: Resize) -> None:
@@ -80,6 +84,7 @@ class Chart(Widget):
             height=size.height - 1,
             marks=tuple((mark.at, mark.text) for mark in self._marks),
             plain=self._plain,
+            most=self._most,
         )
         if plot == self._plot:
             self._paint(metric)

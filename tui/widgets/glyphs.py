@@ -57,8 +57,9 @@ def scale_for(largest: float, unit: str) -> tuple[float, str]:
     """Divisor and unit in which numbers up to `largest` read well."""
     if unit == "s":
         return (1.0, "s") if largest >= 1 else (1e-3, "ms")
-    if unit == "bytes":
-        return next(((float(size), name) for size, name in _BINARY_UNITS if largest >= size), (1.0, "B"))
+    if unit in ("bytes", "bytes/s"):
+        divisor, name = next(((float(size), name) for size, name in _BINARY_UNITS if largest >= size), (1.0, "B"))
+        return divisor, name + unit.removeprefix("bytes")
     if largest >= 1e6:
         return 1e6, f"M {unit}".rstrip()
     return (1e3, f"k {unit}".rstrip()) if largest >= 1e4 else (1.0, unit)

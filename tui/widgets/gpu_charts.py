@@ -1,6 +1,6 @@
 """Charts of one GPU: utilization, memory, power, temperature, and traffic where there is room."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textual.containers import Container
 from textual.events import Resize
@@ -28,6 +28,7 @@ class GpuCharts(Container):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(Static("Nothing has been measured yet.", markup=False), *(Chart() for _ in range(MOST)), id=id)
         self._series: Sequence[Series] = ()
+        self._limits: Mapping[str, float | None] = {}
         self._window = 1
         self._now = 0.0
 
@@ -39,9 +40,9 @@ class GpuCharts(Container):
         self._window = min(len(WINDOWS_S) - 1, max(0, self._window + step))
         self._draw()
 
-    def show(self, series: Sequence[Series], now: float) -> None:
-        """`now`: seconds since the epoch."""
-        self._series, self._now = series, now
+    def show(self, series: Sequence[Series], now: float, limits: Mapping[str, float | None]) -> None:
+        """`now`: seconds since the epoch. `limits`: the most that a figure can be, by the key of its series."""
+        self._series, self._now, self._limits = series, now, limits
         self._draw()
 
     def on_resize(self, _: Resize) -> None:
@@ -61,4 +62,4 @@ class GpuCharts(Container):
             chart.display = number < len(shown)
             if chart.display:
                 one = shown[number]
-                chart.show(MetricRow(one.title, (one,)), self.window_s, self._now)
+                chart.show(MetricRow(one.title, (one,)), self.window_s, self._now, most=self._limits.get(one.key))

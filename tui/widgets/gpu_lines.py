@@ -100,7 +100,8 @@ class _Drawer:
 
     def _each(self, gpus: Sequence[Gpu], height: int) -> list[Line]:
         """A line for each; the instances of those in MIG mode below them, as far as there is room."""
-        wanted = max((len(gpu.error or ", ".join((*gpu.throttled, *self._users(gpu)))) for gpu in gpus), default=0)
+        told = (words.error(gpu) or ", ".join((*gpu.throttled, *self._users(gpu))) for gpu in gpus)
+        wanted = max(map(len, told), default=0)
         columns = Columns.fitting(self._width, wanted)
         spare = height - len(gpus)
         lines: list[Line] = []
@@ -140,8 +141,8 @@ class _Drawer:
 
     def _line(self, gpu: Gpu, width: int, columns: Columns) -> Line:
         if words.is_lost(gpu):
-            return _fitted((*self._index(gpu), Piece(f" {gpu.error}", "error")), width)
-        pieces = [*self._index(gpu), Piece(f"{words.figure(gpu, 'utilization'):>4} %")]
+            return _fitted((*self._index(gpu), Piece(f" {words.error(gpu)}", "error")), width)
+        pieces = [*self._index(gpu), Piece(words.load(gpu))]
         if columns.spark:
             pieces.append(Piece(f" {self._spark(gpu, columns.spark)}", "spark"))
         if columns.memory:
@@ -163,7 +164,7 @@ class _Drawer:
     def _told(self, gpu: Gpu, room: int) -> Iterable[Piece]:
         """What is wrong, then who has it; what is usual comes last."""
         if gpu.error:
-            yield Piece(f"  {gpu.error}", "warning")
+            yield Piece(f"  {words.error(gpu)}", "warning")
             return
         grave = ", ".join(reason for reason in gpu.throttled if reason not in words.HARMLESS)
         if grave:
@@ -171,7 +172,7 @@ class _Drawer:
             room -= cell_len(grave) + GAP
         users = words.in_short(self._users(gpu), room)
         if users:
-            yield Piece(f"  {users}", "dim" if users == words.FREE else "text")
+            yield Piece(f"  {users}", "dim" if users in (words.FREE, words.UNCLAIMED) else "text")
         slowed = ", ".join(gpu.throttled)
         if not grave and slowed and cell_len(users) + cell_len(slowed) + GAP <= room:
             yield Piece(f"  {slowed}", "dim")
@@ -189,7 +190,7 @@ class _Drawer:
         if split is None or not gpu.memory_total:
             return (Piece(" " * width, "bar"),)
         used = (gpu.memory_used or 0) / gpu.memory_total
-        if not gpu.shares:
+        if not gpu.shares and gpu.processes is None:
             return (Piece(bar(used, width, plain=self._plain), "bar"),)
         others = round((split.others + split.unclaimed) / gpu.memory_total * width)
         ours = split.deployments / gpu.memory_total

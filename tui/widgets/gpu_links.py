@@ -8,7 +8,8 @@ from engine.gpu_reading import Gpu, GpuLink, GpuReading
 from tui.widgets.glyphs import UNKNOWN
 from tui.widgets.gpu_text import Inks
 
-CELL = 5
+WIDE, NARROW = 5, 4
+"""Cells of a column; the narrow one has room for what has three letters"""
 PATHS = {
     "PIX": "one PCIe switch",
     "PXB": "several PCIe switches",
@@ -20,7 +21,7 @@ PATHS = {
 FAR = ("NODE", "SYS")
 
 
-def links(reading: GpuReading, chosen: int, inks: Inks, _width: int) -> Iterable[Text]:
+def links(reading: GpuReading, chosen: int, inks: Inks, width: int) -> Iterable[Text]:
     gpus, topology = reading.gpus, reading.topology
     if len(gpus) < 2:
         yield Text("There is one GPU: it shares no link with another.", style=inks.muted, overflow="fold")
@@ -28,14 +29,17 @@ def links(reading: GpuReading, chosen: int, inks: Inks, _width: int) -> Iterable
     if topology is None:
         yield Text("How the GPUs reach each other is not known.", style=inks.muted, overflow="fold")
         return
-    head = "".join(f"{gpu.index:>{CELL}}" for gpu in gpus)
     numa = any(node is not None for node in topology.numa)
+    fits = 4 + WIDE * len(gpus) + (6 if numa else 0) <= width
+    longest = max((len(_word(link)) for link in topology.links), default=0)
+    cell = WIDE if fits or longest >= NARROW else NARROW
+    head = "".join(f"{gpu.index:>{cell}}" for gpu in gpus)
     yield Text(f"{'GPU':>4}{head}{'  NUMA' if numa else ''}", style=inks.muted)
     for gpu in gpus:
         mine = gpu.index == chosen
         line = Text(f"{gpu.index:>4}", style="bold" if mine else inks.muted)
         for other in gpus:
-            line.append_text(_cell(gpu, other, topology.between(gpu.index, other.index), inks))
+            line.append_text(_cell(gpu, other, topology.between(gpu.index, other.index), inks, cell))
         if numa:
             node = topology.numa[gpu.index] if gpu.index < len(topology.numa) else None
             line.append(f"{UNKNOWN if node is None else node:>6}", style=inks.muted)
@@ -46,14 +50,17 @@ def links(reading: GpuReading, chosen: int, inks: Inks, _width: int) -> Iterable
     yield from _legend(topology.links, inks)
 
 
-def _cell(gpu: Gpu, other: Gpu, link: GpuLink | None, inks: Inks) -> Text:
+def _word(link: GpuLink) -> str:
+    return f"NV{link.nvlinks}" if link.nvlinks else link.path or UNKNOWN
+
+
+def _cell(gpu: Gpu, other: Gpu, link: GpuLink | None, inks: Inks, width: int) -> Text:
     if gpu is other:
-        return Text(f"{'·':>{CELL}}", style=inks.muted)
+        return Text(f"{'·':>{width}}", style=inks.muted)
     if link is None or not (link.nvlinks or link.path):
-        return Text(f"{UNKNOWN:>{CELL}}", style=inks.muted)
-    if link.nvlinks:
-        return Text(f"{f'NV{link.nvlinks}':>{CELL}}", style=inks.ours)
-    return Text(f"{link.path:>{CELL}}", style=inks.warning if link.path in FAR else "")
+        return Text(f"{UNKNOWN:>{width}}", style=inks.muted)
+    far = inks.warning if link.path in FAR else ""
+    return Text(f"{_word(link):>{width}}", style=inks.ours if link.nvlinks else far)
 
 
 def _legend(pairs: Sequence[GpuLink], inks: Inks) -> Iterable[Text]:

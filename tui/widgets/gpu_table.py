@@ -112,7 +112,7 @@ class GpuTable(DataTable[Text]):
         row: dict[str, Cell] = {
             "GPU": (f"{mark}{gpu.index:>3}", "text-error" if wrong else "text-accent" if mine else "")
         }
-        row["Load"] = (f"{words.figure(gpu, 'utilization'):>3} %", "")
+        row["Load"] = (words.load(gpu)[1:], "")
         row["Memory"] = (f"{gib(gpu.memory_used):>5}/{gib(gpu.memory_total, 0)} GiB", "")
         share = gpu.memory_used / gpu.memory_total if gpu.memory_used and gpu.memory_total else 0.0
         row["Share"] = (bar(share, 12, plain=self._plain), "primary")
@@ -126,11 +126,11 @@ class GpuTable(DataTable[Text]):
 
     def _used(self, gpu: Gpu, width: int) -> Cell:
         if gpu.error:
-            return cut(gpu.error, width), "text-error" if words.is_lost(gpu) else "text-warning"
+            return cut(words.error(gpu), width), "text-error" if words.is_lost(gpu) else "text-warning"
         slowed = f"{SLOWED} {', '.join(gpu.throttled)}" if gpu.throttled else ""
         users = words.in_short(words.users(gpu), width - len(slowed) - 2 if slowed else width)
         grave = words.trouble(gpu) in gpu.throttled
-        colour = "text-warning" if grave else "text-muted" if users == words.FREE else ""
+        colour = "text-warning" if grave else "text-muted" if users in (words.FREE, words.UNCLAIMED) else ""
         return cut("  ".join(part for part in ((slowed, users) if grave else (users, slowed)) if part), width), colour
 
     def _drawn(self, cell: Cell) -> Text:

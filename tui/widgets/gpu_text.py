@@ -20,8 +20,6 @@ LEAST_OWNER, MOST_OWNER = 18, 30
 NOTES_WIDTH = 44
 """What stands beside the name of an owner"""
 NOT_TOLD = "not reported"
-UNCLAIMED = "no process seen"
-"""Used, and claimed by no process that the driver lists"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +93,10 @@ def memory(gpu: Gpu, inks: Inks, width: int) -> Iterable[Text]:
         for share in gpu.shares:
             look = ("█", inks.ours) if share.deployment else ("▒", inks.others)
             yield _owned(look, words.owner(share), share.used, gpu.memory_total, _against_plan(share), inks, room)
-        if split.unclaimed and gpu.processes is None and not gpu.shares:
-            yield _owned(
-                ("▒", inks.others), "used", split.unclaimed, gpu.memory_total, "processes not listed", inks, room
-            )
-        elif split.unclaimed:
-            yield _owned(
-                ("▒", inks.others), UNCLAIMED, split.unclaimed, gpu.memory_total, "the driver or unseen", inks, room
-            )
+        if split.unclaimed:
+            unlisted = gpu.processes is None and not gpu.shares
+            name, note = ("used", "processes not listed") if unlisted else (words.UNCLAIMED, "the driver or unseen")
+            yield _owned(("▒", inks.others), name, split.unclaimed, gpu.memory_total, note, inks, room)
         if gpu.memory_reserved is not None:
             yield _owned(("░", inks.muted), "reserved", split.reserved, gpu.memory_total, "by the driver", inks, room)
         yield _owned(
@@ -110,7 +104,7 @@ def memory(gpu: Gpu, inks: Inks, width: int) -> Iterable[Text]:
         )
     for instance in gpu.mig:
         used = f"{gib(instance.memory_used):>5} of {gib(instance.memory_total)} GiB"
-        yield Text.assemble("MIG ", f"{instance.profile:<12} {used}  ", (instance.uuid, inks.muted))
+        yield Text.assemble(f"{instance.profile:<12} {used}  ", (instance.uuid, inks.muted))
     yield from _processes(gpu, inks)
 
 
@@ -138,7 +132,7 @@ def _owned(look: tuple[str, Style], name: str, used: int | None, total: int, not
 def _against_plan(share: MemoryShare) -> str:
     count = f"{share.processes} process{'' if share.processes == 1 else 'es'}"
     if share.planned is None:
-        return count if not share.deployment else f"{count}, not planned"
+        return count if not share.deployment else f"{count}, no plan"
     if share.used is None:
         return f"planned {gib(share.planned)}, {count}"
     over = share.used - share.planned
@@ -187,15 +181,16 @@ def _fields(gpu: Gpu, reading: GpuReading) -> Iterable[tuple[str, str]]:
     yield "memory busy", _told(gpu, "memory_busy", "%")
     yield "temperature", _told(gpu, "temperature", "°C")
     yield "fan", _told(gpu, "fan", "%")
-    yield "power", _of(gpu, "power", "power_limit", "W", 1)
+    yield "power", _of(gpu, "power", "power_limit", "W")
     yield "clock", _of(gpu, "clock", "clock_max", "MHz")
     yield "memory clock", _told(gpu, "memory_clock", "MHz")
-    yield "slowed by", ", ".join(gpu.throttled) or (NOT_TOLD if "throttled" in gpu.unsupported else "nothing")
+    nothing, none = (UNKNOWN, UNKNOWN) if words.is_lost(gpu) else ("nothing", "no instances")
+    yield "slowed by", ", ".join(gpu.throttled) or (NOT_TOLD if "throttled" in gpu.unsupported else nothing)
     yield "PCIe", gpu.pcie_link or (NOT_TOLD if "pcie_link" in gpu.unsupported else UNKNOWN)
     yield "PCIe traffic", _traffic(gpu, "pcie_received", "pcie_sent")
     yield "NVLink traffic", _traffic(gpu, "nvlink_received", "nvlink_sent")
     yield "ECC errors", _ecc(gpu)
-    yield "MIG", ", ".join(instance.profile for instance in gpu.mig) or "no instances"
+    yield "MIG", ", ".join(instance.profile for instance in gpu.mig) or none
     numa = reading.topology.numa if reading.topology else ()
     node = numa[gpu.index] if gpu.index < len(numa) else None
     yield "NUMA node", UNKNOWN if node is None else str(node)
@@ -217,7 +212,7 @@ def _traffic(gpu: Gpu, received: str, sent: str) -> str:
     values = getattr(gpu, received), getattr(gpu, sent)
     if values == (None, None):
         return NOT_TOLD if received in gpu.unsupported else UNKNOWN
-    return "  ".join(f"{way} {with_unit(value, 'bytes')}/s" for way, value in zip(("in", "out"), values, strict=True))
+    return "  ".join(f"{way} {with_unit(value, 'bytes/s')}" for way, value in zip(("in", "out"), values, strict=True))
 
 
 def _ecc(gpu: Gpu) -> str:

@@ -15,6 +15,9 @@ IDLE_SHARE = 0.02
 HARMLESS = ("power cap", "set clocks", "sync boost", "display clocks")
 """Reasons to run slower that are usual under load, or wanted"""
 FREE = "free"
+NEVER = "n/a"
+UNCLAIMED = "no process seen"
+"""Used, and claimed by no process that the driver lists"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def users(gpu: Gpu) -> tuple[str, ...]:
         return (*mig, *(owner(share) for share in gpu.shares))
     if gpu.memory_used is not None and gpu.memory_total and gpu.memory_used < gpu.memory_total * IDLE_SHARE:
         return (FREE,)
-    return ()
+    return (UNCLAIMED,) if gpu.processes is not None and gpu.memory_used is not None else ()
 
 
 def in_short(names: tuple[str, ...], room: int) -> str:
@@ -68,6 +71,17 @@ def in_short(names: tuple[str, ...], room: int) -> str:
             if cell_len(text) <= room:
                 return text
     return ", ".join(names)
+
+
+def load(gpu: Gpu) -> str:
+    """In six cells; one that is parted has none."""
+    text = "MIG" if gpu.mig and gpu.utilization is None else figure(gpu, "utilization")
+    return f"{text:>4} {' ' if text in ('MIG', NEVER) else '%'}"
+
+
+def error(gpu: Gpu) -> str:
+    """What failed, beside its number."""
+    return gpu.error.removeprefix(f"GPU {gpu.index} ")
 
 
 def is_lost(gpu: Gpu) -> bool:
@@ -118,5 +132,5 @@ def figure(gpu: Gpu, field: str, decimals: int = 0) -> str:
     """A number of it without the unit: a dash where it is not known, and `n/a` where such a GPU never tells it."""
     value = getattr(gpu, field)
     if value is None:
-        return "n/a" if field in gpu.unsupported else UNKNOWN
+        return NEVER if field in gpu.unsupported else UNKNOWN
     return f"{value:.{decimals}f}"

@@ -1,5 +1,6 @@
 """Before and after a swap or a start anew, side by side."""
 
+import re
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
@@ -24,6 +25,7 @@ LITTLE_S = 60.0
 LOWER_IS_BETTER = ("fail", "preempt", "waiting", "pending", "queue")
 HIGHER_IS_BETTER = ("hits", "hit_rate", "accept")
 BETTER, WORSE = "better", "worse"
+_VANISHES = re.compile(r"-?0\.00\b")
 
 
 class ComparisonPage(Page):
@@ -72,8 +74,8 @@ class ComparisonPage(Page):
         table.add_row(*(Text(text, style=muted) for text in ("", before, after, "change")))
         for row in comparison.rows:
             change, word = changed(row)
-            told = Text(f"{change} {word}".rstrip(), style=looks.get(word, Style() if word else muted))
-            table.add_row(row.title, with_unit(row.before, row.unit), with_unit(row.after, row.unit), told)
+            told = Text(f"{change} {word}".strip(), style=looks.get(word, Style() if word else muted))
+            table.add_row(row.title, written(row.before, row.unit), written(row.after, row.unit), told)
         little = min(comparison.seconds_before, comparison.seconds_after) < LITTLE_S
         hint = Text("Less than a minute was measured on one side: that says little yet.", style=looks[WORSE])
         return Group(head, *([hint] if little else []), Text(""), table)
@@ -86,10 +88,10 @@ def changed(row: Compared) -> tuple[str, str]:
     """By how much, and in a word whether that is good, where anybody can tell; empty where there is nothing to say."""
     if row.before is None or row.after is None:
         return UNKNOWN, ""
-    if row.before == row.after:
+    if written(row.before, row.unit) == written(row.after, row.unit):
         return "", "same"
     up = row.after > row.before
-    if row.before == 0:
+    if written(row.before, row.unit) == written(0.0, row.unit):
         return "from 0", _word(row, up=up)
     percent = (row.after - row.before) / abs(row.before) * 100
     if abs(percent) < SAME_PERCENT:
@@ -97,6 +99,11 @@ def changed(row: Compared) -> tuple[str, str]:
     times = row.after / row.before
     amount = f"×{times:.0f}" if times >= 10 else f"{percent:+.1f} %" if abs(percent) < 10 else f"{percent:+.0f} %"
     return amount, _word(row, up=up)
+
+
+def written(value: float | None, unit: str) -> str:
+    """A mean that would be written as 0.00 is 0: what is not seen is no change either."""
+    return with_unit(0.0 if value is not None and _VANISHES.match(with_unit(value, unit)) else value, unit)
 
 
 def _word(row: Compared, *, up: bool) -> str:

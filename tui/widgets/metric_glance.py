@@ -8,8 +8,10 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from engine.deployment import State
+from engine.freshness import Freshness
 from engine.metrics_reading import MetricsReading, Series
 from engine.snapshot import Model, Snapshot
+from tui import format as fmt
 from tui.widgets.glyphs import gib, with_unit
 from tui.widgets.metric_rows import MetricRow, metric_lines
 from tui.widgets.state import LOOKS
@@ -49,8 +51,19 @@ def glance(model: Model, reading: MetricsReading, snapshot: Snapshot, width: int
 def _parts(model: Model, reading: MetricsReading, snapshot: Snapshot) -> Iterator[Part]:
     look = LOOKS[model.state]
     yield Part(f"{look.symbol} {look.word}", f"${look.colour}")
+    if reading.freshness is not Freshness.FRESH:
+        if reading.at is not None:
+            yield Part(f"figures of {fmt.clock(reading.at)}", MUTED)
+            for part in _figures(model, reading, snapshot):
+                yield Part(part.text, MUTED)
+        return
+    yield from _figures(model, reading, snapshot)
+
+
+def _figures(model: Model, reading: MetricsReading, snapshot: Snapshot) -> Iterator[Part]:
+    fresh = reading.freshness is Freshness.FRESH
     now = {one.key: one.value for one in reading.series if not one.of and one.value is not None}
-    if load := _load(now):
+    if fresh and (load := _load(now)):
         yield load
     if RUNNING in now:
         yield Part(f"{now[RUNNING]:.0f} running")
@@ -62,7 +75,7 @@ def _parts(model: Model, reading: MetricsReading, snapshot: Snapshot) -> Iterato
         yield Part(f"{with_unit(failed, 'req/s')} failed", ERROR)
     if CACHE in now:
         yield Part(f"KV {now[CACHE]:.0f} %", WARNING if now[CACHE] >= FULL_CACHE else "")
-    if gpus := _gpus(model, snapshot):
+    if fresh and (gpus := _gpus(model, snapshot)):
         yield gpus
     if OUTPUT in now:
         yield Part(with_unit(now[OUTPUT], "tok/s"))

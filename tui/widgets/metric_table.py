@@ -18,7 +18,7 @@ from tui import format as fmt
 from tui.widgets.glyphs import cut, terminal_is_plain
 from tui.widgets.ink import ink
 from tui.widgets.metric_rows import Heading, Line, MetricRow
-from tui.widgets.sparks import CELLS, spark
+from tui.widgets.sparks import CELLS, spark, step
 
 MOST_TITLE, LEAST_TITLE = 28, 12
 VALUE, QUANTILES = 12, 22
@@ -79,7 +79,7 @@ class MetricTable(ScrollView, can_focus=True):
         self._sparks_s = 0.0
         """What the sparklines reach back; 0 for none"""
         self._cell = (0.0, 0)
-        """Length and number of the last cell of those that are drawn"""
+        """Length of a cell, and the step at which the lines were drawn"""
         self._drawn: dict[str, str] = {}
 
     @property
@@ -135,9 +135,9 @@ class MetricTable(ScrollView, can_focus=True):
         return _Shown(title, line.value, mark, drawn, stale=stale)
 
     def _spark(self, row: MetricRow) -> str:
-        """Made anew only when another cell is over."""
+        """Made anew only when it moves."""
         now, cell_s = fmt.now(), self._sparks_s / CELLS
-        cell = cell_s, math.floor(now / cell_s)
+        cell = cell_s, math.floor(now / step(cell_s))
         if cell != self._cell:
             self._cell, self._drawn = cell, {}
         if row.key not in self._drawn:

@@ -17,7 +17,6 @@ from engine.errors import EngineError
 from engine.freshness import Freshness
 from engine.metrics_reading import Comparison, Family, MetricsReading
 from engine.snapshot import Model, Snapshot
-from tui import format as fmt
 from tui.widgets.metric_charts import MetricCharts
 from tui.widgets.metric_comparison import ComparisonPage
 from tui.widgets.metric_glance import glance
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 WINDOWS_S = (60.0, 300.0, 900.0, 3600.0)
 CHARTED_AT_FIRST = (
     *("generation", "ttft_p50", "running", "waiting", "kv_cache", "itl_p50"),
-    *("requests", "request_time", "queue_time", "pending"),
+    *("finished", "requests", "pending", "e2e_p50", "request_time", "queue_time"),
 )
 MOST_AT_FIRST = 6
 COMPACT_FROM_COLUMNS = 60
@@ -41,8 +40,6 @@ LEAST_CHART = 30
 LEAST_TITLE_BY_CHART = 16
 SPARKS_FROM_COLUMNS = 100
 HEADINGS_FROM_ROWS = 12
-MOST_NOTICES = 3
-ROOM_FOR_WHOLE_NOTICES = 14
 
 
 class Mode(Enum):
@@ -73,8 +70,6 @@ class MetricsPane(Pane):
     DEFAULT_CSS = """
     MetricsPane {
         & > #metrics-glance { height: 1; padding: 0 1; text-wrap: nowrap; }
-        & > #metrics-notices { height: auto; padding: 0 1; color: $text-warning; display: none; }
-        & > #metrics-notices.-short { text-wrap: nowrap; text-overflow: ellipsis; }
         & > #metrics-body { height: 1fr; }
         & > #metrics-note { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         & > #metrics-note.-warning { color: $text-warning; }
@@ -104,7 +99,6 @@ class MetricsPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield Static(id="metrics-glance", markup=False)
-        yield Static(id="metrics-notices", markup=False)
         yield Sentence(id="metrics-empty", markup=False)
         with Horizontal(id="metrics-body"):
             yield MetricTable()
@@ -145,6 +139,7 @@ class MetricsPane(Pane):
             if self.has_class("-empty"):
                 self.remove_class("-empty")
                 self._pass_keys(self.query_one(Sentence), self._table)
+                self.call_after_refresh(self._show_again)  # what was hidden had no size to be laid out by
             if self._charted is None:
                 known = {series.key for series in reading.series}
                 self._charted = [key for key in CHARTED_AT_FIRST if key in known][:MOST_AT_FIRST]
@@ -173,18 +168,10 @@ class MetricsPane(Pane):
 
     def _show_glance(self) -> None:
         model, reading = self._model, self._reading
-        line, notices = self.query_one("#metrics-glance", Static), self.query_one("#metrics-notices", Static)
+        line = self.query_one("#metrics-glance", Static)
         line.display = reading is not None
-        if model is None or self._snapshot is None or reading is None:
-            notices.display = False
-            return
-        _write(line, glance(model, reading, self._snapshot, self.size.width - 2))
-        told = [f"▲ {notice.text}  since {fmt.clock(notice.since)}" for notice in model.notices]
-        if len(told) > MOST_NOTICES:
-            told = [*told[: MOST_NOTICES - 1], f"▲ and {len(told) - MOST_NOTICES + 1} more"]
-        notices.display = bool(told)
-        notices.set_class(self.size.height < ROOM_FOR_WHOLE_NOTICES, "-short")
-        _write(notices, "\n".join(told))
+        if model and self._snapshot and reading:
+            _write(line, glance(model, reading, self._snapshot, self.size.width - 2))
 
     def _show_values(self, reading: MetricsReading) -> None:
         table = self._table
@@ -216,8 +203,7 @@ class MetricsPane(Pane):
 
     def _show_note(self, reading: MetricsReading) -> None:
         note = self.query_one("#metrics-note", Static)
-        stale = reading.freshness is not Freshness.FRESH
-        note.set_class(stale, "-warning")
+        note.set_class(bool(reading.message), "-warning")
         row = self._table.row
         parts = [f"{round(WINDOWS_S[self._window] / 60)} min"]
         if reading.comparison:
@@ -225,7 +211,7 @@ class MetricsPane(Pane):
         if row:
             words = f" ({row.value})" if row.series[0].word else ""
             parts.append(f"{row.name}{words}: {row.source}")
-        _write(note, reading.message if stale else " · ".join(parts))
+        _write(note, reading.message or " · ".join(parts))
 
     @on(Resize)
     def _resized(self) -> None:
@@ -233,7 +219,7 @@ class MetricsPane(Pane):
 
     def _show_again(self) -> None:
         self._show_glance()
-        if self._reading:
+        if self._reading and self.is_attached:
             self._show(self._reading)
 
     @on(MetricTable.Moved)

@@ -117,7 +117,7 @@ class ModelList(ScrollView, can_focus=True):
     def show(self, snapshot: Snapshot) -> None:
         self._rows = in_order(snapshot)
         if not self._settled:
-            self._wanted, self._cursor = None, 0
+            self._wanted, self._wanted_file, self._cursor = None, "", 0
             self._settled = not snapshot.loading
         self._loading = snapshot.loading and not snapshot.models
         self._longest = max((cell_len(row_cells(row)[2]) for row in self._rows), default=0)
@@ -223,14 +223,18 @@ class ModelList(ScrollView, can_focus=True):
         rest = width - used
         if endpoint and rest < 8 + len(endpoint):
             endpoint = f":{endpoint.rpartition(':')[2]}"
+        line, number = self._spark(row)
         if endpoint and rest >= 8 + len(endpoint):
             parts.append((cut(right, 8), muted))
-            line, number = self._spark(row)
             free = rest - 8 - len(endpoint)
             beside = f" {line}" if line and free > len(line) + 1 else ""
             beside += f" {number}" if beside and free > SPARK_WITH_NUMBER else ""
             parts.append((cut(endpoint, rest - 8 - len(beside)), muted))
             parts.append((beside, muted))
+        elif line and rest >= len(line) and not (isinstance(row, Model) and row.notices):
+            # What it does now says more than since when it is ready.
+            before = rest - len(line)
+            parts.append((cut(right if before > cell_len(right) else "", before) + line, muted))
         else:
             parts.append((cut(right, max(0, rest)), muted))
         return Strip([Segment(text, style) for text, style in parts]).adjust_cell_length(width, base)

@@ -51,6 +51,8 @@ class Plot:
     marks: tuple[tuple[float, str], ...] = ()
     """Times at which something happened, and what"""
     plain: bool = False
+    most: float | None = None
+    """What the values can be at most, where the axis is to end there"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ def draw(plot: Plot) -> Drawing | None:
     if not runs or not has_room(plot):
         return None
     values = [value for run in runs for _, value in run]
-    divisor, unit = scale_for(max(values), plot.unit)
+    most = plot.most if plot.most and plot.most >= max(values) else None
+    divisor, unit = scale_for(most or max(values), plot.unit)
     parts = 4 if plot.height >= 4 * _TICK_EVERY_ROWS else 2
-    top = _ceiling(max(values) / divisor, unit, parts)
+    top = most / divisor if most else _ceiling(max(values) / divisor, unit, parts)
     bottom = min(0.0, min(values) / divisor)
     with _plotext:
         import plotext

@@ -1,4 +1,4 @@
-"""A series as a sparkline over a stretch of time, which changes only when a stretch of a cell's length is over."""
+"""A series as a sparkline over a stretch of time, which changes at most every few seconds."""
 
 import math
 from bisect import bisect_left
@@ -16,9 +16,14 @@ OF_LIST = ("generation", "finished", "requests")
 """What a deployment does, in what says most about it"""
 
 
+def step(cell_s: float) -> float:
+    """How often a line moves, in seconds: a cell of an hour's line is over minutes after what it tells."""
+    return min(cell_s, LIST_CELL_S)
+
+
 def spark(series: Series, cell_s: float, now: float, *, plain: bool) -> str:
-    """The greatest value in each cell of `cell_s` seconds, the last cell being the last that is over."""
-    end = math.floor(now / cell_s) * cell_s
+    """The greatest value in each cell of `cell_s` seconds, up to the last `step(cell_s)` that is over."""
+    end = math.floor(now / step(cell_s)) * step(cell_s)
     times = series.times
     at = [bisect_left(times, end - cell_s * back) for back in range(CELLS, -1, -1)]
     cells = [_greatest(series.values[at[cell] : at[cell + 1]]) for cell in range(CELLS)]
@@ -55,4 +60,4 @@ class ListSparks:
         if series is None:
             return "", ""
         line = spark(series, LIST_CELL_S, now, plain=self._plain)
-        return line, with_unit(series.value, series.unit) if line.strip() else ""
+        return (line, with_unit(series.value, series.unit)) if line.strip() else ("", "")
