@@ -126,11 +126,11 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _settle(pilot: Pilot[None], pane: MetricsPane) -> None:
+    """Until nothing is drawn any more; a drawing gives way to a newer one of the same chart."""
     await pilot.pause()
     async with asyncio.timeout(10):
         while list(pane.app.workers):
-            await pilot.app.workers.wait_for_complete()
-            await pilot.pause()
+            await pilot.pause(0.01)
 
 
 async def _open(pilot: Pilot[None], pane: MetricsPane, model: Model = MODEL, snapshot: Snapshot = SNAPSHOT) -> None:
