@@ -164,7 +164,10 @@ class EngineApi(Protocol):
         ...
 
     def ask(self, name: str, request: "PromptRequest", on_event: "Callable[[PromptEvent], None]") -> Cancel:
-        """Sends one prompt. Tokens and, always last, the result come to `on_event`. Raises `NotFound`."""
+        """Sends one prompt. Tokens and, always last, the result come to `on_event`.
+
+        Raises `NotFound`, and `OperationFailed` when it does not run.
+        """
         ...
 
     def diagnose(self, name: str) -> Diagnosis:

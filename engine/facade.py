@@ -8,9 +8,9 @@ from pathlib import Path
 
 from engine import profile_files
 from engine.api import Cancel, LogFeed, ProfileSource
-from engine.deployment import Deployment
+from engine.deployment import Deployment, Lifecycle, Service
 from engine.diagnosis import Change, Diagnosis
-from engine.errors import InvalidProfile, NotFound
+from engine.errors import InvalidProfile, NotFound, OperationFailed
 from engine.finding import Finding
 from engine.gpu_reading import GpuReading
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
@@ -102,7 +102,7 @@ class Engine:
         return self._monitor.gpu_history(index)
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
-        return self._prompts.ask(self._shown(name).service, request, on_event)
+        return self._prompts.ask(_answering(self._shown(name)), request, on_event)
 
     def _shown(self, name: str) -> Deployment:
         """From what is observed, so that nothing is waited for. Raises `NotFound`."""
@@ -224,7 +224,7 @@ class Engine:
         return metric_follow.family(self._metrics_url(name), family)
 
     def _metrics_url(self, name: str) -> str:
-        service = self._watched(name)[1].service
+        service = _answering(self._watched(name)[1])
         if not service.metrics:
             raise InvalidProfile(f"{name} exposes no metrics.", "Add `metrics` under `expose` in its profile.")
         return service.metrics
@@ -239,10 +239,10 @@ class Engine:
         return follow(self._new_monitor())
 
     def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
-        """Blocks until the prompt has ended; KeyboardInterrupt cancels it."""
+        """Blocks until the prompt has ended; KeyboardInterrupt cancels it. Raises as `ask` does."""
         ended = threading.Event()
         results: list[PromptResult] = []
-        service = self._watched(name)[1].service
+        service = _answering(self._watched(name)[1])
 
         def take(event: PromptEvent) -> None:
             on_event(event)
@@ -260,3 +260,10 @@ class Engine:
 
     def _watched(self, name: str) -> tuple[Runtime, Deployment]:
         return self._parts.deployments.watched(name)
+
+
+def _answering(deployment: Deployment) -> Service:
+    """Raises `OperationFailed` when it does not run: what has its ports now is another, and would answer for it."""
+    if deployment.lifecycle is not Lifecycle.RUNNING:
+        raise OperationFailed(f"{deployment.name} does not run.", "Start it first; `tritontui ls` shows what runs.")
+    return deployment.service

@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from engine.text import mask_secrets
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 LARGEST_BYTES = 1 << 50
 LEAST_EVERY_S = 5
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
@@ -38,7 +38,7 @@ def _duration(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if not match:
-            raise ValueError("a duration is a number with s, m or h, e.g. 90s or 30m")
+            raise ValueError("a duration is a number with ms, s, m or h, e.g. 300ms or 30m")
         return float(match[1]) * _SECONDS[match[2]]
     return value
 
@@ -129,7 +129,7 @@ Duration = Annotated[
     BeforeValidator(
         _duration,
         json_schema_input_type=Annotated[float, Field(gt=0)]
-        | Annotated[str, StringConstraints(pattern=r"^\s*[0-9]+(\.[0-9]+)?[smh]\s*$")],
+        | Annotated[str, StringConstraints(pattern=r"^\s*[0-9]+(\.[0-9]+)?(ms|[smh])\s*$")],
     ),
 ]
 Size = Annotated[

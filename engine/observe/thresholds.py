@@ -64,7 +64,7 @@ def passed(watch: "Watch", reading: MetricsReading, since: float, now: float) ->
             f"The 99th percentile of the time to first token is {more}{_seconds(first.value)} over the last minute,"
             f" longer than {_seconds(watch.ttft_p99)}: its metrics show whether requests wait."
         )
-        yield Passed(Rule.TTFT_P99, text, f"p99 {first.value:.2g}s")
+        yield Passed(Rule.TTFT_P99, text, _in_short(first.value))
 
 
 def failures(reading: MetricsReading, since: float) -> float | None:
@@ -111,3 +111,10 @@ def _counted(series: Series, since: float) -> float:
 
 def _seconds(value: float) -> str:
     return f"{value:.3g} s"
+
+
+def _in_short(seconds: float) -> str:
+    """Of a time to first token, in the eight characters that there are."""
+    if seconds >= 1:
+        return f"TTFT {seconds:.0f}s"
+    return f"TTFT .{seconds * 10:.0f}s" if 0.1 <= seconds < 0.95 else "TTFT" if seconds < 0.1 else "TTFT 1s"

@@ -97,7 +97,7 @@ def test_what_says_read_only_is_told(user: Path, monkeypatch: pytest.MonkeyPatch
         ("name: x", ":1: Unknown key `name`; valid keys: read_only, audit, drain, bell."),
         ("drain: 2m\nread_only: 'yes'", ":2: `read_only` is 'yes': input should be a valid boolean."),
         ("read_only:", ":1: `read_only` is None: input should be a valid boolean."),
-        ("drain: soon", ":1: `drain`: a duration is a number with s, m or h, e.g. 90s or 30m."),
+        ("drain: soon", ":1: `drain`: a duration is a number with ms, s, m or h, e.g. 300ms or 30m."),
         ("drain: 0", ":1: `drain` is 0: input should be greater than 0."),
         ("audit: ''", ":1: `audit` is '': string should have at least 1 character."),
         ("audit: ~nobody-of-that-name/a", ": `audit` is ~nobody-of-that-name/a, which is no path:"),
