@@ -332,6 +332,9 @@ class FakeApi:
         return feed
 
     def metrics(self, name: str) -> MetricsReading:
+        found = self.latest.model(name)
+        if found and found.state is not State.READY:
+            return MetricsReading(None, Freshness.NONE, message="It is not running: there are no metrics.")
         times = tuple(NOW - 290 + i for i in range(291))
         wave = tuple(None if 60 < i < 80 else float(i // 30 % 4) for i in range(291))
 

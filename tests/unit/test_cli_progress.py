@@ -154,7 +154,7 @@ def test_a_terminal_that_is_gone_ends_the_ticks_quietly(monkeypatch: pytest.Monk
 
 def test_where_nothing_is_rewritten_each_phase_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
-        for detail in ("", "boot", "weights 1 of 9 shards", "weights 8 of 9 shards", "KV cache", "weights 9 of 9 shards"):
+        for detail in ("", "boot", "weights 1 of 9 shards", "weights 8 of 9 shards", "KV cache", "weights 9 of 9"):
             progress.show(status(replace(WAIT, detail=detail), began=935.0))
     told = capsys.readouterr().err.splitlines()
     assert told[1:] == [
