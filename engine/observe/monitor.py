@@ -99,7 +99,7 @@ class Monitor:
         self._awaited = {"journal", *(["lease"] if lease else []), *(["plans"] if plan else [])}
         """Which of those have not reported yet"""
         self._metric_history = metrics
-        self._runs = Runs(self._begin, self._news.set, metrics)
+        self._runs = Runs(self._begin, self._news.set, metrics, lambda one: runtimes[one.runtime].stranger(one.name))
         self._comparisons = Comparisons(metrics, self._runs, lambda: self._known.operations)
         hostname = clean_line(socket.gethostname())
         self._follows_starts = usual is not None
