@@ -20,7 +20,8 @@ repository: ./models
 expose: {http: auto}
 """
 EDITOR = """\
-import pathlib, sys
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would miss one between the question and the reading
 path = pathlib.Path(sys.argv[-1])
 answer = input(f"EDITOR {sys.argv[1:-1]} {path.name}: ")
 text = path.read_text()

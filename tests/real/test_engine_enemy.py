@@ -189,7 +189,7 @@ def test_a_part_that_hangs_holds_up_no_exit(tmp_path: Path) -> None:
         "folder = pathlib.Path(sys.argv[1])\n"
         "engine = Engine(Settings(folder, folder, folder, (), folder))\n"
         "hung = threading.Barrier(3)\n"
-        "engine._gpu_sampler.sample = engine._parts.catalog.load = lambda: (hung.wait(), time.sleep(600))\n"
+        "engine._gpu_sampler.sample = engine._parts.catalog.load = lambda **_: (hung.wait(), time.sleep(600))\n"
         "engine.open(); hung.wait(20); engine.close()\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, timeout=30)

@@ -117,6 +117,7 @@ def _is_ready(server: DemoServer, health: str) -> bool:
 
     assert of(server.runtime, server.name).lifecycle == "running", text_of(server.runtime, server.name)
     try:
-        return httpx.get(health, timeout=1).status_code == httpx.codes.OK
+        # It serves its metrics only after its models.
+        return all(httpx.get(url, timeout=1).status_code == httpx.codes.OK for url in (health, server.metrics))
     except httpx.TransportError:
         return False
