@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.deployment import Service
@@ -83,8 +84,19 @@ def test_its_own_processes_are_no_strangers(runtime: ProcessRuntime, port: int, 
     command = (sys.executable, "-c", FORKS, *serves) if forks else (sys.executable, *serves)
     runtime.create(replace(launch("a", *command), service=at(port)))
     runtime.start("a")
-    listens(port)
-    assert not runtime.stranger("a")
-    if not forks:
-        kill_shim(runtime, "a")
-        assert not runtime.stranger("a"), "it is known without its supervisor, too"
+    try:
+        listens(port)
+        assert not runtime.stranger("a")
+        if not forks:
+            kill_shim(runtime, "a")
+            assert not runtime.stranger("a"), "it is known without its supervisor, too"
+    finally:
+        end_listener(port)
+
+
+def end_listener(port: int) -> None:
+    """One in a session of its own outlives the deployment."""
+    for connection in psutil.net_connections("tcp"):
+        here = connection.laddr and connection.laddr.port == port
+        if here and connection.pid and connection.status == psutil.CONN_LISTEN:
+            psutil.Process(connection.pid).kill()
