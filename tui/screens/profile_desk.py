@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REREAD_S = 3.0
 """After that long at the latest the snapshots show a file as it is now"""
 NOTICE_S = 4.0
-PROBLEM_NOTICE_S = 8.0
+JUDGED_NOTICE_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +125,15 @@ class ProfileDesk:
                 where + problem.message,
                 title=f"{edited.path.name} is not valid",
                 severity="error",
-                timeout=PROBLEM_NOTICE_S,
+                timeout=JUDGED_NOTICE_S,
                 markup=False,
             )
         else:
-            self._screen.notify(f"{edited.path.name} is valid.", timeout=NOTICE_S, markup=False)
+            self._screen.notify(f"{edited.path.name} is valid.", timeout=JUDGED_NOTICE_S, markup=False)
 
     def _problem(self, path: Path) -> ProfileProblem | None:
         snapshot = self._screen.snapshot
         return next((known for known in snapshot.problems if known.path == str(path)), None) if snapshot else None
 
     def _complain(self, sentence: str) -> None:
-        self._screen.notify(sentence, severity="error", timeout=PROBLEM_NOTICE_S, markup=False)
+        self._screen.notify(sentence, severity="error", timeout=JUDGED_NOTICE_S, markup=False)
