@@ -1,6 +1,6 @@
 """One HTTP request to a server of this machine, as often as once a second, at the least cost.
 
-h11 over asyncio's streams takes a third of the processor time of httpx, which is built on it too
+h11 over asyncio's streams takes two thirds of the processor time of httpx, which is built on it too
 (`python -m benchmarks.targets`). No connection is kept: a server that is told to stop waits for its connections to be
 closed, Triton for up to 30 s, and who only watches must not be what it waits for.
 """
