@@ -32,19 +32,7 @@ def build(folder: Path) -> Path:
 
 def sample(library: Path, controls: Sequence[str]) -> list[dict[str, Any]]:
     """What `GpuSampler` reads, in a process of its own, after each of the control files in turn."""
-    control = library.with_name("control")
-    command = [sys.executable, "-m", "tests.fakenvml.sampling", str(control)]
-    done = subprocess.run(
-        command,
-        input=json.dumps(controls),
-        env=_environment(library),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    readings: list[dict[str, Any]] = json.loads(done.stdout)
+    readings: list[dict[str, Any]] = _told("sampling", library, controls)
     return readings
 
 
@@ -64,17 +52,7 @@ def watch(
         "settle_s": settle_s,
         "stuck_s": stuck_s,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fakenvml.watching", str(library.with_name("control"))],
-        input=json.dumps(given),
-        env=_environment(library),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
+    told: dict[str, Any] = _told("watching", library, given)
     return told
 
 
@@ -208,3 +186,18 @@ def wait(library: Path, *lines: str, **arguments: Any) -> Iterator[Wait]:
 
 def _environment(library: Path) -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "FAKENVML": str(library.with_name("control"))}
+
+
+def _told(program: str, library: Path, given: object) -> Any:
+    """What the program beside this file answers to `given`, with the stand-in as its driver."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"{__name__}.{program}", str(library.with_name("control"))],
+        input=json.dumps(given),
+        env=_environment(library),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
