@@ -45,7 +45,10 @@ def test_triton_serves_the_demo_repository_from_a_container(
         return answers(launch.service.health) is not None
 
     wait_until(ready, "Triton to be ready", timeout_s=90)
-    assert b"nv_inference_request_success" in (answers(f"http://127.0.0.1:{ports[2].host_port}/metrics") or b"")
+    metrics = f"http://127.0.0.1:{ports[2].host_port}/metrics"
+    wait_until(  # Triton opens its metrics port after it has said that it is ready
+        lambda: b"nv_inference_request_success" in (answers(metrics) or b""), "the metrics port", timeout_s=30
+    )
     assert any(b"successfully loaded 'prose'" in line for line in texts(read(runtime, launch.name)))
 
     # Triton's own orderly shutdown, not a kill.

@@ -196,7 +196,7 @@ async def test_a_name_service_that_hangs_holds_up_no_other_name_and_one_thread(
         waiting = [asyncio.create_task(scrape("http://gpu-box.example/metrics")) for _ in range(40)]
         await asyncio.sleep(0.1)
         assert "num_requests_running" in await scrape(f"http://localhost:{server.sockets[0].getsockname()[1]}/m")
-        assert threading.active_count() <= threads + 1
+        await until(lambda: threading.active_count() <= threads + 1)  # localhost's own ends in its own time
         for failed in await asyncio.gather(*waiting, return_exceptions=True):
             assert str(failed).startswith("The host of http://gpu-box.example/metrics was not found within 0.3 s")
         over.set()
