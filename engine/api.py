@@ -19,8 +19,12 @@ from engine.request import Request
 from engine.snapshot import AuditEntry, Snapshot
 
 if TYPE_CHECKING:  # the first paint needs neither
-    from engine.inference.prompt import PromptEvent, PromptRequest
+    from engine.inference.offer import Offer
+    from engine.inference.prompt import PromptEvent, PromptRequest, Transport
+    from engine.load_plan import LoadPlan
+    from engine.load_result import LoadEvent, LoadResult
     from engine.plan import Adoption, Plan, SwapPlan
+    from engine.prompt_record import KeptPrompt, SavedPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +168,42 @@ class EngineApi(Protocol):
         ...
 
     def ask(self, name: str, request: "PromptRequest", on_event: "Callable[[PromptEvent], None]") -> Cancel:
-        """Sends one prompt. Tokens and, always last, the result come to `on_event`.
+        """Sends one prompt. Tokens and, always last, the result come to `on_event`; the run is kept.
 
         Raises `NotFound`, and `OperationFailed` when it does not run.
         """
+        ...
+
+    def offer(self, name: str, transport: "Transport | None" = None) -> "Offer":
+        """What can be asked of the deployment, as its server says. Blocks for seconds. Raises `EngineError`."""
+        ...
+
+    def kept_prompts(self, name: str | None = None, limit: int = 200) -> "Sequence[KeptPrompt]":
+        """Earlier runs, newest first; None: of all deployments. Blocks shortly. Raises `EngineError`."""
+        ...
+
+    def saved_prompts(self) -> "Sequence[SavedPrompt]":
+        """By name. Blocks (reads files). Files that are wrong are left out. Raises `EngineError`."""
+        ...
+
+    def save_prompt(self, prompt: "SavedPrompt", *, overwrite: bool = False) -> Path:
+        """Into the user's folder of prompts. Blocks. Raises `Refused` when that name is taken, other `EngineError`s."""
+        ...
+
+    def load(self, name: str, plan: "LoadPlan", on_event: "Callable[[LoadEvent], None]") -> Cancel:
+        """Begins a load test, in a process of its own; the events come on the engine's thread, the result last.
+
+        Cancelling ends it soon, with a result of what was measured. It ends with this engine. The result is kept.
+        Raises `NotFound`, `OperationFailed` when it does not run, and `Refused` where nothing may be changed.
+        """
+        ...
+
+    def loads(self, name: str | None = None, limit: int = 100) -> "Sequence[LoadResult]":
+        """Kept results, newest first. Blocks shortly. Raises `EngineError`."""
+        ...
+
+    def export_load(self, result: "LoadResult", path: Path) -> None:
+        """Writes it as its suffix says: json, csv (of all requests), svg, html. Blocks. Raises `EngineError`."""
         ...
 
     def diagnose(self, name: str) -> Diagnosis:

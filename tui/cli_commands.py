@@ -8,7 +8,7 @@ from itertools import groupby
 
 from engine.deployment import State
 from engine.errors import EngineError, Exit, NotFound
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Token, Transport
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Sampling, Token, Transport
 from engine.snapshot import AuditEntry, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
@@ -87,8 +87,7 @@ def logs(engine: Engine, args: Namespace) -> int:
 def ask(engine: Engine, args: Namespace) -> int:
     request = PromptRequest(
         prompt=args.prompt,
-        max_tokens=args.max_tokens,
-        temperature=args.temperature,
+        sampling=Sampling(max_tokens=args.max_tokens, temperature=args.temperature),
         transport=Transport(args.transport) if args.transport else None,
     )
 

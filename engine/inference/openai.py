@@ -73,13 +73,13 @@ class OpenAi:
     def _ask(self, path: str, **question: Any) -> Any:
         body = {
             "model": self.model,
-            "max_tokens": self._request.max_tokens,
+            "max_tokens": self._request.sampling.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             **question,
         }
-        if self._request.temperature is not None:
-            body["temperature"] = self._request.temperature
+        if self._request.sampling.temperature is not None:
+            body["temperature"] = self._request.sampling.temperature
         return self._connection.stream(path, body)
 
     async def _chunks(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:

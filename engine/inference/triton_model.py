@@ -34,9 +34,9 @@ class TritonModel:
 
     def values(self, request: PromptRequest) -> dict[str, str | bool | int | float]:
         """Values for those of the usual input tensors that this model declares."""
-        sampling: dict[str, int | float] = {"max_tokens": request.max_tokens}
-        if request.temperature is not None:
-            sampling["temperature"] = request.temperature
+        sampling: dict[str, int | float] = {"max_tokens": request.sampling.max_tokens}
+        if request.sampling.temperature is not None:
+            sampling["temperature"] = request.sampling.temperature
         usual: dict[str, str | bool | int | float] = {
             "text_input": request.prompt,
             "stream": self.decoupled,

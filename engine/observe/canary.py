@@ -95,11 +95,11 @@ class Canaries:
         self.look({}, 0.0)
 
     def _send(self, cage: _Cage, service: Service, now: float) -> None:
-        from engine.inference.prompt import PromptRequest
+        from engine.inference.prompt import PromptRequest, Sampling
 
         request = PromptRequest(
             cage.canary.prompt,
-            max_tokens=MAX_TOKENS,
+            sampling=Sampling(max_tokens=MAX_TOKENS),
             connect_timeout_s=cage.canary.timeout + SPARE_S,
             idle_timeout_s=cage.canary.timeout + SPARE_S,
         )

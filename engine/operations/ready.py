@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError, NotFound, OperationFailed, RuntimeUnreachable
 from engine.inference.client import stream_prompt
-from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
+from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Sampling
 from engine.observe.aside import aside
 from engine.observe.probe import Health, Probe, probe
 from engine.observe.startup_watch import StartupWatch
@@ -211,7 +211,7 @@ class ReadyWait:
             raise Ended(f"{self._deployment.name} was stopped while it was starting: {lease.what}, by {lease.who}.")
 
     async def _answer(self, prompt: str, limit_s: float, waiting: Waiting) -> PromptResult:
-        request = PromptRequest(prompt, max_tokens=PROMPT_TOKENS)
+        request = PromptRequest(prompt, sampling=Sampling(max_tokens=PROMPT_TOKENS))
         name = self._deployment.name
         asking = asyncio.create_task(self._exchange(request))
         try:

@@ -131,7 +131,7 @@ async def test_an_answer_arrives_piece_by_piece_with_its_figures() -> None:
         await until(pilot, lambda: app.fake.asked)
         played = app.fake.asked[0]
         assert (played.name, played.request.prompt) == ("llama", "sq\ntwo")
-        assert (played.request.max_tokens, played.request.temperature, played.request.model) == (256, None, None)
+        assert (played.request.sampling.max_tokens, played.request.sampling.temperature, played.request.model) == (256, None, None)
         assert app.keys_leaked == 0
         assert app.editor.text == ""
         assert "waiting for the first token" in app.status
@@ -300,7 +300,7 @@ async def test_options_are_sent_and_bad_ones_are_refused() -> None:
         app.query_one("#temperature", Input).value = "0.5"
         app.query_one("#served-model", Input).value = " lora "
         played = await send(pilot, app, "hi")
-        assert (played.request.max_tokens, played.request.temperature, played.request.model) == (16, 0.5, "lora")
+        assert (played.request.sampling.max_tokens, played.request.sampling.temperature, played.request.model) == (16, 0.5, "lora")
         app.editor.focus()
         await pilot.press(*"second", "enter")
         assert len(app.fake.asked) == 1, "one prompt at a time"

@@ -83,7 +83,7 @@ def test_it_asks_now_and_then_for_little_and_never_twice_at_once(bench: Bench) -
         bench.tell(Token("p", 0.1))
         bench.ends(PromptOutcome.DONE)
     request = bench.asked[0][1]
-    assert (request.prompt, request.max_tokens, request.temperature) == ("ping", MAX_TOKENS, None)
+    assert (request.prompt, request.sampling.max_tokens, request.sampling.temperature) == ("ping", MAX_TOKENS, None)
     assert 1 <= MAX_TOKENS <= 4
     apart = [later - earlier for earlier, later in pairwise(times)]
     assert 48 <= min(apart) < max(apart) <= 80  # several consoles' do not keep step

@@ -97,7 +97,7 @@ def test_ask_streams_the_answer_and_tells_timings_apart(engine: FakeEngine, caps
     assert "first token 43 ms" in err
     assert "100 tokens/s" in err
     request: PromptRequest = engine.asked[0][2]
-    assert (request.prompt, request.max_tokens, request.temperature) == ("hi", 7, 0.5)
+    assert (request.prompt, request.sampling.max_tokens, request.sampling.temperature) == ("hi", 7, 0.5)
     assert request.transport is Transport.TRITON_GRPC
 
 

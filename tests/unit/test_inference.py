@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.deployment import Protocol, Service
 from engine.inference.client import stream_prompt
 from engine.inference.output import MAX_CHARACTERS, Output
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Token, Transport
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Sampling, Token, Transport
 from engine.inference.runner import PromptRunner
 from engine.inference.triton_model import Deltas
 from engine.text import clean
@@ -33,8 +33,8 @@ from tests.unit.inference_server import (
     triton,
 )
 
-ASK = PromptRequest("hello", max_tokens=8, temperature=0.0, idle_timeout_s=20.0)
-IMPATIENT = PromptRequest("hello", max_tokens=8, connect_timeout_s=1.0, idle_timeout_s=1.0)
+ASK = PromptRequest("hello", sampling=Sampling(8, 0.0), idle_timeout_s=20.0)
+IMPATIENT = PromptRequest("hello", sampling=Sampling(8), connect_timeout_s=1.0, idle_timeout_s=1.0)
 
 
 async def ask(service: Service, request: PromptRequest = ASK) -> tuple[list[str], PromptResult]:

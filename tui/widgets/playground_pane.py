@@ -14,7 +14,7 @@ from textual.widgets import Input, Label, Static
 
 from engine.api import EngineApi
 from engine.errors import EngineError
-from engine.inference.prompt import PromptEvent, PromptRequest
+from engine.inference.prompt import PromptEvent, PromptRequest, Sampling
 from engine.snapshot import Model, Snapshot
 from engine.text import clean
 from tui.widgets.pane import Pane
@@ -327,6 +327,5 @@ class PlaygroundPane(Pane):
         return PromptRequest(
             prompt,
             model=self._input("served-model").value.strip() or None,
-            max_tokens=int(tokens.value),
-            temperature=float(temperature.value) if temperature.value else None,
+            sampling=Sampling(int(tokens.value), float(temperature.value) if temperature.value else None),
         )
