@@ -43,6 +43,8 @@ class Configuration(BaseModel):
     """How long a swap waits for requests under way: seconds, or 90s, 2m"""
     bell: bool | None = None
     """Whether a notice that begins rings the terminal's bell"""
+    keep_prompts: bool = True
+    """Whether prompts are kept with what came of them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +56,24 @@ class Configured:
     audit: Path | None = None
     drain_s: float | None = None
     bell: bool = True
+    keep_prompts: bool = True
 
 
 def load(files: Sequence[Path]) -> Configured:
     """What they say together, the machine's file before the user's. Raises `InvalidConfiguration`.
 
-    What forbids changes, and where the audit goes, a later file cannot undo; it may say another time to drain, and
-    whether notices ring.
+    What forbids changes, or keeping prompts, and where the audit goes, a later file cannot undo; it may say another
+    time to drain, and whether notices ring.
     """
-    read_only, audit, drain_s, bell = "", None, None, True
+    read_only, audit, drain_s, bell, keep_prompts = "", None, None, True, True
     for path in files:
         found = read(path)
         read_only = read_only or (clean_line(str(path)) if found.read_only else "")
         audit = audit or _beside(path, found.audit)
         drain_s = drain_s if found.drain is None else found.drain
         bell = bell if found.bell is None else found.bell
-    return Configured(read_only, audit, drain_s, bell)
+        keep_prompts = keep_prompts and found.keep_prompts
+    return Configured(read_only, audit, drain_s, bell, keep_prompts)
 
 
 def read(path: Path) -> Configuration:

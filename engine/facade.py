@@ -1,5 +1,7 @@
 """The engine as screens and scripts see it: one object in front of the rooms behind it."""
 
+import asyncio
+import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -13,9 +15,12 @@ from engine.diagnosis import Change, Diagnosis
 from engine.errors import InvalidProfile, NotFound, OperationFailed
 from engine.finding import Finding
 from engine.gpu_reading import GpuReading
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
+from engine.inference.offer import Offer
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Transport
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
+from engine.load_plan import LoadPlan
+from engine.load_result import LoadEvent, LoadResult
 from engine.log_line import LogLine
 from engine.metrics_reading import Family, MetricsReading, Series
 from engine.observe import metric_follow
@@ -28,6 +33,7 @@ from engine.observe.state import NOT_PROBED
 from engine.operating import Parts
 from engine.operations.lease import current
 from engine.plan import Adoption, Plan, SwapPlan
+from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.request import Request
 from engine.runtimes.base import Runtime
 from engine.settings import Settings, refuse_read_only
@@ -74,6 +80,7 @@ class Engine:
         self._monitor.open()
 
     def close(self) -> None:
+        self._parts.loads.close()
         self._prompts.close()
         self._monitor.close()
 
@@ -102,7 +109,22 @@ class Engine:
         return self._monitor.gpu_history(index)
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
-        return self._prompts.ask(_answering(self._shown(name)), request, on_event)
+        deployment = self._shown(name)
+        return self._prompts.ask(_answering(deployment), request, self._parts.prompts.keeping(deployment, on_event))
+
+    def load(self, name: str, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> Cancel:
+        return self._begin_load(self._shown(name), plan, on_event)
+
+    def _begin_load(self, deployment: Deployment, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> Cancel:
+        """It disturbs a service that others use, so it counts as a change."""
+        refuse_read_only(self._settings, f"a load test of {deployment.name}")
+        _answering(deployment)
+        return self._parts.loads.begin(deployment, plan, on_event)
+
+    def offer(self, name: str, transport: Transport | None = None) -> Offer:
+        from engine.inference.discover import discover
+
+        return asyncio.run(discover(_answering(self._watched(name)[1]), transport))
 
     def _shown(self, name: str) -> Deployment:
         """From what is observed, so that nothing is waited for. Raises `NotFound`."""
@@ -149,6 +171,33 @@ class Engine:
 
         refuse_read_only(self._settings, f"copying {clean_line(name)} with changes")
         return write_changed(self._parts.catalog.load(), self._settings, name, new_name, changes)
+
+    def kept_prompts(
+        self, name: str | None = None, limit: int = 200, *, same_as: PromptRequest | None = None
+    ) -> Sequence[KeptPrompt]:
+        """`same_as`: only runs of the same texts and tensors, whatever their other options."""
+        return self._parts.prompts.last(name, limit, same_as)
+
+    def kept_prompts_problem(self) -> str:
+        """Why what was kept or read last is not whole; empty when all is well."""
+        return self._parts.prompts.problem
+
+    def saved_prompts(self) -> Sequence[SavedPrompt]:
+        from engine.prompts import saved
+
+        return tuple(saved.load(self._settings).entries.values())
+
+    def saved_prompt(self, wanted: str) -> SavedPrompt:
+        """By name or path. Raises `NotFound`, and `InvalidPrompt` when the file is wrong."""
+        from engine.prompts import saved
+
+        return saved.find(self._settings, wanted)
+
+    def save_prompt(self, prompt: SavedPrompt, *, overwrite: bool = False) -> Path:
+        from engine.prompts import saved
+
+        refuse_read_only(self._settings, f"saving the prompt {clean_line(prompt.name)}")
+        return saved.save(self._settings, prompt, overwrite=overwrite)
 
     def doctor(
         self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
@@ -242,7 +291,8 @@ class Engine:
         """Blocks until the prompt has ended; KeyboardInterrupt cancels it. Raises as `ask` does."""
         ended = threading.Event()
         results: list[PromptResult] = []
-        service = _answering(self._watched(name)[1])
+        deployment = self._watched(name)[1]
+        service = _answering(deployment)
 
         def take(event: PromptEvent) -> None:
             on_event(event)
@@ -250,13 +300,40 @@ class Engine:
                 results.append(event)
                 ended.set()
 
-        cancel = self._prompts.ask(service, request, take)
+        cancel = self._prompts.ask(service, request, self._parts.prompts.keeping(deployment, take))
         try:
             ended.wait()
         except KeyboardInterrupt:
             cancel()
             ended.wait(timeout=2.0)
         return results[0] if results else PromptResult(request, PromptOutcome.CANCELLED, "")
+
+    def load_blocking(self, name: str, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> LoadResult:
+        """Blocks until the test has ended; KeyboardInterrupt stops it, with what was measured. Raises as `load` does.
+
+        `on_event` is called from another thread.
+        """
+        results: queue.SimpleQueue[LoadResult] = queue.SimpleQueue()
+
+        def take(event: LoadEvent) -> None:
+            on_event(event)
+            if isinstance(event, LoadResult):
+                results.put(event)
+
+        cancel = self._begin_load(self._watched(name)[1], plan, take)
+        while True:
+            try:
+                return results.get()
+            except KeyboardInterrupt:
+                cancel()
+
+    def loads(self, name: str | None = None, limit: int = 100) -> Sequence[LoadResult]:
+        return self._parts.loads.store.results(name, limit)
+
+    def export_load(self, result: LoadResult, path: Path) -> None:
+        from engine.load.export import export
+
+        export(result, self._parts.loads.store.records(result.id), path)
 
     def _watched(self, name: str) -> tuple[Runtime, Deployment]:
         return self._parts.deployments.watched(name)

@@ -6,6 +6,7 @@ from engine.deployments import Deployments
 from engine.diagnose.of_deployment import Diagnoses
 from engine.launch_history import LaunchHistory
 from engine.launches import Launches
+from engine.load.runs import LoadRuns
 from engine.observe.gpu_processes import GpuProcesses
 from engine.observe.metric_history import History
 from engine.operations import fast
@@ -18,6 +19,7 @@ from engine.operations.waiting import Waiting
 from engine.operations.ways import choose_way
 from engine.plan import Adoption, Plan
 from engine.planning import Planning
+from engine.prompts.kept import KeptPrompts
 from engine.request import Way
 from engine.runtimes import RUNTIMES
 from engine.runtimes.base import Runtime
@@ -34,6 +36,8 @@ class Parts:
         self.journal = Journal(settings.history_path)
         self.history = LaunchHistory(Launches(settings.history_path), self.runtimes)
         self.metric_history = History(settings.state_dir / "metrics.sqlite")
+        self.prompts = KeptPrompts(settings.state_dir / "prompts.sqlite", keep=settings.keep_prompts)
+        self.loads = LoadRuns(settings.state_dir / "loads.sqlite")
         self.audit = Audit(settings.audit_path)
         self.planning = Planning(settings, self.runtimes, self.catalog)
         self.diagnoses = Diagnoses(self.deployments, self.catalog.load, self.journal.recent)

@@ -36,6 +36,8 @@ class Settings:
     """The audit's file, when a configuration names one"""
     bell: bool = True
     """A notice that begins rings the terminal's"""
+    keep_prompts: bool = True
+    """Prompts of the playground and of `ask` are kept with what came of them"""
 
     @classmethod
     def load(cls, profiles_dirs: tuple[Path, ...] = (), *, read_only: bool = False) -> "Settings":
@@ -47,7 +49,7 @@ class Settings:
         config_dir = Path(os.environ.get("TRITONTUI_CONFIG_DIR", dirs.user_config_dir))
         by_option = OPTION if read_only else ""
         by_variable = VARIABLE if os.environ.get(VARIABLE, "").strip().lower() not in _OFF else ""
-        by_file, drain_s, audit, bell = "", DRAIN_S, None, True
+        by_file, drain_s, audit, bell, keep_prompts = "", DRAIN_S, None, True, True
         system = Path(os.environ.get("TRITONTUI_SYSTEM_CONFIG") or SYSTEM_CONFIGURATION)
         if files := [path for path in (system, config_dir / CONFIGURATION) if _is_there(path)]:
             from engine.configuration import load
@@ -55,7 +57,7 @@ class Settings:
             configured = load(files)
             by_file, audit = configured.read_only, configured.audit
             drain_s = DRAIN_S if configured.drain_s is None else configured.drain_s
-            bell = configured.bell
+            bell, keep_prompts = configured.bell, configured.keep_prompts
         return cls(
             config_dir=config_dir,
             state_dir=Path(os.environ.get("TRITONTUI_STATE_DIR", dirs.user_state_dir)),
@@ -65,6 +67,7 @@ class Settings:
             drain_s=drain_s,
             audit=audit,
             bell=bell,
+            keep_prompts=keep_prompts,
         )
 
     def to_json(self) -> str:
@@ -109,6 +112,15 @@ class Settings:
     def profile_folders(self) -> tuple[Path, ...]:
         """First wins."""
         return (*self.profiles_dirs, self.working_dir / "profiles", self.config_dir / "profiles", self.shipped_profiles)
+
+    @property
+    def shipped_prompts(self) -> Path:
+        return self.shipped_profiles / "prompts"
+
+    @property
+    def prompt_folders(self) -> tuple[Path, ...]:
+        """First wins."""
+        return (self.working_dir / "prompts", self.config_dir / "prompts", self.shipped_prompts)
 
 
 def refuse_read_only(settings: Settings, what: str) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, State
-from engine.diagnosis import Cause
-from engine.gpu_reading import GpuReading
-from engine.notice import Notice
-from engine.startup import Startup
+
+if TYPE_CHECKING:  # the first paint needs none of them
+    from engine.diagnosis import Cause
+    from engine.gpu_reading import GpuReading
+    from engine.notice import Notice
+    from engine.startup import Startup
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,11 @@ class Model:
     """What differs between what runs and what its profile and image now say, each in one line"""
     estimate: "Estimate | None" = None
     """How long its next start may take, from past ones"""
-    startup: Startup | None = None
+    startup: "Startup | None" = None
     """Of its present run: how far its start has come, and what the engine told of itself then"""
-    cause: Cause | None = None
+    cause: "Cause | None" = None
     """Why it failed, as far as its log tells"""
-    notices: tuple[Notice, ...] = ()
+    notices: "tuple[Notice, ...]" = ()
     """What the operator should look at while it runs: thresholds that are passed, no answer"""
 
     @property
@@ -60,6 +63,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
+    """Whether a runtime answers."""
+
     name: str
     reachable: bool
     detail: str
@@ -112,6 +117,8 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """A part of an operation."""
+
     kind: StepKind
     title: str
     outcome: Outcome | None = None
@@ -245,6 +252,8 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """All that the console shows."""
+
     at: float
     hostname: str
     loading: bool
@@ -258,7 +267,7 @@ class Snapshot:
     """Held by an operation, perhaps another user's"""
     read_only: str = ""
     """Why nothing may be changed from here; empty when it may"""
-    gpus: GpuReading | None = None
+    gpus: "GpuReading | None" = None
     trouble: str = ""
     """What is wrong with the engine's own keeping, e.g. a history that cannot be written"""
 

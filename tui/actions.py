@@ -230,10 +230,18 @@ ACTIONS = (
         footer=False,
     ),
     ConsoleAction(
-        "pane.launch", "4", "launch", "What was done to start or stop it, step by step", "Panes", footer=False
+        "pane.load",
+        "4",
+        "load test",
+        "Send it many requests at once, and measure what it holds",
+        "Panes",
+        footer=False,
     ),
-    ConsoleAction("pane.plan", "5", "plan", "What starting it would do", "Panes", footer=False),
-    ConsoleAction("pane.profile", "6", "profile", "The file of its profile", "Panes", footer=False),
+    ConsoleAction(
+        "pane.launch", "5", "launch", "What was done to start or stop it, step by step", "Panes", footer=False
+    ),
+    ConsoleAction("pane.plan", "6", "plan", "What starting it would do", "Panes", footer=False),
+    ConsoleAction("pane.profile", "7", "profile", "The file of its profile", "Panes", footer=False),
     ConsoleAction("zoom", "z", "zoom", "Give the whole screen to the pane, or take it back", "Panes"),
     ConsoleAction(
         "next_area", "tab", "next area", "From the list into the pane, through it, and back", "Panes", footer=False

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 if "SSH_CONNECTION" in os.environ:
@@ -16,16 +15,18 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from engine.api import EngineApi
-from engine.request import Action, Origin, Request
-from engine.snapshot import Snapshot
 from tui import collecting
 from tui.palette import ConsoleCommands
 from tui.screens.main import MainScreen
 from tui.themes import DARK, PLAIN, THEMES
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the first paint needs none of them
+    from collections.abc import Callable
+
+    from engine.api import EngineApi
+    from engine.request import Request
     from engine.settings import Settings
+    from engine.snapshot import Snapshot
 
 
 DRAIN_S = 60.0
@@ -43,7 +44,7 @@ class Console(App[None]):
     ENABLE_COMMAND_PALETTE = True
 
     class SnapshotArrived(Message):
-        def __init__(self, snapshot: Snapshot) -> None:
+        def __init__(self, snapshot: "Snapshot") -> None:
             super().__init__()
             self.snapshot = snapshot
 
@@ -52,12 +53,12 @@ class Console(App[None]):
             return isinstance(message, Console.SnapshotArrived)
 
     class EngineReady(Message):
-        def __init__(self, api: EngineApi, template: Request) -> None:
+        def __init__(self, api: "EngineApi", template: "Request") -> None:
             super().__init__()
             self.api = api
             self.template = template
 
-    def __init__(self, make_engine: Callable[[], EngineApi], *, drain_s: float = DRAIN_S, bell: bool = True) -> None:
+    def __init__(self, make_engine: "Callable[[], EngineApi]", *, drain_s: float = DRAIN_S, bell: bool = True) -> None:
         """`make_engine` is called once, in a thread, after the first paint, which its imports must not delay.
 
         `drain_s`: how long a swap that is asked for here waits for requests under way. `bell`: notices ring.
@@ -70,7 +71,9 @@ class Console(App[None]):
         self._main = MainScreen()
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = PLAIN.name if os.environ.get("NO_COLOR") else DARK.name
+        # Not by assignment: the styles would be parsed with Textual's own theme first, and then anew.
+        self.set_reactive(App.theme, PLAIN.name if os.environ.get("NO_COLOR") else DARK.name)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def get_default_screen(self) -> MainScreen:
         return self._main
@@ -89,13 +92,15 @@ class Console(App[None]):
 
     @work(thread=True)
     def _open_engine(self) -> None:
+        from engine.request import Action, Origin, Request
+
         engine = self._engine = self._make_engine()
         template = Request(Action.START, "", drain_s=self._drain_s, origin=Origin.here("console"))
         self.post_message(self.EngineReady(engine, template))
         engine.subscribe(lambda snapshot: self._post(snapshot))
         engine.open()
 
-    def _post(self, snapshot: Snapshot) -> None:
+    def _post(self, snapshot: "Snapshot") -> None:
         self.post_message(self.SnapshotArrived(snapshot))
 
     async def on_console_engine_ready(self, message: EngineReady) -> None:
@@ -120,7 +125,7 @@ class Console(App[None]):
 def run(settings: "Settings") -> int:
     """Opens the console and returns the exit code when it is closed."""
 
-    def make_engine() -> EngineApi:
+    def make_engine() -> "EngineApi":
         from engine.facade import Engine
 
         return Engine(settings)

@@ -4,10 +4,19 @@ import argparse
 from collections.abc import Callable
 
 from engine import __version__
-from engine.inference.prompt import Transport
 from engine.request import Action
+from tui import (
+    cli_ask,
+    cli_doctor,
+    cli_explain,
+    cli_gpus,
+    cli_load,
+    cli_load_arguments,
+    cli_metrics,
+    cli_plan,
+    cli_profiles,
+)
 from tui import cli_commands as commands
-from tui import cli_doctor, cli_explain, cli_gpus, cli_metrics, cli_plan, cli_profiles
 from tui import cli_operations as operations
 from tui import cli_values as values
 from tui.cli_common import common
@@ -58,12 +67,12 @@ def parser() -> argparse.ArgumentParser:
     cli_gpus.add_arguments(add("gpus", cli_gpus.gpus, "show the GPUs, whose their memory is, and the machine's load"))
     one = add("doctor", cli_doctor.doctor, "look over what the machine needs to serve models, and change nothing")
     one.add_argument("name", nargs="?", metavar="PROFILE", help="only what this profile needs")
-    one = add("ask", commands.ask, "send one prompt; the answer streams, with its timings")
-    one.add_argument("name", metavar="NAME")
-    one.add_argument("prompt", metavar="PROMPT")
-    one.add_argument("--max-tokens", type=values.count, default=256, metavar="N", help="256 unless told")
-    one.add_argument("--temperature", type=float, metavar="T", help="the server's own unless told")
-    one.add_argument("--transport", choices=[str(transport) for transport in Transport])
+    cli_ask.add_arguments(add("ask", cli_ask.ask, "send a prompt; the answer streams, with its timings"))
+
+    text = "measure a deployment under load, at one level or several"
+    cli_load_arguments.add_arguments(add("load", cli_load.load, text))
+    text = "list the load tests that were made, show one, or compare two"
+    cli_load_arguments.add_loads_arguments(add("loads", cli_load.loads, text))
 
     text = "check, describe, make and import profiles"
     profiles = sub.add_parser("profiles", help=text, description=text[0].upper() + text[1:] + ".")

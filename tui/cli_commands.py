@@ -8,7 +8,6 @@ from itertools import groupby
 
 from engine.deployment import State
 from engine.errors import EngineError, Exit, NotFound
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, Sampling, Token, Transport
 from engine.snapshot import AuditEntry, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
@@ -82,34 +81,6 @@ def logs(engine: Engine, args: Namespace) -> int:
             else:
                 print(line.text, flush=args.follow)
     return Exit.DONE
-
-
-def ask(engine: Engine, args: Namespace) -> int:
-    request = PromptRequest(
-        prompt=args.prompt,
-        sampling=Sampling(max_tokens=args.max_tokens, temperature=args.temperature),
-        transport=Transport(args.transport) if args.transport else None,
-    )
-
-    def show(event: PromptEvent) -> None:
-        if isinstance(event, Token) and not args.json:
-            with suppress(BrokenPipeError):  # another thread's; the last flush, in `main`, meets it again
-                print(event.text, end="", flush=True)
-
-    result = engine.ask_blocking(args.name, request, show)
-    if args.json:
-        timing = {**out.plain(result.timing), "tokens_per_s": out.plain(result.timing.tokens_per_s)}
-        out.print_json({**out.plain(result), "timing": timing})
-    else:
-        if result.text and not result.text.endswith("\n"):
-            print(flush=True)
-        told = out.timing_line(result.timing, result.finish_reason)
-        out.talk(f"{result.model}: {told}" if result.model else told)
-        if result.error:
-            out.talk(f"tritontui: {result.error}")
-    if result.outcome is PromptOutcome.CANCELLED:
-        raise KeyboardInterrupt  # nothing else cancels it
-    return Exit.DONE if result.outcome is PromptOutcome.DONE else Exit.FAILED
 
 
 def _surveyed(engine: Engine) -> Snapshot:

@@ -1,6 +1,7 @@
 """What the commands ask of the engine."""
 
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from engine.api import ProfileSource
@@ -8,9 +9,12 @@ from engine.diagnosis import Change, Diagnosis
 from engine.finding import Finding
 from engine.gpu_reading import GpuReading
 from engine.inference.prompt import PromptEvent, PromptRequest, PromptResult
+from engine.load_plan import LoadPlan
+from engine.load_result import LoadEvent, LoadResult
 from engine.log_line import LogLine
 from engine.metrics_reading import MetricsReading
 from engine.plan import Adoption, Plan, SwapPlan
+from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.request import Request
 from engine.snapshot import AuditEntry, LeaseStatus, OperationStatus, Snapshot
 
@@ -58,6 +62,18 @@ class Engine(Performer, Protocol):
     def ask_blocking(
         self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]
     ) -> PromptResult: ...
+    def kept_prompts(
+        self, name: str | None = None, limit: int = 200, *, same_as: PromptRequest | None = None
+    ) -> Sequence[KeptPrompt]: ...
+    def kept_prompts_problem(self) -> str: ...
+    def saved_prompt(self, wanted: str) -> SavedPrompt: ...
+    def save_prompt(self, prompt: SavedPrompt, *, overwrite: bool = False) -> Path: ...
+    def load_blocking(self, name: str, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> LoadResult:
+        """KeyboardInterrupt stops it, and what was measured is returned. `on_event` is called from another thread."""
+        ...
+
+    def loads(self, name: str | None = None, limit: int = 100) -> Sequence[LoadResult]: ...
+    def export_load(self, result: LoadResult, path: Path) -> None: ...
     def doctor(
         self, found: Callable[[Finding], None] = lambda _: None, profile: str | None = None
     ) -> Sequence[Finding]: ...

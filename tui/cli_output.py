@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.inference.prompt import Timing
-from tui.widgets.glyphs import with_unit
+from engine.inference.prompt import PromptOutcome, PromptResult
+from tui.widgets.glyphs import UNKNOWN, with_unit
+
+if TYPE_CHECKING:
+    from engine.load_result import Digest
 
 JsonFields = Mapping[str, Any]
 HISTORIES = frozenset({"history", "times", "values"})
@@ -77,19 +80,44 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
             print(f"{title.ljust(width)}  {text}")
 
 
-def timing_line(timing: Timing, finish_reason: str) -> str:
-    parts = []
-    if timing.first_token_s is not None:
-        parts.append(f"first token {timing.first_token_s * 1000:.0f} ms")
-    if timing.tokens_out is not None:
-        parts.append(f"{timing.tokens_out} tokens (counted by {timing.token_source})")
-    if timing.tokens_per_s is not None:
-        parts.append(with_unit(timing.tokens_per_s, "tokens/s"))
-    if timing.total_s is not None:
-        parts.append(f"{timing.total_s:.2f} s in all")
-    if finish_reason:
-        parts.append(f"ended by {finish_reason}")
-    return " · ".join(parts)
+def timing_line(result: PromptResult) -> str:
+    """How long a prompt took and why it ended; docs/prompts.md defines each figure."""
+    timing, between = result.timing, gaps(result)
+    slow = f"p99 {_ms(between.p99)}" if between.p99 is not None else f"longest {_ms(between.most)}"
+    tokens = [
+        f"{count} {way}" for count, way in ((timing.tokens_in, "in"), (timing.tokens_out, "out")) if count is not None
+    ]
+    parts = [
+        f"connected in {_ms(timing.connected_s)}" if timing.connected_s is not None else "",
+        f"first byte {_ms(timing.first_byte_s)}" if timing.first_byte_s is not None else "",
+        f"first token {_ms(timing.first_token_s)}" if timing.first_token_s is not None else "",
+        f"gaps p50 {_ms(between.p50)}, {slow}" if between.n else "",
+        with_unit(timing.tokens_per_s, "tokens/s") if timing.tokens_per_s is not None else "",
+        f"{timing.total_s:.2f} s in all" if timing.total_s is not None else "",
+        f"tokens {', '.join(tokens)} (counted by {timing.token_source})" if tokens else "",
+        _ending(result),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def gaps(result: PromptResult) -> "Digest":
+    """Of the times between successive pieces of text, in seconds."""
+    from engine.load.statistics import digest
+
+    return digest(result.gaps_s)
+
+
+def _ending(result: PromptResult) -> str:
+    match result.outcome:
+        case PromptOutcome.CANCELLED:
+            return "cancelled"
+        case PromptOutcome.FAILED:
+            return f"failed: {result.fault}" if result.fault else "failed"
+    return f"ended by {result.ended_by}" if result.ended_by else ""
+
+
+def _ms(seconds: float | None) -> str:
+    return UNKNOWN if seconds is None else f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
 
 
 def moment(at: float) -> str:

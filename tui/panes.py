@@ -24,6 +24,7 @@ PANES = {
     "logs": PaneEntry("Logs", "logs_pane", "LogsPane"),
     "metrics": PaneEntry("Metrics", "metrics_pane", "MetricsPane"),
     "playground": PaneEntry("Playground", "playground_pane", "PlaygroundPane"),
+    "load": PaneEntry("Load", "load_pane", "LoadPane"),
     "launch": PaneEntry("Launch", "launch_pane", "LaunchPane"),
     "plan": PaneEntry("Plan", "plan_pane", "PlanPane"),
     "profile": PaneEntry("Profile", "profile_pane", "ProfilePane"),

@@ -1,12 +1,18 @@
 """How far a start has come, in words: its phase, when nothing moves in it, and what the engine told of itself."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from engine.deployment import State
-from engine.snapshot import Model
-from engine.startup import PhaseProgress, Reported, Startup
 from tui import format as write
 from tui.widgets.glyphs import with_unit
+
+if TYPE_CHECKING:  # the first paint needs none of them
+    from collections.abc import Mapping, Sequence
+
+    from engine.snapshot import Model
+    from engine.startup import PhaseProgress, Reported, Startup
 
 STALLED_S = 60.0
 """Without progress for so long is worth a word, unless the phase usually takes longer than that"""

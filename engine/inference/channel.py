@@ -1,12 +1,14 @@
-"""What every transport gives to the client: an opened way to one model, and the raw chunks of its answer."""
+"""What every protocol gives to the client: a way to one server, and what it tells of an answer."""
 
 import re
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import EngineError
-from engine.inference.prompt import Transport
+from engine.inference.prompt import Fault, PromptRequest, Transport
+
+if TYPE_CHECKING:
+    from engine.inference.measured import Measured
 
 # from a \u escape; those in between stand for bytes
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -15,14 +17,21 @@ _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 class PromptFailed(EngineError):
     """A prompt could not be sent, or its answer did not come to its end."""
 
+    def __init__(self, what: str, remedy: str = "", fault: Fault = Fault.RUBBISH) -> None:
+        super().__init__(what, remedy)
+        self.fault = fault
+
 
 class NoTextModel(PromptFailed):
     """The server is well, and nobody can say which of its models, if any, a prompt is for."""
 
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy, Fault.UNFIT)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One message of the answer. The first one says only that the answer has begun."""
+    """One message of the answer."""
 
     text: bytes = b""
     """New text since the last chunk, UTF-8 that may be cut inside a character; not cleaned"""
@@ -33,33 +42,22 @@ class Chunk:
 
 
 class Channel(Protocol):
-    """A way to one model, for one prompt. Everything raises `PromptFailed` with the sentence for the operator."""
+    """Ways to one server by one protocol, open ones first. Everything raises `PromptFailed` with a sentence."""
 
     transport: Transport
     where: str
     """The address, for sentences"""
 
     @property
-    def model(self) -> str:
-        """Empty until `open` has found it."""
+    def lag_s(self) -> float:
+        """The longest time that something had arrived before it was read; 0 where that cannot be known."""
         ...
 
-    @property
-    def connected_s(self) -> float | None:
-        """Seconds that opening the connection took."""
-        ...
+    async def carry_out(self, request: PromptRequest, measured: "Measured") -> None:
+        """Sends the prompt, and returns at the end of its answer, of which `measured` is told as it comes.
 
-    @property
-    def sent_at(self) -> float | None:
-        """`time.perf_counter` when the prompt was sent, on a connection that was open; None before."""
-        ...
-
-    async def open(self) -> None:
-        """Connects and finds the model."""
-        ...
-
-    def stream(self) -> AsyncGenerator[Chunk, None]:
-        """Sends the prompt. Closing the generator ends the request on the server too."""
+        When it is cancelled, the request ends on the server too.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -67,4 +65,6 @@ class Channel(Protocol):
 
 def to_bytes(text: str) -> bytes:
     """UTF-8 again, with the bytes that `surrogateescape` kept, so that a character cut between two chunks is whole."""
+    if text.isascii():
+        return text.encode()
     return _LONE_SURROGATE.sub("\ufffd", text).encode("utf-8", "surrogateescape")

@@ -51,3 +51,5 @@ class Offer:
     """The one that is meant when none is named comes first"""
     transports: tuple[Transport, ...]
     """The deployment's own first"""
+    left_out: int = 0
+    """Ready models beyond the number that is asked about"""

@@ -1,13 +1,25 @@
 """The OpenAI protocol: chat completions, or plain completions where the model has no chat template."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from typing import Any
 
 from engine.deployment import Service
-from engine.inference.channel import Chunk, PromptFailed, to_bytes
+from engine.inference.bodies import (
+    ServedModel,
+    model_to_send,
+    openai_body,
+    served_models,
+    styles_of,
+    wants_template,
+)
+from engine.inference.channel import PromptFailed, to_bytes
+from engine.inference.event_stream import EventStream
 from engine.inference.http import HttpConnection
-from engine.inference.prompt import PromptRequest, Transport
-from engine.inference.sse import EventReader, error_in, excerpt, parse_object
+from engine.inference.learnt import Learnt
+from engine.inference.measured import Measured
+from engine.inference.prompt import Fault, PromptRequest, Transport
+from engine.inference.sse import error_in, excerpt, parse_object
+from engine.inference.unfit import Unfit
 from engine.text import mask_secrets
 
 DONE = b"[DONE]"
@@ -16,123 +28,100 @@ DONE = b"[DONE]"
 class OpenAi:
     transport = Transport.OPENAI
 
-    def __init__(self, service: Service, request: PromptRequest) -> None:
-        self._request = request
-        self._connection = HttpConnection(service.http, request, service.api_key)
+    def __init__(self, service: Service) -> None:
+        self._connection = HttpConnection(service.http, PromptRequest(""), service.api_key)
         self._has_key = service.api_key is not None
+        self._meant = service.model
+        self._served: Learnt[tuple[ServedModel, ...]] = Learnt()
         self.where = self._connection.base
-        self._wanted = request.model or service.model
-        self.model = ""
 
     @property
-    def connected_s(self) -> float | None:
-        return self._connection.connected_s
+    def lag_s(self) -> float:
+        return self._connection.lag_s
 
-    @property
-    def sent_at(self) -> float | None:
-        return self._connection.sent_at
-
-    async def open(self) -> None:
-        status, body = await self._connection.call("GET", "/v1/models")
-        if status in (401, 403):
-            raise self._unauthorised(status)
-        listing = parse_object(await self._connection.expect(status, body)).get("data")
-        names = [
-            entry["id"]
-            for entry in (listing if isinstance(listing, list) else ())
-            if isinstance(entry, dict) and isinstance(entry.get("id"), str)
-        ]
-        if self._wanted is None and len(names) != 1:
-            raise PromptFailed(
-                f"{self.where} serves several models: {excerpt(', '.join(names))}. Say which one is meant."
-                if names
-                else f"{self.where} serves no model."
-            )
-        self.model = self._wanted or names[0]
-
-    async def stream(self) -> AsyncGenerator[Chunk, None]:
-        messages = [{"role": "user", "content": self._request.prompt}]
-        async with self._ask("/v1/chat/completions", messages=messages) as (status, blocks):
-            refusal = await _read(blocks) if status != 200 else b""
-            if status == 200:
-                async for chunk in self._chunks(blocks):
-                    yield chunk
-        if status == 200:
-            return
-        if not _wants_template(status, refusal):
-            raise self._refused(status, refusal)
-        async with self._ask("/v1/completions", prompt=self._request.prompt) as (status, blocks):
-            if status != 200:
-                raise self._refused(status, await _read(blocks))
-            async for chunk in self._chunks(blocks):
-                yield chunk
+    async def carry_out(self, request: PromptRequest, measured: Measured) -> None:
+        if request.tensors is not None:
+            raise Unfit(f"{self.where} takes text, not tensors: it speaks the OpenAI protocol.", "Send a prompt.")
+        served = await self._served.get(None, lambda: self._list(request, measured))
+        measured.model = model_to_send(served, self.where, request.model or self._meant, request.lora)
+        styles = styles_of(request)
+        for style in styles:
+            measured.style = style
+            path, body = openai_body(request, measured.model, style)
+            answer = _Answer(measured)
+            stream = EventStream(measured, answer.take, self.where)
+            await self._connection.stream(path, body, stream, request)
+            if stream.status == 200:
+                if not (stream.finished or answer.finished):
+                    what = f"{self.where} ended its answer without an end mark."
+                    raise PromptFailed(what, "Its log may say why.", Fault.CUT)
+                return
+            if style is styles[-1] or not wants_template(stream.status, stream.refusal):
+                raise self._refused(stream.status, stream.refusal)
 
     async def close(self) -> None:
+        self._served.close()
         await self._connection.close()
 
-    def _ask(self, path: str, **question: Any) -> Any:
-        body = {
-            "model": self.model,
-            "max_tokens": self._request.sampling.max_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **question,
-        }
-        if self._request.sampling.temperature is not None:
-            body["temperature"] = self._request.sampling.temperature
-        return self._connection.stream(path, body)
-
-    async def _chunks(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:
-        yield Chunk()
-        events = EventReader()
-        finished = False
-        async for block in blocks:
-            for event in events.feed(block):
-                if event.strip() == DONE:
-                    return
-                chunk = _chunk(event)
-                finished = finished or bool(chunk.finish_reason)
-                yield chunk
-        if not finished:
-            raise PromptFailed(f"{self.where} ended its answer without an end mark.", "Its log may say why.")
+    async def _list(self, request: PromptRequest, measured: Measured) -> tuple[ServedModel, ...]:
+        status, body = await self._connection.call("GET", "/v1/models", limits=request)
+        measured.connected_s = self._connection.connected_s
+        if status in (401, 403):
+            raise self._unauthorised(status)
+        return served_models(parse_object(await self._connection.expect(status, body)))
 
     def _unauthorised(self, status: int) -> PromptFailed:
         if self._has_key:
             return PromptFailed(
                 f"{self.where} does not accept the API key (HTTP {status}).",
                 "The server was started with another one: start it anew, or correct where the key comes from.",
+                Fault.REFUSED,
             )
         return PromptFailed(
             f"{self.where} asks for an API key (HTTP {status}), and its profile names none.",
             "Write `secrets: {VLLM_API_KEY: env}` in the profile and start it anew.",
+            Fault.REFUSED,
         )
 
     def _refused(self, status: int, body: bytes) -> PromptFailed:
-        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {self._connection.reason(body)}")
+        reason = self._connection.reason(body)
+        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
 
 
-def _wants_template(status: int, refusal: bytes) -> bool:
-    return status == 400 and b"chat template" in refusal.lower().replace(b"_", b" ")
+class _Answer:
+    def __init__(self, measured: Measured) -> None:
+        self._measured = measured
+        self.finished = False
+        """A reason was given for its end"""
 
+    def take(self, event: bytes, at: float) -> bool:
+        """Whether this was the end mark. Raises `PromptFailed`."""
+        if event.strip() == DONE:
+            return True
+        answer = parse_object(event)
+        if "error" in answer or answer.get("object") == "error":
+            error = error_in(answer)
+            if error is not None:
+                raise PromptFailed(f"The server reported an error: {mask_secrets(error)}", fault=Fault.ERROR)
+        usage = answer.get("usage")
+        if isinstance(usage, dict):
+            self._measured.count(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+        choices = answer.get("choices")
+        if isinstance(choices, list) and choices:
+            self._choice(choices, at, event)
+        return False
 
-def _chunk(event: bytes) -> Chunk:
-    answer = parse_object(event)
-    error = error_in(answer)
-    if error is not None:
-        raise PromptFailed(f"The server reported an error: {mask_secrets(error)}")
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else {}
-    if not isinstance(choice, dict):
-        raise PromptFailed(f"The server sent a choice that is no object: {excerpt(event)}")
-    reason = choice.get("finish_reason")
-    return Chunk(
-        to_bytes(_text(choice)),
-        excerpt(reason, 40) if isinstance(reason, str) else "",
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-    )
+    def _choice(self, choices: Sequence[Any], at: float, event: bytes) -> None:
+        choice = choices[0]
+        if not isinstance(choice, dict):
+            raise PromptFailed(f"The server sent a choice that is no object: {excerpt(event)}")
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self.finished = True
+            self._measured.finish(excerpt(reason, 40))
+        text = _text(choice)
+        if text:
+            self._measured.text(to_bytes(text), at)
 
 
 def _text(choice: dict[str, Any]) -> str:
@@ -141,18 +130,10 @@ def _text(choice: dict[str, Any]) -> str:
         text = choice.get("text")
         return text if isinstance(text, str) else ""
     # `reasoning_content` was renamed to `reasoning`; a server that sends both sends the same text
-    parts = (delta.get("reasoning_content") or delta.get("reasoning"), delta.get("content"))
-    return "".join(part for part in parts if isinstance(part, str))
+    reasoning, content = delta.get("reasoning_content") or delta.get("reasoning"), delta.get("content")
+    text = content if isinstance(content, str) else ""
+    return reasoning + text if isinstance(reasoning, str) else text
 
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-async def _read(blocks: AsyncGenerator[bytes, None]) -> bytes:
-    body = b""
-    async for block in blocks:
-        body += block
-        if len(body) > 65536:
-            break
-    return body

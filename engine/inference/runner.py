@@ -3,12 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import aclosing
 
 from engine.api import Cancel
 from engine.deployment import Service
-from engine.inference.client import Exchange
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult
+from engine.inference.client import PromptClient
+from engine.inference.measured import Measured
+from engine.inference.prompt import PromptEvent, PromptRequest
 
 CLOSE_S = 1.0
 
@@ -31,7 +31,7 @@ class PromptRunner:
         prompt = _Prompt(service, request, on_event)
         with self._lock:
             if self._closed:
-                on_event(Exchange(service, request).result(PromptOutcome.CANCELLED))
+                on_event(Measured(request).cancelled())
                 return prompt.cancel
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -72,7 +72,8 @@ class _Prompt:
     """One prompt's life on the loop. Its methods other than `begin` and `cancel` run there."""
 
     def __init__(self, service: Service, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> None:
-        self._exchange = Exchange(service, request)
+        self._service = service
+        self._measured = Measured(request, on_event)
         self._on_event = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -103,11 +104,14 @@ class _Prompt:
             self._task.cancel()
 
     async def _run(self) -> None:
-        async with aclosing(self._exchange.events()) as events:
-            async for event in events:
-                self._ended = isinstance(event, PromptResult)
-                self._on_event(event)
+        client = PromptClient(self._service)
+        try:
+            result = await client.carry_out(self._measured)
+        finally:
+            await client.close()
+        self._ended = True
+        self._on_event(result)
 
     def _report_cancelled(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() and not self._ended:
-            self._on_event(self._exchange.result(PromptOutcome.CANCELLED))
+            self._on_event(self._measured.cancelled())

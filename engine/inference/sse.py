@@ -1,7 +1,7 @@
 """Server-sent events from raw bytes, bounded, with a sentence for whatever else a server may send."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.inference.channel import PromptFailed
@@ -20,8 +20,16 @@ class EventReader:
         self._data: list[bytes] = []
         self._size = 0
 
-    def feed(self, block: bytes) -> Iterator[bytes]:
+    def feed(self, block: bytes) -> Iterable[bytes]:
         """Raises `PromptFailed` when this is no event stream."""
+        # As servers write them, whole and of one line: these are cut without a look at each line.
+        if block.endswith(b"\n\n") and not self._rest and not self._data:
+            events = block[:-2].split(b"\n\n")
+            if block.count(b"\n") == 2 * len(events) and all(event.startswith(b"data: ") for event in events):
+                return [event[6:] for event in events]
+        return self._by_lines(block)
+
+    def _by_lines(self, block: bytes) -> Iterator[bytes]:
         searched = len(self._rest)
         self._rest += block
         start = 0

@@ -4,99 +4,113 @@ Models such as `tensorrt_llm_bls` end with a message that carries flags only, wh
 asked for, and the asyncio client cannot ask. Half-closing after the request makes the server end the stream instead.
 """
 
+import asyncio
 import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any
 
 from engine.deployment import Service
-from engine.inference.channel import Chunk, PromptFailed
-from engine.inference.prompt import PromptRequest, Transport
+from engine.inference.channel import PromptFailed
+from engine.inference.learnt import Learnt
+from engine.inference.measured import Measured
+from engine.inference.prompt import Fault, PromptRequest, Style, Transport
 from engine.inference.sse import excerpt
+from engine.inference.tensor_outputs import outputs_text
 from engine.inference.triton_model import Reader, TritonModel, find_model
+from engine.inference.unfit import Unfit
 
 if TYPE_CHECKING:
     from tritonclient.grpc.aio import InferenceServerClient
 
-_OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens")
+MAX_MESSAGE = 4 << 20
+_COUNTS = {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}
+_LENGTH = struct.Struct("<I")
 
 
 class TritonGrpc:
     transport = Transport.TRITON_GRPC
+    lag_s = 0.0
 
-    def __init__(self, service: Service, request: PromptRequest) -> None:
+    def __init__(self, service: Service) -> None:
         if service.grpc is None:
-            raise PromptFailed("The deployment exposes no gRPC port.", "Use HTTP, or expose grpc in its profile.")
-        self._request = request
-        self._wanted = request.model or service.model
+            raise Unfit("The deployment exposes no gRPC port.", "Use HTTP, or expose grpc in its profile.")
+        self._meant = service.model
         self._client: InferenceServerClient | None = None
-        self._model: TritonModel | None = None
+        self._models: Learnt[TritonModel] = Learnt()
+        self._reached: Learnt[None] = Learnt()
         self.where = service.grpc
-        self.connected_s: float | None = None
-        """One empty call's round trip included: the client does not tell them apart"""
-        self.sent_at: float | None = None
 
-    @property
-    def model(self) -> str:
-        return self._model.name if self._model else ""
+    async def carry_out(self, request: PromptRequest, measured: Measured) -> None:
+        await self._reached.get(None, lambda: self._reach(request, measured))
+        wanted, tensors = request.model or self._meant, request.tensors is not None
+        model = await self._models.get((wanted, tensors), lambda: self._find(wanted, request))
+        measured.model = model.name
+        measured.style = None if tensors else Style.COMPLETION
+        await self._stream(model, request, measured)
 
-    async def open(self) -> None:
+    async def close(self) -> None:
+        self._reached.close()
+        self._models.close()
+        if self._client is not None:
+            await self._client.close()
+
+    async def _reach(self, request: PromptRequest, measured: Measured) -> None:
+        """One empty call's round trip is in `connected_s`: the client does not tell them apart."""
         from tritonclient.grpc.aio import InferenceServerClient
 
-        # never a proxy of the environment: the server is at hand, and prompts are nobody else's business
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 4 << 20)]
-        self._client = InferenceServerClient(self.where, channel_args=options)
+        if self._client is None:
+            # never a proxy of the environment: the server is at hand, and prompts are nobody else's business
+            options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
+            self._client = InferenceServerClient(self.where, channel_args=options)
         began = time.perf_counter()
-        await self._call(self._client.is_server_live(client_timeout=self._request.connect_timeout_s))
-        self.connected_s = time.perf_counter() - began
-        self._model = await find_model(self, self._wanted)
+        await self._call(self._client.is_server_live(client_timeout=request.connect_timeout_s))
+        measured.connected_s = time.perf_counter() - began
 
-    async def stream(self) -> AsyncGenerator[Chunk, None]:
+    async def _find(self, wanted: str | None, request: PromptRequest) -> TritonModel:
+        return await find_model(_Repository(self, request), wanted, tensors=request.tensors is not None)
+
+    async def _stream(self, model: TritonModel, request: PromptRequest, measured: Measured) -> None:
         import grpc  # type: ignore[import-untyped]
         from tritonclient.utils import InferenceServerException
 
-        assert self._client is not None  # noqa: S101
-        assert self._model is not None, "open() comes first"  # noqa: S101
-        reader = Reader(self._model)
-        request = {"model_name": self._model.name, "inputs": _tensors(self._model, self._request)}
-        self.sent_at = time.perf_counter()
-        answers = self._client.stream_infer(_once(request))
+        reader = Reader(model)
+        sent = {"model_name": model.name, "inputs": _inputs(model, request)}
+        measured.sent(time.perf_counter())
+        answers = self.client.stream_infer(_once(sent))
+        patience = _Patience(request.idle_timeout_s, answers.cancel)
         try:
             async for result, error in answers:
+                at = patience.heard()
+                measured.began(at)
                 if error is not None:
-                    raise PromptFailed(f"The model reported an error: {_details(error)}")
-                yield reader.read({name: _value(result.as_numpy(name)) for name in _OUTPUTS})
+                    raise PromptFailed(f"The model reported an error: {_details(error)}", fault=Fault.ERROR)
+                if request.tensors is not None:
+                    measured.text(_tensors_text(result).encode(), at)
+                else:
+                    measured.chunk(reader.read(_outputs(result.get_response())), at)
+        except asyncio.CancelledError:
+            if not patience.lost:
+                raise
+            raise measured.silent(self.where) from None
         except (grpc.RpcError, InferenceServerException) as error:
+            if patience.lost:
+                raise measured.silent(self.where) from None
             raise self._failure(error) from error
         except (struct.error, ValueError) as error:
             raise PromptFailed(f"{self.where} sent a tensor that cannot be read: {excerpt(str(error))}") from error
         finally:
+            patience.end()
             answers.cancel()
-        yield reader.end()
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    async def index(self) -> list[dict[str, Any]]:
-        client = self._opened()
-        listed = await self._call(client.get_model_repository_index(as_json=True, client_timeout=self._idle))
-        return [entry for entry in listed.get("models", ()) if isinstance(entry, dict)]
-
-    async def metadata(self, model: str) -> dict[str, Any]:
-        call = self._opened().get_model_metadata(model, as_json=True, client_timeout=self._idle)
-        return dict(await self._call(call))
-
-    async def config(self, model: str) -> dict[str, Any]:
-        answer = await self._call(self._opened().get_model_config(model, as_json=True, client_timeout=self._idle))
-        return dict(answer.get("config") or {})
+        if patience.lost:
+            raise measured.silent(self.where)
+        at = time.perf_counter()
+        measured.ended(at)
+        measured.chunk(reader.end(), at)
 
     @property
-    def _idle(self) -> float:
-        return self._request.idle_timeout_s
-
-    def _opened(self) -> "InferenceServerClient":
-        assert self._client is not None, "open() comes first"  # noqa: S101
+    def client(self) -> "InferenceServerClient":
+        assert self._client is not None, "it is reached first"  # noqa: S101
         return self._client
 
     async def _call(self, call: Awaitable[Any]) -> Any:
@@ -115,30 +129,100 @@ class TritonGrpc:
             return PromptFailed(
                 f"Cannot talk to {self.where}: {details}.",
                 "Start the deployment, or wait for it: a server opens its port only when its models are loaded.",
+                Fault.CONNECTION,
             )
         if code.endswith("DEADLINE_EXCEEDED"):
-            return PromptFailed(f"{self.where} did not answer in time.", "Check that this is the server's gRPC port.")
-        return PromptFailed(f"{self.where} refused: {details}")
+            what = f"{self.where} did not answer in time."
+            return PromptFailed(what, "Check that this is the server's gRPC port.", Fault.CONNECTION)
+        return PromptFailed(f"{self.where} refused: {details}", fault=Fault.REFUSED)
 
 
-def _tensors(model: TritonModel, request: PromptRequest) -> list[Any]:
+class _Repository:
+    """What the server says about its models, within a request's limits of time."""
+
+    def __init__(self, channel: TritonGrpc, limits: PromptRequest) -> None:
+        self._channel = channel
+        self._limit_s = limits.idle_timeout_s
+
+    async def index(self) -> list[dict[str, Any]]:
+        asked = self._channel.client.get_model_repository_index(as_json=True, client_timeout=self._limit_s)
+        listed = await self._channel._call(asked)  # noqa: SLF001 (of this file)
+        return [entry for entry in listed.get("models", ()) if isinstance(entry, dict)]
+
+    async def metadata(self, model: str) -> dict[str, Any]:
+        asked = self._channel.client.get_model_metadata(model, as_json=True, client_timeout=self._limit_s)
+        return dict(await self._channel._call(asked))  # noqa: SLF001 (of this file)
+
+    async def config(self, model: str) -> dict[str, Any]:
+        asked = self._channel.client.get_model_config(model, as_json=True, client_timeout=self._limit_s)
+        return dict((await self._channel._call(asked)).get("config") or {})  # noqa: SLF001 (of this file)
+
+
+class _Patience:
+    """Gives up when nothing is heard for too long. Its timer is moved only when it goes off."""
+
+    def __init__(self, limit_s: float, give_up: Any) -> None:
+        self.lost = False
+        self._limit_s = limit_s
+        self._give_up = give_up
+        self._loop = asyncio.get_running_loop()
+        self._last = time.perf_counter()
+        self._timer = self._loop.call_later(limit_s, self._look)
+
+    def heard(self) -> float:
+        """When, on the clock of `time.perf_counter`."""
+        self._last = time.perf_counter()
+        return self._last
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left_s = self._last + self._limit_s - time.perf_counter()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self.lost = True
+            self._give_up()
+
+
+def _inputs(model: TritonModel, request: PromptRequest) -> list[Any]:
     import numpy as np
     from tritonclient.grpc import InferInput
     from tritonclient.utils import triton_to_np_dtype
 
     tensors = []
-    for name, value in model.values(request).items():
-        tensor = model.inputs[name]
-        shape = [1] * tensor.rank
-        array = np.array(
-            [value.encode() if isinstance(value, str) else value], dtype=triton_to_np_dtype(tensor.datatype)
-        )
-        tensors.append(InferInput(name, shape, tensor.datatype).set_data_from_numpy(array.reshape(shape)))
+    for tensor in model.tensors(request):
+        array = np.array(tensor.data, dtype=triton_to_np_dtype(tensor.datatype)).reshape(tensor.shape)
+        tensors.append(InferInput(tensor.name, list(tensor.shape), tensor.datatype).set_data_from_numpy(array))
     return tensors
 
 
-def _value(array: Any) -> Any:
-    return None if array is None else array.reshape(-1).tolist()
+def _outputs(response: Any) -> dict[str, Any]:
+    """The first value of each output: of those that text models have, read without making an array of each.
+
+    Raises `struct.error` and `ValueError` for what is shorter than it says.
+    """
+    found: dict[str, Any] = {}
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
+        if output.datatype == "BYTES" and raw:
+            length = _LENGTH.unpack_from(raw)[0]
+            if len(raw) - _LENGTH.size < length:
+                raise ValueError(f"{output.name} ends after {len(raw)} bytes")
+            found[output.name] = raw[_LENGTH.size : _LENGTH.size + length]
+        elif output.datatype in _COUNTS and raw:
+            found[output.name] = struct.unpack_from(_COUNTS[output.datatype], raw)[0]
+    return found
+
+
+def _tensors_text(result: Any) -> str:
+    outputs = []
+    for output in result.get_response().outputs:
+        array = result.as_numpy(output.name)
+        data = [] if array is None else array.reshape(-1).tolist()
+        described = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape), "data": data}
+        outputs.append(described)
+    return outputs_text(outputs)
 
 
 def _details(error: Exception) -> str:

@@ -1,87 +1,108 @@
 """Triton's generate extension: one POST, answered by server-sent events until the body ends (there is no end mark)."""
 
-from collections.abc import AsyncGenerator
+import time
 from typing import Any
 from urllib.parse import quote
 
 from engine.deployment import Service
-from engine.inference.channel import Chunk, PromptFailed
+from engine.inference.channel import PromptFailed
+from engine.inference.event_stream import EventStream
 from engine.inference.http import HttpConnection
-from engine.inference.prompt import PromptRequest, Transport
-from engine.inference.sse import EventReader, error_in, error_message, excerpt, parse_object
+from engine.inference.learnt import Learnt
+from engine.inference.measured import Measured
+from engine.inference.prompt import Fault, PromptRequest, Style, Transport
+from engine.inference.sse import error_in, excerpt, parse_object
+from engine.inference.tensor_outputs import outputs_text
+from engine.inference.tensors import infer_body
 from engine.inference.triton_model import Reader, TritonModel, find_model
 
 
 class TritonHttp:
     transport = Transport.TRITON_HTTP
 
-    def __init__(self, service: Service, request: PromptRequest) -> None:
-        self._request = request
-        self._wanted = request.model or service.model
-        self._connection = HttpConnection(service.http, request)
-        self._model: TritonModel | None = None
+    def __init__(self, service: Service) -> None:
+        self._meant = service.model
+        self._connection = HttpConnection(service.http, PromptRequest(""))
+        self._models: Learnt[TritonModel] = Learnt()
         self.where = self._connection.base
 
     @property
-    def model(self) -> str:
-        return self._model.name if self._model else ""
+    def lag_s(self) -> float:
+        return self._connection.lag_s
 
-    @property
-    def connected_s(self) -> float | None:
-        return self._connection.connected_s
+    async def carry_out(self, request: PromptRequest, measured: Measured) -> None:
+        wanted, tensors = request.model or self._meant, request.tensors is not None
+        model = await self._models.get((wanted, tensors), lambda: self._find(wanted, request, measured))
+        measured.model = model.name
+        path = f"/v2/models/{quote(model.name, safe='')}"
+        if request.tensors is not None:
+            await self._infer(path, infer_body(model, request.tensors), request, measured)
+            return
+        measured.style = Style.COMPLETION
+        reader = Reader(model)
 
-    @property
-    def sent_at(self) -> float | None:
-        return self._connection.sent_at
+        def take(event: bytes, at: float) -> bool:
+            measured.chunk(reader.read(_answer(event)), at)
+            return False
 
-    async def open(self) -> None:
-        self._model = await find_model(self, self._wanted)
-
-    async def stream(self) -> AsyncGenerator[Chunk, None]:
-        assert self._model is not None, "open() comes first"  # noqa: S101
-        path = f"/v2/models/{quote(self._model.name, safe='')}/generate_stream"
-        reader, events = Reader(self._model), EventReader()
-        async with self._connection.stream(path, dict(self._model.values(self._request))) as (status, blocks):
-            if status != 200:
-                raise PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {await _error(blocks)}")
-            yield Chunk()
-            async for block in blocks:
-                for event in events.feed(block):
-                    yield reader.read(_answer(event))
-            for event in events.end():
-                yield reader.read(_answer(event))
-        yield reader.end()
+        stream = EventStream(measured, take, self.where)
+        await self._connection.stream(f"{path}/generate_stream", dict(model.values(request)), stream, request)
+        if stream.status != 200:
+            raise self._refused(stream.status, stream.refusal)
+        measured.chunk(reader.end(), measured.ended_at or time.perf_counter())
 
     async def close(self) -> None:
+        self._models.close()
         await self._connection.close()
 
+    async def _infer(self, path: str, body: dict[str, Any], request: PromptRequest, measured: Measured) -> None:
+        """One answer in one piece: of it there is no other time than that of its end."""
+        answer = await self._connection.exchange("POST", f"{path}/infer", body, request)
+        measured.sent(answer.sent_at)
+        measured.began(answer.began_at)
+        measured.ended(answer.ended_at)
+        if answer.status != 200:
+            raise self._refused(answer.status, answer.body)
+        outputs = parse_object(answer.body).get("outputs")
+        if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+            raise PromptFailed(f"{self.where} sent an answer without outputs: {excerpt(answer.body)}")
+        measured.text(outputs_text(outputs).encode(), answer.ended_at)
+
+    async def _find(self, wanted: str | None, request: PromptRequest, measured: Measured) -> TritonModel:
+        found = await find_model(_Repository(self._connection, request), wanted, tensors=request.tensors is not None)
+        measured.connected_s = self._connection.connected_s
+        return found
+
+    def _refused(self, status: int, body: bytes) -> PromptFailed:
+        reason = self._connection.reason(body)
+        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
+
+
+class _Repository:
+    """What the server says about its models, within a request's limits of time."""
+
+    def __init__(self, connection: HttpConnection, limits: PromptRequest) -> None:
+        self._connection = connection
+        self._limits = limits
+
     async def index(self) -> list[dict[str, Any]]:
-        status, body = await self._connection.call("POST", "/v2/repository/index", {"ready": True})
-        listed = await self._connection.expect(status, body)
+        call = self._connection.call("POST", "/v2/repository/index", {"ready": True}, self._limits)
+        listed = await self._connection.expect(*await call)
         entries = parse_object(b'{"models":' + (listed or b"[]") + b"}")["models"]
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise PromptFailed(f"{self.where} lists its models in an unknown way: {excerpt(listed)}")
+            raise PromptFailed(f"{self._connection.base} lists its models in an unknown way: {excerpt(listed)}")
         return entries
 
     async def metadata(self, model: str) -> dict[str, Any]:
-        return await self._connection.get_object(f"/v2/models/{quote(model, safe='')}")
+        return await self._connection.get_object(f"/v2/models/{quote(model, safe='')}", self._limits)
 
     async def config(self, model: str) -> dict[str, Any]:
-        return await self._connection.get_object(f"/v2/models/{quote(model, safe='')}/config")
+        return await self._connection.get_object(f"/v2/models/{quote(model, safe='')}/config", self._limits)
 
 
 def _answer(event: bytes) -> dict[str, Any]:
     answer = parse_object(event)
     error = error_in(answer)
     if error is not None:
-        raise PromptFailed(f"The model reported an error: {error}")
+        raise PromptFailed(f"The model reported an error: {error}", fault=Fault.ERROR)
     return answer
-
-
-async def _error(blocks: AsyncGenerator[bytes, None]) -> str:
-    body = b""
-    async for block in blocks:
-        body += block
-        if len(body) > 65536:
-            break
-    return error_message(body)

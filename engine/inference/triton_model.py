@@ -1,23 +1,22 @@
 """A Triton model that takes text: how it is found, what it is sent, and how its answers read, whatever the protocol."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from engine.inference import sampling_tensors
 from engine.inference.channel import Chunk, NoTextModel, PromptFailed, to_bytes
 from engine.inference.prompt import PromptRequest
 from engine.inference.sse import excerpt
+from engine.inference.tensors import Input, Tensor, converter, parse_inputs
+from engine.inference.unfit import Unfit
+
+TEXT_INPUT = "text_input"
+CONTEXT_PARAMETERS = ("max_model_len", "max_seq_len")
+"""Parameters of a model's configuration that say how many tokens prompt and answer may have together"""
 
 # TensorRT-LLM repositories serve one model under several names; these are its front doors, the better one first.
 FRONT_DOORS = ("ensemble", "tensorrt_llm_bls")
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    datatype: str
-    """Triton's word: BYTES, BOOL, INT32 …"""
-    rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +25,36 @@ class TritonModel:
     inputs: Mapping[str, Tensor]
     decoupled: bool
     """May answer one request with many responses, so it can be asked to stream"""
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    batched: bool = False
+    """The first dimension of its tensors counts requests"""
+    context_tokens: int | None = None
+    """Prompt and answer together, where its configuration says so"""
+
+    @property
+    def takes_text(self) -> bool:
+        return TEXT_INPUT in self.inputs
 
     @property
     def streams_whole_text(self) -> bool:
         """Whether each chunk may repeat all text so far. The vLLM backend's interface is known to send what is new."""
-        return "sampling_parameters" not in self.inputs
+        return sampling_tensors.JSON_INPUT not in self.inputs
 
-    def values(self, request: PromptRequest) -> dict[str, str | bool | int | float]:
-        """Values for those of the usual input tensors that this model declares."""
-        sampling: dict[str, int | float] = {"max_tokens": request.sampling.max_tokens}
-        if request.sampling.temperature is not None:
-            sampling["temperature"] = request.sampling.temperature
-        usual: dict[str, str | bool | int | float] = {
-            "text_input": request.prompt,
-            "stream": self.decoupled,
-            "streaming": self.decoupled,
-            "exclude_input_in_output": True,
-            "sampling_parameters": json.dumps(sampling),
-            "return_finish_reason": True,
-            "return_num_input_tokens": True,
-            "return_num_output_tokens": True,
-        }
-        for key, value in sampling.items():
-            usual[key] = usual[f"sampling_param_{key}"] = value
-        return {name: value for name, value in usual.items() if name in self.inputs}
+    def values(self, request: PromptRequest) -> dict[str, sampling_tensors.Value]:
+        """What a prompt's text and values are by the names of the inputs that this model declares. Raises `Unfit`."""
+        return sampling_tensors.values(self, request)
+
+    def tensors(self, request: PromptRequest) -> tuple[Input, ...]:
+        """The same as tensors of the declared datatypes and ranks, or those that the request gives. Raises `Unfit`."""
+        if request.tensors is not None:
+            return parse_inputs(self, request.tensors)
+        return tuple(_sent(name, self.inputs[name], value) for name, value in self.values(request).items())
+
+
+def _sent(name: str, tensor: Tensor, value: sampling_tensors.Value) -> Input:
+    convert = converter(tensor.datatype)
+    data = [convert(one) for one in (value if isinstance(value, list) else [value])]
+    return Input(name, tensor.datatype, (1,) * (tensor.rank - 1) + (len(data),) * min(tensor.rank, 1), data)
 
 
 class Repository(Protocol):
@@ -62,40 +67,92 @@ class Repository(Protocol):
     async def config(self, model: str) -> dict[str, Any]: ...
 
 
-async def find_model(repository: Repository, wanted: str | None) -> TritonModel:
-    """The wanted model, or the only ready one that takes text."""
+async def find_model(repository: Repository, wanted: str | None, *, tensors: bool = False) -> TritonModel:
+    """The wanted model, or the only ready one that takes text; for `tensors` the only ready one.
+
+    Raises `PromptFailed`.
+    """
     if wanted is not None:
-        inputs = _inputs(await repository.metadata(wanted))
-        if "text_input" not in inputs:
+        metadata = await repository.metadata(wanted)
+        if not tensors and TEXT_INPUT not in (inputs := _tensors(metadata, "inputs")):
             raise NoTextModel(
                 f"Model {wanted!r} takes no text: its inputs are {', '.join(inputs) or 'unknown'}.",
-                "Choose a model with an input named text_input.",
+                f"Choose a model with an input named {TEXT_INPUT}, or send tensors.",
             )
-        return await _described(repository, wanted, inputs)
-    ready = sorted({str(entry.get("name")) for entry in await repository.index() if entry.get("state") == "READY"})
-    takers = {name: inputs for name in ready if "text_input" in (inputs := _inputs(await repository.metadata(name)))}
+        return described(wanted, metadata, await repository.config(wanted))
+    ready = ready_names(await repository.index())
+    if tensors:
+        if len(ready) != 1:
+            held = f"Several models are ready: {excerpt(', '.join(ready))}." if ready else "No model is ready."
+            raise Unfit(held, "Say which one the tensors are for." if ready else "")
+        return described(ready[0], await repository.metadata(ready[0]), await repository.config(ready[0]))
+    takers = {name: found for name in ready if takes_text(found := await repository.metadata(name))}
     if not takers:
         held = f"those ready are {excerpt(', '.join(ready))}" if ready else "none is ready"
-        failure = NoTextModel if ready else PromptFailed
-        raise failure(f"The server has no model that takes text ({held}).", "A model needs an input text_input.")
-    name = next((door for door in FRONT_DOORS if door in takers), next(iter(takers)))
-    if len(takers) > 1 and name not in FRONT_DOORS:
+        failure = NoTextModel if ready else Unfit
+        raise failure(f"The server has no model that takes text ({held}).", f"A model needs an input {TEXT_INPUT}.")
+    name = front_door(takers)
+    if name is None:
         raise NoTextModel(f"Several models take text: {excerpt(', '.join(takers))}.", "Say which one is meant.")
-    return await _described(repository, name, takers[name])
+    return described(name, takers[name], await repository.config(name))
 
 
-async def _described(repository: Repository, name: str, inputs: Mapping[str, Tensor]) -> TritonModel:
-    policy = (await repository.config(name)).get("model_transaction_policy")
-    return TritonModel(name, inputs, decoupled=isinstance(policy, dict) and bool(policy.get("decoupled")))
+def ready_names(index: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By name, each once, whatever versions it has."""
+    return sorted({str(entry.get("name")) for entry in index if entry.get("state") == "READY"})
 
 
-def _inputs(metadata: dict[str, Any]) -> dict[str, Tensor]:
+def front_door(takers: Collection[str]) -> str | None:
+    """Which of those that take text is meant when none is named; None: nobody can say."""
+    door = next((door for door in FRONT_DOORS if door in takers), None)
+    return door or (next(iter(takers)) if len(takers) == 1 else None)
+
+
+def takes_text(metadata: Mapping[str, Any]) -> bool:
+    return TEXT_INPUT in _tensors(metadata, "inputs")
+
+
+def described(name: str, metadata: Mapping[str, Any], config: Mapping[str, Any]) -> TritonModel:
+    """Raises `PromptFailed` when the metadata are none."""
+    policy, parameters = config.get("model_transaction_policy"), config.get("parameters")
+    declared = config.get("input")
+    optional = frozenset(
+        str(tensor.get("name"))
+        for tensor in (declared if isinstance(declared, list) else ())
+        if isinstance(tensor, dict) and tensor.get("optional") is True
+    )
+    batch = config.get("max_batch_size")
+    return TritonModel(
+        name,
+        _tensors(metadata, "inputs", optional),
+        decoupled=isinstance(policy, dict) and bool(policy.get("decoupled")),
+        outputs=_tensors(metadata, "outputs"),
+        batched=isinstance(batch, int) and batch > 0,
+        context_tokens=_context(parameters if isinstance(parameters, dict) else {}),
+    )
+
+
+def _context(parameters: Mapping[str, Any]) -> int | None:
+    for key in CONTEXT_PARAMETERS:
+        value = parameters.get(key)
+        text = value.get("string_value") if isinstance(value, dict) else None
+        if isinstance(text, str) and text.isascii() and text.isdecimal():
+            return int(text)
+    return None
+
+
+def _tensors(metadata: Mapping[str, Any], key: str, optional: Collection[str] = ()) -> dict[str, Tensor]:
+    """By name. The JSON of gRPC has lengths as text, and leaves out what is empty."""
     try:
         return {
-            tensor["name"]: Tensor(datatype=str(tensor["datatype"]), rank=len(tensor["shape"]))
-            for tensor in metadata.get("inputs", ())
+            str(tensor["name"]): Tensor(
+                str(tensor.get("datatype", "")),
+                tuple(int(length) for length in tensor.get("shape", ())),
+                tensor["name"] in optional,
+            )
+            for tensor in metadata.get(key, ())
         }
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PromptFailed(f"The server describes a model in an unknown way: {excerpt(str(metadata))}") from error
 
 

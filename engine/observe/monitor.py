@@ -223,8 +223,10 @@ class Monitor:
 
     async def _watch_catalog(self) -> None:
         while True:
-            self._known.catalog = await aside(self._catalog_reader.load)
-            self._news.set()
+            catalog = await aside(self._catalog_reader.load)
+            if catalog != self._known.catalog:
+                self._known.catalog = catalog
+                self._news.set()
             await asyncio.sleep(CATALOG_EVERY_S)
 
     def _operations_changed(self) -> None:

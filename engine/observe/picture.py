@@ -93,15 +93,23 @@ def picture(known: Known, *, loading: bool, trouble: str) -> Snapshot:
     entries = catalog.entries if catalog else {}
     models = {name: _deployed(known, deployment, now) for name, deployment in known.newest().items()}
     for name, entry in entries.items():
-        profile = entry.profile
+        profile, path, estimate = entry.profile, clean_line(str(entry.path)), known.planned.estimate(name)
         model = models.get(name)
         if model and model.deployment:
             drift = (*image_drift(model.deployment, known.images), *known.planned.drift(model.deployment))
-            model = replace(model, summary=profile.summary, has_profile=True, drift=drift)
+            models[name] = replace(
+                model, summary=profile.summary, has_profile=True, profile_path=path, drift=drift, estimate=estimate
+            )
         else:
-            model = Model(name, State.ABSENT, profile.summary, profile.stack, profile.runtime)
-        path = clean_line(str(entry.path))
-        models[name] = replace(model, profile_path=path, estimate=known.planned.estimate(name))
+            models[name] = Model(
+                name,
+                State.ABSENT,
+                profile.summary,
+                profile.stack,
+                profile.runtime,
+                profile_path=path,
+                estimate=estimate,
+            )
     for deployment in known.by_hand():
         models[deployment.name] = replace(_deployed(known, deployment, now), foreign=True)
     order = [*entries, *sorted(models.keys() - entries.keys(), key=lambda name: (models[name].foreign, name))]

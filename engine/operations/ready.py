@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.deployment import Deployment, Lifecycle
 from engine.errors import EngineError, NotFound, OperationFailed, RuntimeUnreachable
-from engine.inference.client import stream_prompt
+from engine.inference.client import PromptClient
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Sampling
 from engine.observe.aside import aside
 from engine.observe.probe import Health, Probe, probe
@@ -229,7 +229,8 @@ class ReadyWait:
             raise
 
     async def _exchange(self, request: PromptRequest) -> PromptResult:
-        async for event in stream_prompt(self._deployment.service, request):
-            if isinstance(event, PromptResult):
-                return event
-        raise OperationFailed(f"{self._deployment.name} ended the prompt without a result.")
+        client = PromptClient(self._deployment.service)
+        try:
+            return await client.send(request)
+        finally:
+            await client.close()

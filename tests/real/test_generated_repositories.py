@@ -15,8 +15,7 @@ import pytest
 from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Lifecycle
 from engine.errors import EngineError
-from engine.inference.client import stream_prompt
-from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Token, Transport
+from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Sampling, Transport
 from engine.plan import Plan
 from engine.runtimes.docker import DockerRuntime
 from engine.runtimes.process import ProcessRuntime
@@ -24,6 +23,7 @@ from engine.settings import Settings
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
 from engine.stacks.local_triton import find_tritonserver
+from tests.real.asking import asked
 from tests.real.docker_support import Launches, deployment, read
 from tests.real.triton_support import free_ports, kill_all, of, settings_in, text_of, wait_until
 
@@ -125,13 +125,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-async def asked(server: Server, transport: Transport, prompt: str, **changes: Any) -> tuple[list[str], PromptResult]:
+async def ask(server: Server, transport: Transport, prompt: str, **changes: Any) -> tuple[list[str], PromptResult]:
     """The pieces as they came, and the end of the stream."""
-    request = PromptRequest(prompt, transport=transport, **{"max_tokens": 1000, **changes})
-    events = [event async for event in stream_prompt(server.plan.launch.service, request)]
-    result = events[-1]
-    assert isinstance(result, PromptResult)
-    return [event.text for event in events if isinstance(event, Token)], result
+    request = PromptRequest(prompt, transport=transport, **{"sampling": Sampling(1000), **changes})
+    return await asked(server.plan.launch.service, request)
 
 
 def test_one_instance_of_kind_model(server: Server) -> None:
@@ -150,7 +147,7 @@ def test_one_instance_of_kind_model(server: Server) -> None:
 async def test_a_prompt_is_answered_by_the_engine_that_the_profile_describes(
     server: Server, transport: Transport
 ) -> None:
-    pieces, result = await asked(server, transport, "Wie groß?")
+    pieces, result = await ask(server, transport, "Wie groß?")
     assert result.outcome is PromptOutcome.DONE, result.error
     told = json.loads(result.text)
     assert told["prompt"] == "Wie groß?"
@@ -163,7 +160,7 @@ async def test_a_prompt_is_answered_by_the_engine_that_the_profile_describes(
 
 
 async def test_a_length_is_kept(server: Server) -> None:
-    pieces, result = await asked(server, Transport.TRITON_HTTP, "ping", max_tokens=3)
+    pieces, result = await ask(server, Transport.TRITON_HTTP, "ping", sampling=Sampling(3))
     assert (len(pieces), result.finish_reason) == (3, "length")
 
 
@@ -250,7 +247,7 @@ async def test_in_a_container_that_holds_the_generated_files(
         return False
 
     wait_until(ready, "the server in the container is ready", 90)
-    _, result = await asked(server, Transport.TRITON_GRPC, "ping")
+    _, result = await ask(server, Transport.TRITON_GRPC, "ping")
     assert json.loads(result.text)["engine"] == {"model": "/model", **ENGINE, "enable_lora": True}
     assert server.log().count("TRITONBACKEND_ModelInstanceInitialize: ") == 1
     sampling = json.dumps({"max_tokens": 1000, "lora_name": "near"})

@@ -24,13 +24,13 @@ import yaml
 from engine.catalog import CatalogEntry, read_profile
 from engine.deployment import Lifecycle, Service
 from engine.errors import EngineError
-from engine.inference.client import stream_prompt
-from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Token, Transport
+from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Sampling, Transport
 from engine.plan import GeneratedFile, Launch, Plan
 from engine.runtimes.docker import DockerRuntime
 from engine.stacks import triton_trtllm
 from engine.stacks.context import PlanContext
 from engine.stacks.local_triton import find_tritonserver
+from tests.real.asking import asked
 from tests.real.docker_support import Launches, deployment, read
 from tests.real.triton_support import free_ports, settings_in, wait_until
 
@@ -71,16 +71,8 @@ def plan(folder: Path, name: str, text: str) -> Plan:
 
 
 def answered(service: Service, transport: Transport, prompt: str) -> tuple[list[str], PromptResult]:
-    async def ask() -> tuple[list[str], PromptResult]:
-        pieces: list[str] = []
-        async for event in stream_prompt(service, PromptRequest(prompt, max_tokens=16, transport=transport)):
-            if isinstance(event, Token):
-                pieces.append(event.text)
-            else:
-                return pieces, event
-        raise AssertionError("no result")
-
-    return asyncio.run(asyncio.wait_for(ask(), 60))
+    request = PromptRequest(prompt, sampling=Sampling(16), transport=transport)
+    return asyncio.run(asyncio.wait_for(asked(service, request), 60))
 
 
 def is_ready(service: Service) -> bool:

@@ -13,10 +13,23 @@ from engine.finding import Finding
 from engine.fit.result import Fit, FitRow, Verdict
 from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading, HostLoad
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
+from engine.inference.offer import ModelOffer, Offer, Parameter
+from engine.inference.prompt import (
+    PromptEvent,
+    PromptOutcome,
+    PromptRequest,
+    PromptResult,
+    Style,
+    Timing,
+    Token,
+    Transport,
+)
+from engine.load_plan import LoadPlan
+from engine.load_result import LoadEvent, LoadResult
 from engine.log_line import Level, LogLine, LogMark
 from engine.metrics_reading import Family, Group, Mark, MetricsReading, Series
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
+from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.request import Action, Request, Way
 from engine.snapshot import AuditEntry, Model, RuntimeStatus, Snapshot
 
@@ -29,6 +42,18 @@ SERVICE = Service(
     "127.0.0.1:8001",
     "http://127.0.0.1:8002/metrics",
     "prose",
+)
+
+PARAMETERS = (
+    Parameter("max_tokens", 1, 8192, why="max_model_len 8192"),
+    Parameter("temperature", 0, 2, "1"),
+    Parameter("top_p", 0, 1, "1"),
+    Parameter("stop"),
+    Parameter("ignore_eos", default="off"),
+)
+OFFER = Offer(
+    (ModelOffer("prose", (Style.CHAT, Style.COMPLETION), 8192, PARAMETERS, ("sql", "legal")), ModelOffer("tiny")),
+    (Transport.OPENAI, Transport.TRITON_GRPC),
 )
 
 
@@ -170,6 +195,10 @@ class FakeApi:
         self.entries: list[AuditEntry] = []
         self.history_error: EngineError | None = None
         self.asked: list[PromptRequest] = []
+        self.offered: Offer | EngineError = OFFER
+        self.kept: list[KeptPrompt] = []
+        self.saved: list[SavedPrompt] = []
+        self.save_error: EngineError | None = None
         self.plan_error: EngineError | None = None
         self.planned: list[str] = []
         self.change_plan: Callable[[Plan], Plan] = lambda plan: plan
@@ -194,6 +223,16 @@ class FakeApi:
         ]
         """The families of every deployment's endpoint"""
         self.pins: frozenset[str] = frozenset()
+        self.loads_asked: list[tuple[str, LoadPlan]] = []
+        self.tell_load: Callable[[LoadEvent], None] = lambda _: None
+        """Hands an event of the load test that was begun last to who began it"""
+        self.loads_stopped = 0
+        self.load_error: EngineError | None = None
+        self.kept_loads: list[LoadResult] = []
+        """Newest first"""
+        self.loads_error: EngineError | None = None
+        self.exported: list[tuple[str, Path]] = []
+        self.export_error: EngineError | None = None
         self._listeners: list[Callable[[Snapshot], None]] = []
 
     def open(self) -> None:
@@ -378,6 +417,44 @@ class FakeApi:
         timing = Timing(None, 0.009, 0.01, 0.02, 0.021, 3, 2, "server")
         on_event(PromptResult(request, PromptOutcome.DONE, "Hello, world.", "prose", None, "stop", "", timing))
         return lambda: None
+
+    def offer(self, name: str, transport: Transport | None = None) -> Offer:
+        if isinstance(self.offered, EngineError):
+            raise self.offered
+        return self.offered
+
+    def kept_prompts(self, name: str | None = None, limit: int = 200) -> Sequence[KeptPrompt]:
+        return [kept for kept in self.kept if name in (None, kept.deployment)][:limit]
+
+    def saved_prompts(self) -> Sequence[SavedPrompt]:
+        return sorted(self.saved, key=lambda prompt: prompt.name)
+
+    def save_prompt(self, prompt: SavedPrompt, *, overwrite: bool = False) -> Path:
+        if self.save_error and not overwrite:
+            raise self.save_error
+        self.saved = [*(known for known in self.saved if known.name != prompt.name), prompt]
+        return Path(f"/home/ann/.config/tritontui/prompts/{prompt.name}.yaml")
+
+    def load(self, name: str, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> Cancel:
+        if self.load_error:
+            raise self.load_error
+        self.loads_asked.append((name, plan))
+        self.tell_load = on_event
+
+        def stop() -> None:
+            self.loads_stopped += 1
+
+        return stop
+
+    def loads(self, name: str | None = None, limit: int = 100) -> Sequence[LoadResult]:
+        if self.loads_error:
+            raise self.loads_error
+        return [result for result in self.kept_loads if name in (None, result.deployment)][:limit]
+
+    def export_load(self, result: LoadResult, path: Path) -> None:
+        if self.export_error:
+            raise self.export_error
+        self.exported.append((result.id, path))
 
 
 INVALID = InvalidProfile("profiles/x.yaml: `image` is missing.", "Name the container image to run it on Docker.")

@@ -180,9 +180,9 @@ async def test_each_pane_follows_the_cursor(api: FakeApi) -> None:
         await shown(pilot, "server.cc:1] started")
         await pilot.press("2")
         await shown(pilot, "Requests")
-        await pilot.press("escape", "4", "escape")
+        await pilot.press("escape", "5", "escape")
         await shown(pilot, "answers at")
-        await pilot.press("5", "escape")
+        await pilot.press("6", "escape")
         await shown(pilot, "profiles/x.yaml")
         await pilot.press("j", "j", "j")
         await shown(pilot, "Summary of smollm2")
@@ -326,7 +326,7 @@ async def test_an_empty_machine_says_what_to_do(api: FakeApi) -> None:
 PICTURES = {
     "logs": ([], "server.cc:1] started"),
     "metrics": (["2"], "req/s"),
-    "launch": (["4"], "answers at"),
+    "launch": (["5"], "answers at"),
     "help": (["question_mark"], "Stop the selected model"),
     "start": (["j", "enter"], "docker run"),
 }

@@ -226,7 +226,7 @@ async def test_the_list_the_notice_and_the_launch_pane_name_the_cause(api: FakeA
         (await opened(pilot)).select("qwen3-30b")
         await shown(pilot, "▲ qwen3-30b           failed      KV cache too small")
         await shown(pilot, "▲ qwen3-30b has failed: KV cache too small. w explains it.")
-        await pilot.press("4")
+        await pilot.press("5")
         await shown(pilot, "One request of 8192 tokens", "→ Set max_model_len", "w shows what proves it")
         api.change(model("qwen3-30b", State.FAILED, detail="exit code 1"))
         await shown(pilot, "has failed: exit code 1. w explains it.")
@@ -245,7 +245,7 @@ async def test_the_palette_explains(api: FakeApi) -> None:
 PICTURES: dict[str, tuple[Diagnosis, list[str], str]] = {
     "cause": (DIAGNOSIS, ["w"], "escape closes"),
     "unknown": (UNKNOWN, ["w"], "1,204 lines"),
-    "launch": (DIAGNOSIS, ["4"], "w shows what proves it"),
+    "launch": (DIAGNOSIS, ["5"], "w shows what proves it"),
 }
 
 

@@ -88,7 +88,7 @@ async def test_the_cursor_stays_on_its_row_as_long_as_it_matches(api: FakeApi) -
 async def test_what_is_selected_shows_in_the_pane_while_the_filter_is_typed(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("5", "escape", "slash", *"smol")
+        await pilot.press("6", "escape", "slash", *"smol")
         await shown(pilot, "Summary of smollm2", "profiles/x.yaml")
         assert api.planned[-1] == "smollm2"
 
@@ -113,7 +113,7 @@ async def test_a_filter_typed_as_fast_as_a_paste_goes_where_it_was_meant(api: Fa
         for char in "/mix":
             pilot.app.post_message(events.Key("slash" if char == "/" else char, char))
         pilot.app.post_message(events.Key("enter", "\r"))
-        pilot.app.post_message(events.Key("5", "5"))
+        pilot.app.post_message(events.Key("6", "6"))
         await shown(pilot, "/ mix", "1 of 4", "Summary of mixtral", "profiles/x.yaml")
         assert isinstance(pilot.app.screen, MainScreen)
         await pilot.press("escape", "escape")

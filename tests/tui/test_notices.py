@@ -115,7 +115,7 @@ async def test_launch_lists_them_and_a_filter_finds_them(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         api.change(ready(WAITING, SILENT))
-        await pilot.press("4")
+        await pilot.press("5")
         await shown(pilot, "! notice", "more is asked than it answers.")
         assert screen_text(pilot).count("! notice") == 2
     assert matches(ready(WAITING), ["notice"])

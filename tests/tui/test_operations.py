@@ -179,7 +179,7 @@ async def test_an_operation_under_way_is_followed_from_both_its_models(api: Fake
     api.log = [f"line {number}" for number in range(40)]
     async with Console(lambda: api).run_test(size=size) as pilot:
         await opened(pilot)
-        await pilot.press("4", "escape")
+        await pilot.press("5", "escape")
         for key, name in (("g", "llama3-70b"), ("j", "mixtral")):
             await pilot.press(key)
             assert selected(pilot) == name
@@ -207,13 +207,13 @@ async def test_the_log_is_read_only_while_it_is_looked_at(api: FakeApi) -> None:
         await opened(pilot)
         await shown(pilot, "server.cc:1] started")
         logs = len(api.feeds)
-        await pilot.press("4")
+        await pilot.press("5")
         await until(pilot, lambda: len(api.feeds) == logs + 1)
         await settled(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await until(pilot, lambda: api.feeds[logs].closed)
         await settled(pilot)
-        await pilot.press("4")
+        await pilot.press("5")
         await until(pilot, lambda: len(api.feeds) == logs + 2)
         assert not api.feeds[-1].closed
         api.show(replace(api.latest, operations=(replace(SWAP, outcome=Outcome.DONE, ended_at=NOW, message="Done."),)))
@@ -225,7 +225,7 @@ async def test_what_is_late_is_said_to_be(api: FakeApi) -> None:
     api.latest = replace(snapshot(*DURING), operations=(replace(SWAP, estimate=Estimate(61.0, 40.0, 92.0, 6)),))
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("4")
+        await pilot.press("5")
         await shown(pilot, "3m12s, late: usually 1m01s, nine in ten within 1m32s of 6 starts")
         assert top(pilot).endswith("3m12s, late ")
 
@@ -235,7 +235,7 @@ async def test_a_way_back_stands_apart_with_its_cause(api: FakeApi, size: tuple[
     api.latest = replace(snapshot(*DURING), operations=(ROLLING_BACK,))
     async with Console(lambda: api).run_test(size=size, notifications=True) as pilot:
         screen = await opened(pilot)
-        await pilot.press("4", "escape")
+        await pilot.press("5", "escape")
         await shown(pilot, "▲ wait until ready", "rolling back: llama3-70b ended by itself", "log of mixtral")
         text = screen_text(pilot)
         assert text.index("▲ wait until ready") < text.index("rolling back: llama3") < text.index("◐ wait until ready")
@@ -320,7 +320,7 @@ async def test_while_it_is_settled_it_is_not_offered_again(api: FakeApi) -> None
     api.latest = replace(snapshot(*DURING), operations=(at_hand.SETTLING, INTERRUPTED))
     async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         await opened(pilot)
-        await pilot.press("4")
+        await pilot.press("5")
         await shown(pilot, "◐ roll back mixtral → llama3-70b  20s", "✓ look what is left of it", "◐ wait until ready")
         assert top(pilot).endswith("◐ roll back mixtral → llama3-70b  3/4 wait until ready  20s ")
         assert "u finishes it" not in screen_text(pilot)
@@ -350,9 +350,9 @@ READY, LOADING = snapshot(*OTHERS), snapshot(*DURING)
 PICTURES: dict[str, tuple[Snapshot, list[str], str]] = {
     "list": (READY, [], "differs from its profile"),
     "swap": (READY, ["j", "s"], "if it fails"),
-    "followed": (replace(LOADING, operations=(SWAP,)), ["4", "escape"], "log of"),
-    "rolling-back": (replace(LOADING, operations=(ROLLING_BACK,)), ["4", "escape"], "log of"),
-    "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["4", "escape"], ": rolled back"),
+    "followed": (replace(LOADING, operations=(SWAP,)), ["5", "escape"], "log of"),
+    "rolling-back": (replace(LOADING, operations=(ROLLING_BACK,)), ["5", "escape"], "log of"),
+    "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["5", "escape"], ": rolled back"),
     "cancel": (replace(LOADING, operations=(SWAP,)), ["C"], "serves again"),
     "recover": (replace(READY, operations=(INTERRUPTED,)), ["u"], "Roll back (r)"),
     "adopt": (READY, [*"jjjj", "a"], "is written"),

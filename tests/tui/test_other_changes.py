@@ -76,7 +76,7 @@ async def test_drift_is_marked_and_told(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         await shown(pilot, "ready ≠", "≠ llama3-70b differs from its profile or image in 2 ways: see 4 Launch.")
-        await pilot.press("4")
+        await pilot.press("5")
         await shown(pilot, *(f"≠ differs  {line}" for line in at_hand.DRIFT))
         api.change(replace(OTHERS[2], drift=at_hand.DRIFT[1:]))
         await shown(pilot, f"differs from its profile or image: {at_hand.DRIFT[1]}.")

@@ -107,7 +107,7 @@ async def test_a_verdict_is_a_symbol_and_a_word(api: FakeApi, verdict: Verdict, 
     api.change_plan = partial(large_plan, verdict=verdict)
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await shown(pilot, word)
 
 
@@ -115,7 +115,7 @@ async def test_long_files_are_folded_until_they_are_asked_for(api: FakeApi) -> N
     api.change_plan = tight
     async with Console(lambda: api).run_test(size=(120, 60)) as pilot:
         await opened(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await settled(pilot)
         await pilot.press("z", "G")
         await shown(pilot, "config.pbtxt  23 lines", "… 11 more: f shows all", '"max_model_len": 8192')
@@ -130,7 +130,7 @@ async def test_long_files_are_folded_until_they_are_asked_for(api: FakeApi) -> N
 async def test_the_command_line_is_copied_whole(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(80, 24), notifications=True) as pilot:
         await opened(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await shown(pilot, "profiles/x.yaml")
         await pilot.press("y")
         await shown(pilot, "Copied the command line.")
@@ -182,7 +182,7 @@ async def test_the_other_runtime_is_judged_anew(api: FakeApi) -> None:
 async def test_a_plan_follows_its_profile(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await shown(pilot, "profiles/x.yaml")
         assert api.planned == ["llama3-70b"]
         api.shipped = {"llama3-70b"}  # the source is another than it was
@@ -195,12 +195,12 @@ async def test_what_plans_say_is_no_markup(api: FakeApi) -> None:
     api.change_plan = lambda plan: large_plan(plan, Verdict.TIGHT, "[red]Not[/] this [/nope]")
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("5")
+        await pilot.press("6")
         await shown(pilot, "▲ [red]Not[/] this [/nope]")
 
 
 PICTURES: dict[str, tuple[list[str], str, Callable[[Plan], Plan]]] = {
-    "plan": (["5"], "tight", tight),
+    "plan": (["6"], "tight", tight),
     "refused": (["j", "enter"], "Start anyway", refused),
     "restart": (["R"], "Restart anyway", refused),
 }

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -9,18 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Static
 
 from engine.api import Cancel, EngineApi
-from engine.deployment import State
-from engine.errors import Refused
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token
+from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
+from engine.errors import EngineError, OperationFailed, Refused
+from engine.inference.offer import Offer
+from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
+from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.snapshot import Model, Snapshot
 from tui.widgets.playground_pane import PlaygroundPane
 from tui.widgets.prompt_editor import PromptEditor
 from tui.widgets.prompt_history import HistoryList
 from tui.widgets.streamed_text import StreamedText, wrapped
 
+SERVICE = Service(Protocol.OPENAI, "http://127.0.0.1:8000", "http://127.0.0.1:8000/health")
 NOW = Snapshot(at=0, hostname="here", loading=False)
 TIMING = Timing(0.001, 0.2, 0.2, 1.2, 1.3, tokens_in=4, tokens_out=11, token_source="server")
 
@@ -55,12 +60,37 @@ class FakeApi:
     def __init__(self) -> None:
         self.asked: list[Played] = []
         self.refusal: Refused | None = None
+        self.offered: Offer | EngineError = OperationFailed("It does not say what it takes.")
+        self.offers_asked: list[tuple[str, Transport | None]] = []
+        self.kept: list[KeptPrompt] | EngineError = []
+        self.saved: list[SavedPrompt] = []
+        self.save_error: EngineError | None = None
 
     def ask(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> Cancel:
         if self.refusal:
             raise self.refusal
         self.asked.append(Played(name, request, on_event))
         return self.asked[-1].cancel
+
+    def offer(self, name: str, transport: Transport | None = None) -> Offer:
+        self.offers_asked.append((name, transport))
+        if isinstance(self.offered, EngineError):
+            raise self.offered
+        return self.offered
+
+    def kept_prompts(self, name: str | None = None, limit: int = 200) -> Sequence[KeptPrompt]:
+        if isinstance(self.kept, EngineError):
+            raise self.kept
+        return [kept for kept in self.kept if name in (None, kept.deployment)]
+
+    def saved_prompts(self) -> Sequence[SavedPrompt]:
+        return self.saved
+
+    def save_prompt(self, prompt: SavedPrompt, *, overwrite: bool = False) -> Path:
+        if self.save_error and not overwrite:
+            raise self.save_error
+        self.saved = [*self.saved, prompt]
+        return Path(f"{prompt.name}.yaml")
 
 
 class Harness(App[None]):
@@ -92,6 +122,10 @@ class Harness(App[None]):
         return str(self.query_one("#status", Static).content)
 
     @property
+    def told(self) -> str:
+        return str(self.query_one("#told", Static).content)
+
+    @property
     def editor(self) -> PromptEditor:
         return self.query_one(PromptEditor)
 
@@ -102,8 +136,16 @@ class Harness(App[None]):
     def rows(self) -> list[str]:
         return [str(option.prompt) for option in self.history.options]
 
-    def select(self, name: str | None, state: State = State.READY) -> None:
-        self.pane.show_model(Model(name, state) if name else None, NOW)
+    def select(self, name: str | None, state: State = State.READY, *others: Model) -> None:
+        """`others`: models that run besides."""
+        deployment = (
+            Deployment(name, "docker", "vllm", "id-1", "example:1", Lifecycle.RUNNING, SERVICE, 1.0, 2.0)
+            if name
+            else None
+        )
+        model = Model(name, state, deployment=deployment) if name else None
+        models = (model, *others) if model else others
+        self.pane.show_model(model, replace(NOW, models=models))
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
@@ -131,7 +173,11 @@ async def test_an_answer_arrives_piece_by_piece_with_its_figures() -> None:
         await until(pilot, lambda: app.fake.asked)
         played = app.fake.asked[0]
         assert (played.name, played.request.prompt) == ("llama", "sq\ntwo")
-        assert (played.request.sampling.max_tokens, played.request.sampling.temperature, played.request.model) == (256, None, None)
+        assert (played.request.sampling.max_tokens, played.request.sampling.temperature, played.request.model) == (
+            256,
+            None,
+            None,
+        )
         assert app.keys_leaked == 0
         assert app.editor.text == ""
         assert "waiting for the first token" in app.status
@@ -144,8 +190,8 @@ async def test_an_answer_arrives_piece_by_piece_with_its_figures() -> None:
         played.end()
         await until(pilot, lambda: "done, stop" in app.status)
         assert app.answer == "sq\ntwoHello [bold] there"
-        assert "first 200 ms  10.0 tok/s  total 1.30 s  4 in, 11 out (server)" in app.status
-        assert "● done" in app.rows()[0]
+        assert "first 200 ms  10.0 tok/s  4 in, 11 out (server)  total 1.30 s" in app.status
+        assert "●" in app.rows()[0]
         assert "200 ms   10.0  1.30 s  sq two" in app.rows()[0]
 
 
@@ -232,7 +278,7 @@ async def test_each_deployment_keeps_its_draft_its_run_and_its_history() -> None
         app.select("one")
         assert app.editor.text == "draft"
         await until(pilot, lambda: app.answer == "firstfrom one and more")
-        await until(pilot, lambda: "done" in app.rows()[0])
+        await until(pilot, lambda: "●" in app.rows()[0])
         assert len(app.rows()) == 1
         app.editor.text = ""
         again = await send(pilot, app, "x")
@@ -287,36 +333,9 @@ async def test_everything_is_in_view_in_a_small_pane(size: tuple[int, int]) -> N
         answer = app.query_one("#answer", StreamedText)
         assert answer.region.height >= 3
         assert answer.scroll_offset.y == answer.max_scroll_y > 0
-        for widget in (app.editor, app.query_one("#max-tokens"), app.query_one("#status")):
+        for widget in (app.editor, app.query_one("#told"), app.query_one("#status")):
             assert app.screen.region.contains_region(widget.region)
             assert widget.region.area
-
-
-async def test_options_are_sent_and_bad_ones_are_refused() -> None:
-    app = Harness()
-    async with app.run_test() as pilot:
-        app.select("llama")
-        app.query_one("#max-tokens", Input).value = "16"
-        app.query_one("#temperature", Input).value = "0.5"
-        app.query_one("#served-model", Input).value = " lora "
-        played = await send(pilot, app, "hi")
-        assert (played.request.sampling.max_tokens, played.request.sampling.temperature, played.request.model) == (16, 0.5, "lora")
-        app.editor.focus()
-        await pilot.press(*"second", "enter")
-        assert len(app.fake.asked) == 1, "one prompt at a time"
-        played.end()
-        await until(pilot, lambda: "done" in app.status)
-        for bad in ("", "0", "-", "1e999"):
-            app.query_one("#max-tokens", Input).value = bad
-            app.editor.focus()
-            await pilot.press("enter")
-            await until(pilot, lambda: app.query_one("#max-tokens").has_focus)
-        app.query_one("#max-tokens", Input).value = "1"
-        app.query_one("#temperature", Input).value = "nan"
-        app.editor.focus()
-        await pilot.press("enter")
-        await until(pilot, lambda: app.query_one("#temperature").has_focus)
-        assert len(app.fake.asked) == 1
 
 
 async def test_scrolling_up_stops_following() -> None:

@@ -55,7 +55,7 @@ async def test_the_file_is_shown_with_its_path_and_follows_changes(
     file.write_text("name: llama3-70b\n" + "".join(f"# line {i} [red]\n" for i in range(2, 100)))
     async with Console(lambda: api).run_test(size=size) as pilot:
         screen = await opened(pilot)
-        await pilot.press("6")
+        await pilot.press("7")
         await shown(pilot, " 1 name: llama3-70b", "p.yaml", "# line 2 [red]")
         await pilot.press("pagedown", "j")
         view = screen.query_one(SourceView)
@@ -75,7 +75,7 @@ async def test_a_shipped_profile_says_so(api: FakeApi) -> None:
     api.shipped = {"mixtral"}
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("6")
+        await pilot.press("7")
         await shown(pilot, "profiles/llama3-70b.yaml")
         assert "shipped" not in screen_text(pilot)
         await pilot.press("escape", "j")
@@ -86,7 +86,7 @@ async def test_what_has_no_profile_says_so(api: FakeApi) -> None:
     api.latest = snapshot(replace(MODELS[1], has_profile=False))
     async with Console(lambda: api).run_test(size=(80, 24), notifications=True) as pilot:
         await shown(pilot, "mixtral")
-        await pilot.press("6")
+        await pilot.press("7")
         await shown(pilot, "mixtral has no profile any more. It can be removed (d).")
         await settled(pilot)
         await pilot.press("e")
@@ -109,7 +109,7 @@ async def test_a_file_that_is_no_valid_profile_is_shown_at_its_wrong_line(api: F
         api.show(replace(api.latest, problems=(long,)))
         await shown(pilot, "bad.yaml:60: Unknown key `oops`")
         await shown(pilot, "  1 # 1")
-        await pilot.press("6", "G")
+        await pilot.press("7", "G")
         await shown(pilot, "▲ 60 oops: 1")
         await pilot.press("escape", "k", "1", "escape")
         await shown(pilot, "Not started yet")
@@ -239,16 +239,16 @@ async def test_an_edited_profile_is_planned_and_shown_anew_and_judged(
     monkeypatch.setattr(profile_desk, "REREAD_S", 0.2)
     async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         await opened(pilot)
-        await pilot.press("5")
-        await shown(pilot, "profiles/x.yaml")
         await pilot.press("6")
+        await shown(pilot, "profiles/x.yaml")
+        await pilot.press("7")
         await shown(pilot, "# on 127.0.0.1")
         await settled(pilot)
         await pilot.press("e")
         await shown(pilot, "# edited")
         assert called_with(editor) == f"--flag|{own}"
         await shown(pilot, "llama3-70b.yaml is valid.")
-        await pilot.press("5")
+        await pilot.press("6")
         await until(pilot, lambda: len(api.planned) == 2)
 
 
@@ -350,7 +350,7 @@ async def test_where_the_terminal_cannot_be_given_away_it_says_so(
 
 
 PICTURES = {
-    "profile": (["6"], "1 # Llama 3"),
+    "profile": (["7"], "1 # Llama 3"),
     "invalid": (["G"], "▲ 3 summary"),
     "filter": (["slash", "m", "i"], "1 of 5"),
     "copy": (["e"], "is shipped"),

@@ -53,7 +53,7 @@ def starting(startup: Startup, state: State = State.STARTING) -> FakeApi:
 
 async def at_launch(pilot: Pilot[None]) -> None:
     (await opened(pilot)).select("llama3-70b")
-    await pilot.press("4")
+    await pilot.press("5")
     await settled(pilot)
 
 

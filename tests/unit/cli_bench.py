@@ -14,9 +14,12 @@ from engine.finding import Finding
 from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading, HostLoad
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
+from engine.load_plan import LoadPlan
+from engine.load_result import LoadEvent, LoadResult
 from engine.log_line import LogLine
 from engine.metrics_reading import MetricsReading, Series
 from engine.plan import Adoption, Launch, Outgoing, Plan, SwapPlan
+from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.request import Request, Way
 from engine.settings import Settings
 from engine.snapshot import (
@@ -107,6 +110,11 @@ class FakeEngine:
         self.known: tuple[OperationStatus, ...] = ()
         self.audit: tuple[AuditEntry, ...] = ()
         self.held: LeaseStatus | None = None
+        self.kept: tuple[KeptPrompt, ...] = ()
+        self.load_events: tuple[LoadEvent, ...] = ()
+        """Of a load test; the last is its result"""
+        self.kept_loads: tuple[LoadResult, ...] = ()
+        self.saved = SavedPrompt("greet", PromptRequest("Greet {{who}} in {{language=English}}."))
 
     def __call__(self, settings: Settings) -> "FakeEngine":
         self.settings = settings
@@ -233,6 +241,38 @@ class FakeEngine:
         )
         on_event(result)
         return result
+
+    def kept_prompts(
+        self, name: str | None = None, limit: int = 200, *, same_as: PromptRequest | None = None
+    ) -> Sequence[KeptPrompt]:
+        self._ask("kept_prompts", name, limit, same_as)
+        return self.kept
+
+    def kept_prompts_problem(self) -> str:
+        return ""
+
+    def saved_prompt(self, wanted: str) -> SavedPrompt:
+        self._ask("saved_prompt", wanted)
+        return self.saved
+
+    def save_prompt(self, prompt: SavedPrompt, *, overwrite: bool = False) -> Path:
+        self._ask("save_prompt", prompt, overwrite)
+        return Path(f"{prompt.name}.yaml")
+
+    def load_blocking(self, name: str, plan: LoadPlan, on_event: Callable[[LoadEvent], None]) -> LoadResult:
+        self._ask("load", name, plan)
+        for event in self.load_events:
+            on_event(event)
+        result = self.load_events[-1]
+        assert isinstance(result, LoadResult)
+        return result
+
+    def loads(self, name: str | None = None, limit: int = 100) -> Sequence[LoadResult]:
+        self._ask("loads", name, limit)
+        return self.kept_loads[:limit]
+
+    def export_load(self, result: LoadResult, path: Path) -> None:
+        self._ask("export_load", result, path)
 
     def close(self) -> None:
         self.closed = True

@@ -123,7 +123,7 @@ SWAP_PLAN_KEYS = {"incoming", "outgoing", "way", "reason", "other_ways", "warnin
         (["gpus"], {field.name for field in fields(GpuReading)}),
         (
             ["ask", "demo", "hi"],
-            {field.name for field in fields(PromptResult)},
+            {field.name for field in fields(PromptResult)} - {"sent_at"} | {"deployment", "ended_by"},
         ),
         (["logs", "demo", "--tail", "1", "--grep", "bye"], {field.name for field in fields(LogLine)}),
     ],

@@ -93,8 +93,8 @@ def test_what_says_read_only_is_told(user: Path, monkeypatch: pytest.MonkeyPatch
     ("text", "words"),
     [
         ("readonly: true", ":1: Unknown key `readonly`; did you mean `read_only`?"),
-        ("# all\n\nport: 80", ":3: Unknown key `port`; valid keys: read_only, audit, drain, bell."),
-        ("name: x", ":1: Unknown key `name`; valid keys: read_only, audit, drain, bell."),
+        ("# all\n\nport: 80", ":3: Unknown key `port`; valid keys: read_only, audit, drain, bell, keep_prompts."),
+        ("name: x", ":1: Unknown key `name`; valid keys: read_only, audit, drain, bell, keep_prompts."),
         ("drain: 2m\nread_only: 'yes'", ":2: `read_only` is 'yes': input should be a valid boolean."),
         ("read_only:", ":1: `read_only` is None: input should be a valid boolean."),
         ("drain: soon", ":1: `drain`: a duration is a number with ms, s, m or h, e.g. 300ms or 30m."),

@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from engine.api import Cancel, EngineApi
@@ -16,6 +15,7 @@ from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading
 from engine.snapshot import Snapshot
 from tui import format as write
+from tui.screens.behind import Behind
 from tui.widgets import gpu_words as words
 from tui.widgets.gpu_charts import GpuCharts
 from tui.widgets.gpu_links import links
@@ -40,7 +40,7 @@ FIXED_ROWS = 3
 """Top line, tabs, keys"""
 
 
-class Gpus(Screen[None]):
+class Gpus(Behind[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,ctrl+g", "close", "close", id="gpus.close", tooltip="Close the GPUs"),
         Binding(

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
-from textual.screen import Screen
 from textual.types import IgnoreReturnCallbackType
 from textual.widgets import Static
 
-from engine.api import EngineApi
 from engine.deployment import State
 from engine.snapshot import Model, Snapshot
 from tui import operations
 from tui.actions import ACTIONS, ConsoleAction
 from tui.notice_words import line_above
 from tui.panes import OF_PROBLEM, PANES
+from tui.screens.behind import Behind
 from tui.startup_words import state_detail
 from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.gpu_lines import rows_wanted
@@ -28,12 +27,15 @@ from tui.widgets.tab_bar import TabBar
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
+    from engine.api import EngineApi
     from engine.request import Request
     from tui.screens.diagnosis_desk import DiagnosisDesk
     from tui.screens.notice_desk import NoticeDesk
     from tui.screens.operation_desk import OperationDesk
     from tui.screens.profile_desk import ProfileDesk
 
+CLOCKS_S = 1.25
+"""Snapshots come every second, and move what counts seconds; it moves without them when they stay away for so long"""
 NOTICE_S = 3.0
 SETTLING_S = 0.3
 MOVES = ("next_area", "previous_area", "leave")
@@ -43,7 +45,7 @@ LEAST_STACKED = 19
 """Lines of a terminal in which stacked areas have the least that is of use"""
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Behind[None]):
     BINDINGS = [action.binding() for action in ACTIONS if action.id != "palette"]
     HORIZONTAL_BREAKPOINTS = [(0, "-cramped"), (60, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-short"), (24, "-middle"), (30, "-tall")]
@@ -83,13 +85,13 @@ class MainScreen(Screen[None]):
         yield KeyBar(self._greyed, id="keys")
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._tick)
+        self._clocks = self.set_interval(CLOCKS_S, self._tick)
         self.set_focus(self._list)
         self._stands = True
         if self.snapshot:
             self.take(self.snapshot)
 
-    async def connect(self, api: EngineApi, template: "Request", *, bell: bool = True) -> None:
+    async def connect(self, api: "EngineApi", template: "Request", *, bell: bool = True) -> None:
         """The engine is there: from now on there is something to show. `template`: who asks for changes, and how.
 
         `bell`: a notice that begins rings the terminal's.
@@ -113,6 +115,7 @@ class MainScreen(Screen[None]):
         if not self._stands:
             self.snapshot = snapshot
             return
+        self._clocks.reset()
         before = self._offered()
         self.snapshot = snapshot
         self._top.show(snapshot)
@@ -420,7 +423,14 @@ class MainScreen(Screen[None]):
         self.app.action_suspend_process()
 
     def action_quit(self) -> None:
-        self.app.exit()
+        ending = " ".join(filter(None, (pane.ends_with_console for pane in self._panes.values())))
+        if not ending:
+            self.app.exit()
+            return
+        from tui.screens.question import Question
+
+        question = Question("leave the console?", ending, yes="Leave", no="Stay")
+        self.app.push_screen(question, lambda leave: self.app.exit() if leave else None)
 
 
 def _write(widget: Static, text: str) -> None:

@@ -1,19 +1,24 @@
 """The lines of the GPU panel: as complete as there is room for, and a grid of cells where there are more GPUs than
 lines."""
 
+from __future__ import annotations
+
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
 from engine.freshness import Freshness
-from engine.gpu_reading import Gpu, GpuReading, HostLoad, MigInstance
 from tui.widgets import gpu_words as words
 from tui.widgets.glyphs import UNKNOWN, bar, cut, gib, sparkline
 from tui.widgets.gpu_columns import INDEX_WIDTH, LOAD_WIDTH, SPARK_WIDTH, Columns
+
+if TYPE_CHECKING:  # the first paint needs none of them
+    from collections.abc import Collection, Iterable, Sequence
+
+    from engine.gpu_reading import Gpu, GpuReading, HostLoad, MigInstance
 
 BUSY_PERCENT = 100.0
 STEP_S = 5

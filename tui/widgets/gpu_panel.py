@@ -1,20 +1,26 @@
 """The GPUs of this machine; its CPU and memory where there are none."""
 
+from __future__ import annotations
+
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.segment import Segment
-from textual.events import Resize
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.freshness import Freshness
-from engine.gpu_reading import GpuReading
-from engine.snapshot import Model
 from tui.widgets import gpu_words as words
 from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.gpu_lines import Line, draw
+
+if TYPE_CHECKING:  # the first paint needs none of them
+    from textual.events import Resize
+
+    from engine.gpu_reading import GpuReading
+    from engine.snapshot import Model
 
 OPENED_BY = "ctrl+g"
 """The key to all that is known of them"""

@@ -1,13 +1,18 @@
 """What is to be said of a GPU, whoever shows it: whose it is, what is wrong with it, where its memory is."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
 from engine.deployment import Lifecycle
-from engine.gpu_reading import Gpu, MemoryShare
-from engine.snapshot import Model
 from tui.widgets.glyphs import UNKNOWN
+
+if TYPE_CHECKING:  # the first paint needs none of them
+    from engine.gpu_reading import Gpu, MemoryShare
+    from engine.snapshot import Model
 
 HOT_CELSIUS = 85
 IDLE_SHARE = 0.02

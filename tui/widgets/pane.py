@@ -1,11 +1,12 @@
 """A tab of the detail area: shows what belongs to the selected model."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.widget import Widget
 
-from engine.api import EngineApi
-from engine.snapshot import Model, ProfileProblem, Snapshot
+if TYPE_CHECKING:  # the first paint needs none of them
+    from engine.api import EngineApi
+    from engine.snapshot import Model, ProfileProblem, Snapshot
 
 
 class Pane(Widget):
@@ -16,7 +17,7 @@ class Pane(Widget):
     PARTS: ClassVar[tuple[type[Widget], ...]] = ()
     """Widgets in it with keys of their own, for the help"""
 
-    def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
+    def __init__(self, api: "EngineApi", *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.api = api
 
@@ -34,15 +35,20 @@ class Pane(Widget):
             # At once: what is typed in the moment until `Widget.focus` takes effect would go to the list.
             self.screen.set_focus(self.stops[0])
 
-    def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
+    def show_model(self, model: "Model | None", snapshot: "Snapshot") -> None:
         """Called with every snapshot, and when the cursor moves; cheap when nothing that the pane shows has changed.
 
         Also called just after the pane became visible; `self.display` is False while it is hidden.
         """
         raise NotImplementedError
 
-    def show_problem(self, problem: ProfileProblem, snapshot: Snapshot) -> None:
+    def show_problem(self, problem: "ProfileProblem", snapshot: "Snapshot") -> None:
         """In place of `show_model` while the row of an invalid profile is selected: there is only a file to show."""
+
+    @property
+    def ends_with_console(self) -> str:
+        """What goes on in it and would end with the console, in a sentence; empty when nothing does."""
+        return ""
 
     def look_again(self) -> None:
         """The selected model's profile has been edited."""

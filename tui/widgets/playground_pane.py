@@ -1,173 +1,161 @@
 """The playground: prompts to the selected model, their answers as they arrive, and how long they took."""
 
-import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.events import Resize
-from textual.message import Message
-from textual.validation import Integer, Number
-from textual.widgets import Input, Label, Static
+from textual.widgets import Static
 
 from engine.api import EngineApi
-from engine.errors import EngineError
-from engine.inference.prompt import PromptEvent, PromptRequest, Sampling
+from engine.deployment import State
 from engine.snapshot import Model, Snapshot
-from engine.text import clean
-from tui.widgets.pane import Pane
+from tui.widgets.playground_facts import PlaygroundFacts
+from tui.widgets.prompt_answer import PromptAnswer
 from tui.widgets.prompt_editor import PromptEditor
+from tui.widgets.prompt_gaps import GapStrip
 from tui.widgets.prompt_history import HistoryList, PromptHistory
+from tui.widgets.prompt_offers import start_of
 from tui.widgets.prompt_runs import PromptRun, PromptSession
-from tui.widgets.prompt_status import obstacle, status_line
+from tui.widgets.prompt_settings import Mode, PromptSettings
+from tui.widgets.prompt_status import hindrance_to, obstacle, status_line, told_line
 from tui.widgets.streamed_text import StreamedText
 
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-REPAINT_S = 0.05
-"""The least time between two repaints of a growing answer"""
+    from engine.inference.prompt import PromptRequest
+
 CLOCK_S = 0.25
 WIDE = 110
 """Columns of the pane from which the history stands beside the answer"""
 
 
-class PlaygroundPane(Pane):
+class PlaygroundPane(PlaygroundFacts):
     DEFAULT_CSS = """
     PlaygroundPane {
         layout: vertical;
         & #work { height: 1fr; }
-        & #answer { height: 1fr; padding: 0 1; }
+        & PromptAnswer { height: 1fr; }
         & #status { height: auto; max-height: 2; padding: 0 1; background: $boost; }
         & PromptEditor { max-height: 4; }
-        & #options { height: 1; padding: 0 1; }
-        & #options Label { color: $text-muted; padding: 0 1 0 0; }
-        & #options Input { width: 10; margin: 0 2 0 0; }
-        & #options #served-model { width: 1fr; max-width: 36; }
-        & #dialogue { width: 1fr; }
-        & PromptHistory { display: none; height: 45%; min-height: 3; }
+        & #told { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
+        & PromptAnswer { width: 1fr; }
+        & PromptHistory { display: none; height: 45%; min-height: 4; }
         &.-history PromptHistory { display: block; }
         &.-wide #work { layout: horizontal; }
         &.-wide PromptHistory {
             display: block; width: 48%; max-width: 80; height: 1fr; border-left: vkey $border-blurred;
         }
         &.-tall PromptEditor { max-height: 8; min-height: 2; }
-        &.-narrow #options Input { width: 8; margin: 0 1 0 0; }
-        &.-low #status { max-height: 1; }
-        &.-low.-history { & #options, & PromptEditor { display: none; } }
+        &.-low #status, &.-low #told { max-height: 1; }
+        &.-low GapStrip { display: none; }
+        &.-low.-history { & #told, & PromptEditor { display: none; } }
     }
     """
     FOCUS = "#prompt"
-    PARTS = (PromptEditor, HistoryList, StreamedText)
+    PARTS = (PromptEditor, PromptAnswer, StreamedText, HistoryList)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "cancel", id="playground.cancel", tooltip="Cancel the prompt under way"),
-        Binding(
-            "escape",
-            "leave_history",
-            "to the prompt",
-            id="playground.leave",
-            tooltip="In the history: back to the prompt",
-        ),
+        Binding("escape", "end_filter", "all", id="playground.end_filter", tooltip="In the history: end the filter"),
+        Binding("escape", "leave_history", "prompt", id="playground.leave", tooltip="In the history: to the prompt"),
+        Binding("escape", "leave_editing", "leave it", id="playground.leave_edit", tooltip="Leave the last turn as is"),
+        Binding("ctrl+o", "options", "options", id="playground.options", tooltip="System prompt, model and parameters"),
+        Binding("ctrl+t", "mode", "chat/single", id="playground.mode", tooltip="Chat, single prompts or completion"),
+        Binding("ctrl+n", "new", "new chat", id="playground.new", tooltip="Begin a new conversation"),
         Binding("ctrl+r", "history", "history", id="playground.history", tooltip="Earlier prompts and their timings"),
-        Binding("y", "copy", "copy", id="playground.copy", tooltip="Copy the answer"),
+        Binding("ctrl+l", "library", "saved", id="playground.saved", tooltip="Saved prompts: take one, or save this"),
     ]
-
-    class Arrived(Message):
-        """Something came from the engine's thread for a prompt."""
-
-        def __init__(self, run: PromptRun) -> None:
-            super().__init__()
-            self.run = run
 
     def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
         super().__init__(api, id=id)
-        self._model: Model | None = None
-        self._session = PromptSession()
-        self._sessions: dict[str, PromptSession] = {}
-        self._painted_at = 0.0
         self._clock: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="work"):
-            yield StreamedText(id="answer")
+            yield PromptAnswer(id="conversation")
             yield PromptHistory(id="history")
         yield Static(id="status", markup=False)
+        yield GapStrip(id="gaps")
         yield PromptEditor(id="prompt")
-        with Horizontal(id="options"):
-            yield Label("max tokens")
-            yield Input(id="max-tokens", compact=True, type="integer", validators=[Integer(minimum=1)])
-            yield Label("temperature")
-            yield Input(
-                id="temperature",
-                compact=True,
-                placeholder="default",
-                type="number",
-                validators=[Number(minimum=0, maximum=10)],
-                valid_empty=True,
-            )
-            yield Label("model")
-            yield Input(id="served-model", compact=True, placeholder="automatic")
+        yield Static(id="told", markup=False)
 
     def on_mount(self) -> None:
         self._clock = self.set_interval(CLOCK_S, self._tick, pause=True)
         self._load(PromptSession())
 
-    def on_unmount(self) -> None:
-        for session in self._sessions.values():
-            if session.running is not None and session.running.cancel is not None:
-                session.running.cancel()
-
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= WIDE, "-wide")
-        self.set_class(event.size.width < 70, "-narrow")
         self.set_class(event.size.height >= 20, "-tall")
         self.set_class(event.size.height < 11, "-low")
+        self._show_status()
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
-        before, self._model = self._model, model
+        before, self._model, self._snapshot = self._model, model, snapshot
         name = model.name if model else None
         if name != (before.name if before else None):
-            self._keep()
-            self._load(self._sessions.setdefault(name, PromptSession()) if name is not None else PromptSession())
+            self._session.draft = self._editor.text
+            self._load(self.session_of(name) if name is not None else PromptSession())
+            self.read_kept()
         elif (model and (model.state, model.detail)) != (before and (before.state, before.detail)):
             self._show_status()
+        self.look_for_offer()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        session = self._session
         if action == "cancel":
-            return self._session.running is not None
+            return session.running is not None
+        if action == "end_filter":
+            return self.is_mounted and self.history.filtering
         if action == "leave_history":
-            return self.is_mounted and self._history.list.has_focus
-        return True
+            return self.is_mounted and self.history.list.has_focus
+        if action == "leave_editing":
+            return session.editing is not None
+        return self._model is not None or action == "history"
 
     # What the operator asks for
 
     def on_prompt_editor_sent(self) -> None:
-        refusal = self._refusal()
-        if refusal:
+        session, model, text = self._session, self._model, self._editor.text
+        refusal = hindrance_to(text, session, model)
+        if refusal or model is None:
             self.notify(refusal, severity="warning", markup=False)
             return
-        assert self._model is not None  # noqa: S101
-        editor = self._editor
-        try:
-            request = self._request(editor.text)
-        except ValueError as error:
-            self.notify(str(error), severity="warning", markup=False)
-            return
-        run = PromptRun(request)
-        self._session.add(run)
-        editor.text = ""
+        settings = session.settings
+        request = settings.request(text, session.turns, self.asked_model)
+        conversing = settings.mode_for(self.asked_model) is Mode.CHAT
+        other = self._other(settings)
+        if settings.also and other is None:
+            self.notify(f"{settings.also} is not free for a prompt: only {model.name} is asked.", markup=False)
+        run = self.new_run(PromptRun(request, model.name, conversing=conversing))
+        self._editor.text = ""
+        if other is None:
+            self.begin(run)
+        else:
+            # The other has models, adapters and ways of its own.
+            same = replace(request, model=None, lora=None, transport=None)
+            second = self.new_run(PromptRun(same, other.name, conversing=conversing))
+            self.begin_both(run, second, at_once=settings.at_once)
+            self._compare(run, second)
         self._show_run()
-        try:
-            run.cancel = self.api.ask(self._model.name, request, partial(self._receive, run))
-        except EngineError as error:
-            run.fail(str(error))
-            self._show_run()
+
+    def _other(self, settings: PromptSettings) -> Model | None:
+        """To which the same prompt goes, if it can take one now."""
+        other = self._snapshot.model(settings.also) if settings.also and self._snapshot else None
+        if other is None or other.state is not State.READY or self.session_of(other.name).running:
+            return None
+        return other
 
     def on_prompt_editor_recalled(self) -> None:
-        if self._session.runs:
-            self._recall(self._session.runs[0])
+        last = self._session.edit_last()
+        if last is not None:
+            self._write(last.prompt)
+            if self._session.editing:
+                self._show_run()
 
     def on_prompt_history_looked(self, event: PromptHistory.Looked) -> None:
         if event.run is not self._session.shown:
@@ -175,157 +163,180 @@ class PlaygroundPane(Pane):
             self._show_answer()
 
     def on_prompt_history_recalled(self, event: PromptHistory.Recalled) -> None:
-        self._recall(event.run)
+        session, request = self._session, event.run.request
+        session.settings = session.settings.recalled(request)
+        session.turns, session.editing = request.history, None
+        self._write(event.run.prompt)
+        self.action_leave_history()
+        self.show_told()
+
+    def on_prompt_history_compared(self, event: PromptHistory.Compared) -> None:
+        self._compare(event.marked, event.run)
 
     def on_prompt_history_chosen(self) -> None:
         self.action_leave_history()
 
+    def on_prompt_history_scope_asked(self) -> None:
+        self.read_kept()
+
     def action_history(self) -> None:
-        if not self._session.runs:
-            self.notify("No prompt was sent to this deployment yet.", markup=False)
-        elif self._history.list.has_focus:
+        if self.history.list.has_focus:
             self.action_leave_history()
-        else:
-            self.add_class("-history")
-            self._history.list.focus()
-
-    def action_cancel(self) -> None:
-        run = self._session.running
-        if run is not None and run.cancel is not None and not run.cancelling:
-            run.cancelling = True
-            run.cancel()
-            self._show_status()
-
-    def action_copy(self) -> None:
-        run = self._session.shown
-        if run is not None and run.text:
-            self.app.copy_to_clipboard(run.text)
-            self.notify("The answer is copied, if the terminal allows it.", markup=False)
-
-    # What comes from the engine
-
-    def _receive(self, run: PromptRun, event: PromptEvent) -> None:
-        """On the engine's thread."""
-        if not run.receive(event):
             return
-        try:
-            self.post_message(self.Arrived(run))
-        except RuntimeError:  # the screen closed just now: nobody is left to be told
-            return
-
-    def on_playground_pane_arrived(self, event: Arrived) -> None:
-        event.stop()
-        wait = self._painted_at + REPAINT_S - time.monotonic()
-        if wait > 0:
-            self.set_timer(wait, partial(self._take, event.run))
-        else:
-            self._take(event.run)
-
-    def _take(self, run: PromptRun) -> None:
-        text = run.take()
-        if run is self._session.shown:
-            self._painted_at = time.monotonic()
-            if text:
-                self._answer.append(text)
-            if run.result is not None and run.result.error:
-                self._answer.append(run.result.error, "note")
-        if run.result is not None and run in self._session.runs:
-            self._history.show(self._session.runs, self._session.shown)
-            self.refresh_bindings()
-        self._show_status()
-
-    # What is shown
-
-    @property
-    def _answer(self) -> StreamedText:
-        return self.query_one("#answer", StreamedText)
-
-    @property
-    def _history(self) -> PromptHistory:
-        return self.query_one(PromptHistory)
-
-    @property
-    def _editor(self) -> PromptEditor:
-        return self.query_one(PromptEditor)
-
-    def _input(self, name: str) -> Input:
-        return self.query_one(f"#{name}", Input)
-
-    def _keep(self) -> None:
-        """What was typed stays with its deployment."""
-        session = self._session
-        session.draft = self._editor.text
-        session.max_tokens = self._input("max-tokens").value
-        session.temperature = self._input("temperature").value
-        session.served_model = self._input("served-model").value
-
-    def _load(self, session: PromptSession) -> None:
-        self._session = session
-        self._editor.text = session.draft
-        self._editor.move_cursor(self._editor.document.end)
-        self._input("max-tokens").value = session.max_tokens
-        self._input("temperature").value = session.temperature
-        self._input("served-model").value = session.served_model
-        self._show_run()
-
-    def _recall(self, run: PromptRun) -> None:
-        self._editor.text = run.request.prompt
-        self._editor.move_cursor(self._editor.document.end)
-        self.action_leave_history()
+        self.add_class("-history")
+        self.history.list.focus()
+        self.read_kept()
 
     def action_leave_history(self) -> None:
         self.remove_class("-history")
         self._editor.focus()
 
+    def action_end_filter(self) -> None:
+        self.history.end_filter()
+
+    def action_leave_editing(self) -> None:
+        self._session.leave_editing()
+        self._editor.text = ""
+        self._show_run()
+
+    def action_cancel(self) -> None:
+        if self._session.running is not None:
+            self.cancel(self._session.running)
+            self._show_status()
+
+    def action_mode(self) -> None:
+        session, asked = self._session, self.asked_model
+        before, mode = session.settings.mode_for(asked), session.settings.next_mode(asked)
+        if mode is before:
+            self.notify(f"This model is asked by {mode.value} only.", markup=False)
+        session.settings = replace(session.settings, mode=mode)
+        self.show_told()
+
+    def action_new(self) -> None:
+        if self._session.running is not None:
+            self.notify("A prompt is under way: press escape to cancel it first.", severity="warning", markup=False)
+            return
+        self._session.begin_anew()
+        self._show_run()
+        self._editor.focus()
+
+    def action_options(self) -> None:
+        from tui.screens.prompt_options import PromptOptions
+
+        if self._model is not None:
+            session = self._session
+            stale = session.offer.stale(start_of(self._model, session.settings.transport))
+            form = PromptOptions(self.api, self._model, session.settings, session.offer, self._snapshot, stale=stale)
+            self.app.push_screen(form, partial(self._options_chosen, session))
+
+    def _options_chosen(self, session: PromptSession, settings: PromptSettings | None) -> None:
+        if settings is not None:
+            session.settings = settings
+            if session.offer.trouble:
+                session.offer = replace(session.offer, of=None)  # it is asked once more
+            self.look_for_offer()
+            self.show_told()
+
+    def action_library(self) -> None:
+        from engine.prompt_record import SavedPrompt
+        from tui.screens.prompt_library import PromptLibrary
+
+        session = self._session
+        request = session.settings.request(self._editor.text, session.turns, self.asked_model)
+        present = SavedPrompt("", replace(request, model=None, transport=None))
+        self.app.push_screen(PromptLibrary(self.api, present), self._take_saved)
+
+    def _take_saved(self, request: "PromptRequest | None") -> None:
+        if request is None:
+            return
+        session = self._session
+        settings = session.settings.recalled(request)
+        session.settings = replace(settings, model=session.settings.model, transport=session.settings.transport)
+        session.turns, session.editing = request.history, None
+        self._write(request.prompt if request.tensors is None else request.tensors)
+        self.show_told()
+
+    @on(PromptAnswer.TimingsWanted)
+    def _timings(self) -> None:
+        from tui.screens.prompt_timings import PromptTimings
+
+        if self._session.shown is not None:
+            self.app.push_screen(PromptTimings(self._session.shown))
+
+    def _compare(self, first: PromptRun, second: PromptRun) -> None:
+        from tui.screens.prompt_comparison import PromptComparison
+
+        self.app.push_screen(PromptComparison(first, second, lambda: self.cancel(first)))
+
+    # What comes from the engine
+
+    def grown(self, run: PromptRun, text: str) -> None:
+        self._conversation.grow(text)
+        self._show_status()
+
+    def ended(self, run: PromptRun) -> None:
+        if run in self._session.runs:
+            self.show_history()
+            self.refresh_bindings()
+            if run is self._session.shown and not run.timing.total_s:
+                self._show_answer()  # it never was on its way: nothing has been said of it
+            self.show_told()
+        self._show_status()
+
+    # What is shown
+
+    @property
+    def _conversation(self) -> PromptAnswer:
+        return self.query_one(PromptAnswer)
+
+    @property
+    def _editor(self) -> PromptEditor:
+        return self.query_one(PromptEditor)
+
+    def _load(self, session: PromptSession) -> None:
+        self._session = session
+        self._kept = ()
+        self._write(session.draft)
+        self._show_run()
+
+    def _write(self, text: str) -> None:
+        self._editor.text = text
+        self._editor.move_cursor(self._editor.document.end)
+
+    def offer_came(self) -> None:
+        asked = self.asked_model
+        if asked and not asked.styles and not self._editor.text:
+            self._write(asked.example)
+        self.show_told()
+
     def _show_run(self) -> None:
-        self._history.show(self._session.runs, self._session.shown)
+        self.show_history()
         self._show_answer()
+        self.show_told()
         self.refresh_bindings()
 
+    def show_history(self) -> None:
+        session = self._session
+        earlier = session.without_known(self._kept)
+        self.history.show([*session.runs, *earlier], session.shown)
+
     def _show_answer(self) -> None:
-        answer, run = self._answer, self._session.shown
-        answer.clear()
-        if run is not None:
-            run.take()
-            answer.append(clean(run.request.prompt), "prompt")
-            if run.text:
-                answer.append(run.text)
-            if run.result is not None and run.result.error:
-                answer.append(run.result.error, "note")
-            if run.result is not None:
-                answer.show_start()
+        self._conversation.show(self._session.shown)
         self._show_status()
 
     def _tick(self) -> None:
         if self.display:
             self._show_status()
 
+    def show_told(self) -> None:
+        session = self._session
+        start = start_of(self._model, session.settings.transport)
+        self.query_one("#told", Static).update(told_line(session, self.asked_model, session.offer.said(start)))
+
     def _show_status(self) -> None:
         run = self._session.shown
+        growing = run is not None and run.result is None
         if self._clock is not None:
-            (self._clock.resume if run is not None and run.result is None else self._clock.pause)()
-        self.query_one("#status", Static).update(status_line(run, obstacle(self._model)))
-
-    def _refusal(self) -> str:
-        if hindrance := obstacle(self._model):
-            return hindrance
-        if self._session.running is not None:
-            return "A prompt is under way: wait for its answer, or press escape to cancel it."
-        return "" if self._editor.text.strip() else "Type a prompt first."
-
-    def _request(self, prompt: str) -> PromptRequest:
-        """Raises ValueError with a sentence when an option cannot be used."""
-        tokens, temperature = self._input("max-tokens"), self._input("temperature")
-        for field, meaning in (
-            (tokens, "Max tokens is a whole number from 1"),
-            (temperature, "Temperature is 0 to 10"),
-        ):
-            checked = field.validate(field.value)
-            if checked is not None and not checked.is_valid:
-                field.focus()
-                raise ValueError(f"{meaning}: {field.value!r} is not.")
-        return PromptRequest(
-            prompt,
-            model=self._input("served-model").value.strip() or None,
-            sampling=Sampling(int(tokens.value), float(temperature.value) if temperature.value else None),
-        )
+            (self._clock.resume if growing else self._clock.pause)()
+        self.query_one("#status", Static).update(status_line(run, obstacle(self._model), self.size.width - 2))
+        self.query_one(GapStrip).show(run.gaps_s if run else (), growing=growing)

@@ -1,12 +1,17 @@
 """How a prompt and its timings read in words. Knows no widget."""
 
+import json
+from collections.abc import Sequence
+
 from textual.content import Content
 
 from engine.deployment import State
+from engine.inference.offer import ModelOffer
 from engine.inference.prompt import Timing
 from engine.snapshot import Model
 from engine.text import clean_line
-from tui.widgets.prompt_runs import PromptRun
+from tui.widgets.prompt_runs import PromptRun, PromptSession
+from tui.widgets.prompt_settings import Mode, model_of, told
 from tui.widgets.state import LOOKS
 
 _ADVICE = {
@@ -27,34 +32,90 @@ def obstacle(model: Model | None) -> str:
     return f"{clean_line(model.name)} is {word}: {advice}."
 
 
-def status_line(run: PromptRun | None, hindrance: str) -> Content:
-    """How the prompt stands, with its figures, and then what keeps the next one from being sent."""
+def hindrance_to(text: str, session: PromptSession, model: Model | None) -> str:
+    """Why this text cannot be sent now; empty when it can."""
+    if hindrance := obstacle(model):
+        return hindrance
+    if session.running is not None:
+        return "A prompt is under way: wait for its answer, or press escape to cancel it."
+    if not text.strip():
+        return "Type a prompt first."
+    asked = model_of(session.offer.offer, session.settings.model)
+    if session.settings.mode_for(asked) is Mode.TENSORS:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            return f"The inputs are JSON, names with values: {error}."
+    return ""
+
+
+def told_line(session: PromptSession, asked: ModelOffer | None, note: str) -> Content:
+    """How the next prompt is put, and what is asked of the server beside it. `note`: about what the server takes."""
+    mode = session.settings.mode_for(asked)
+    words = [mode.value]
+    turns = len(session.turns) // 2
+    if mode is Mode.CHAT:
+        if session.editing is not None:
+            words.append("in place of the last turn")
+        elif turns:
+            words.append(f"after {turns} turn{'' if turns == 1 else 's'}")
+        else:
+            words.append("new conversation")
+    said = " · ".join([*words[1:], *told(session.settings, asked), *([note] if note else [])])
+    return Content.assemble((words[0], "$text-accent"), f" · {said}" if said else "")
+
+
+def status_line(run: PromptRun | None, hindrance: str, width: int = 0) -> Content:
+    """How the prompt stands, with its figures, and then what keeps the next one from being sent.
+
+    `width`: cells after which another line begins; 0 for none.
+    """
     if run is None:
         return Content(hindrance or "Nothing was sent yet.")
     word = run.look.word
     if run.result is None:
-        word = "cancelling" if run.cancelling else "answering" if run.text else "waiting for the first token"
-    elif run.result.finish_reason:
-        word = f"{word}, {run.result.finish_reason}"
-    said = "  ".join(part for part in (word, figures(run)) if part)
+        word = progress(run)
+    elif run.result.ended_by not in ("", word):
+        word = f"{word}, {run.result.ended_by}"
+    said = filled([word, *figures(run)], width)
     trouble = f"\n{hindrance}" if hindrance and run.result is not None else ""
     return Content.assemble((f"{run.look.symbol} ", f"${run.look.colour}"), said + trouble)
 
 
-def figures(run: PromptRun) -> str:
-    """The timings on one line, what matters most first."""
+def progress(run: PromptRun) -> str:
+    """How one that has not ended stands."""
+    if run.cancelling:
+        return "cancelling"
+    if run.waiting:
+        return "waiting for the other's answer"
+    return "answering" if run.timing.tokens_out else "waiting for the first token"
+
+
+def figures(run: PromptRun) -> list[str]:
+    """The timings, what matters most first."""
     timing = run.timing
     parts = []
     if timing.first_token_s is not None:
         parts.append(f"first {seconds(timing.first_token_s)}")
     if timing.tokens_per_s is not None:
         parts.append(f"{rate(timing)} tok/s")
-    if timing.total_s is not None:
-        parts.append(f"total {seconds(timing.total_s)}")
     if timing.tokens_out:
         tokens_in = "" if timing.tokens_in is None else f"{timing.tokens_in} in, "
         parts.append(f"{tokens_in}{timing.tokens_out} out ({timing.token_source})")
-    return "  ".join(parts)
+    if timing.total_s is not None:
+        parts.append(f"total {seconds(timing.total_s)}")
+    return parts
+
+
+def filled(parts: Sequence[str], width: int) -> str:
+    """The parts on as few lines as hold them; none is broken."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if width and len(lines[-1]) + len(part) + 4 > width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] += f"  {part}"
+    return "\n".join(lines)
 
 
 def seconds(value: float | None) -> str:

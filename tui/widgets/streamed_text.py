@@ -17,7 +17,7 @@ _WORD = re.compile(r"\s*\S+\s*|\s+")
 
 
 class StreamedText(ScrollView, can_focus=True):
-    """Shows pieces of text, each of a kind that has its own colour: `answer`, `prompt` or `note`.
+    """Shows pieces of text, each of a kind that has its own colour: `answer`, `prompt`, `reasoning` or `note`.
 
     The text must be clean. A piece continues the line of the piece before it when both are of one kind.
     """
@@ -29,10 +29,15 @@ class StreamedText(ScrollView, can_focus=True):
         overflow-x: hidden;
         &:focus { background-tint: $foreground 4%; }
         & > .streamed-text--prompt { color: $text-muted; text-style: bold; }
+        & > .streamed-text--reasoning { color: $text-muted; text-style: italic; }
         & > .streamed-text--note { color: $text-error; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"streamed-text--prompt", "streamed-text--note"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "streamed-text--prompt",
+        "streamed-text--reasoning",
+        "streamed-text--note",
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "down", show=False, tooltip="In the answer: scroll down by a line"),
         Binding("up,k", "scroll_up", "up", show=False, tooltip="In the answer: scroll up by a line"),

@@ -33,6 +33,13 @@ class TabBar(Widget):
         self._active = tabs[0][0]
         self._subject = ""
         self._detail = ""
+        self._marks: dict[str, str] = {}
+
+    def mark(self, key: str, sign: str) -> None:
+        """A character after a tab's title, for what goes on in it unseen; empty: nothing does."""
+        if self._marks.get(key, "") != sign:
+            self._marks[key] = sign
+            self.refresh()
 
     def show(self, active: str, subject: str, detail: str = "") -> None:
         """`subject`: what the panes are about, written at the right; with `detail` on it where there is room."""
@@ -41,10 +48,15 @@ class TabBar(Widget):
             self.refresh()
 
     def _labels(self) -> list[tuple[str, str, str]]:
-        """Key, number and title of each; where there is no room, only the active one keeps its title."""
-        room = sum(len(title) + 5 for _, title in self._tabs) <= self.size.width
+        """Key, number and title of each; where there is no room, only the active one keeps its title.
+
+        They stand closer together where the subject would else have no room.
+        """
+        most = sum(len(title) + 5 for _, title in self._tabs)
+        room = most <= self.size.width
+        close = room and most + min(len(self._subject), LEAST_SUBJECT) + 2 > self.size.width
         return [
-            (key, f" {number} ", f"{title} " if room or key == self._active else "")
+            (key, f" {number} ", f"{title}{'' if close else ' '}" if room or key == self._active else "")
             for number, (key, title) in enumerate(self._tabs, start=1)
         ]
 
@@ -56,7 +68,7 @@ class TabBar(Widget):
         for key, number, title in self._labels():
             on = key == self._active
             segments += [Segment(number, active if on else key_style), Segment(title, active if on else base)]
-            segments.append(Segment(" ", base))
+            segments.append(Segment(self._marks.get(key) or " ", base))
         strip = Strip(segments)
         room = self.size.width - strip.cell_length - 1
         said = f"{self._subject}: {self._detail}" if self._detail else self._subject

@@ -1,5 +1,7 @@
 """The top line: which machine this is, and which operation is under way, whoever began it."""
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
@@ -7,12 +9,14 @@ from textual.app import RenderResult
 from textual.widget import Widget
 
 from engine.snapshot import LeaseStatus, OperationStatus, Snapshot, StepKind
-from engine.startup import Startup
 from tui import format as write
 from tui import operation_words as words
 from tui import operations
 from tui.startup_words import in_short, stall
 from tui.widgets.state import NOTICE
+
+if TYPE_CHECKING:
+    from engine.startup import Startup
 
 JUST_ENDED_S = 8.0
 READ_ONLY = " · read-only"
@@ -116,7 +120,7 @@ class TopLine(Widget):
             return [Text(ended, style=self._colour(words.COLOURS[last.outcome]))]
         return []
 
-    def _under_way(self, status: OperationStatus, startup: Startup | None, more: int) -> list[Text]:
+    def _under_way(self, status: OperationStatus, startup: "Startup | None", more: int) -> list[Text]:
         """`startup`: what it waits for, if that is known."""
         phase = in_short(startup) if startup else ""
         still = stall(startup, write.now()).partition(";")[0] if startup else ""
@@ -151,7 +155,7 @@ class TopLine(Widget):
         return self.get_component_rich_style(f"top--{name}", partial=True)
 
 
-def _waited_for(snapshot: Snapshot, status: OperationStatus) -> Startup | None:
+def _waited_for(snapshot: Snapshot, status: OperationStatus) -> "Startup | None":
     step = status.current
     if not step or step.kind is not StepKind.WAIT:
         return None

@@ -1,0 +1,280 @@
+"""The same load on the same real vLLM by `tritontui load`, `vllm bench serve` and AIPerf: what each tells, and costs.
+
+For each number of requests at once: 64 tokens in and out on `/v1/completions`, the server's own histograms over the
+same time beside each tool's figures. Then the processor time of each client for a thousand streamed tokens: the
+difference between a long and a short run, so that what a tool takes to start does not count.
+
+python -m benchmarks.load_tools VLLM_PROGRAM MODEL_FOLDER [AIPERF_PROGRAM] [--levels 1,4,16] [--requests 100]
+(`tests/images/build_vllm.sh --print` names the folder of both.)
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from engine.deployment import Protocol, Service
+from engine.inference.prompt import Sampling, Style
+from engine.load.order import Order, Target
+from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
+
+TOKENS = 64
+START_S = 400.0
+SUMS = ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Milliseconds, and per second; the processor time in seconds."""
+
+    ttft_p50: float
+    ttft_mean: float
+    itl_mean: float
+    e2e_mean: float
+    requests_per_s: float
+    tokens_per_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Means of its own histograms over a run, in milliseconds."""
+
+    requests: float
+    tokens: float
+    ttft: float
+    itl: float
+    e2e: float
+
+
+class Tool:
+    name: str
+
+    def run(self, url: str, at_once: int, requests: int) -> Measured:
+        raise NotImplementedError
+
+
+class Ours(Tool):
+    name = "tritontui load"
+
+    def run(self, url: str, at_once: int, requests: int) -> Measured:
+        with tempfile.TemporaryDirectory() as folder:
+            plan = LoadPlan(
+                levels=(Level(Arrival.CLOSED, at_once),),
+                requests=requests,
+                warmup=0,
+                workload=Workload(prompt=Lengths(TOKENS), output=Lengths(TOKENS)),
+                sampling=Sampling(ignore_eos=True),
+                style=Style.COMPLETION,
+            )
+            service = Service(Protocol.OPENAI, url, f"{url}/health", metrics=f"{url}/metrics")
+            order = Order(Target("bench", "", "vllm", service), plan, Path(folder, "loads.sqlite"))
+            printed, cpu_s = timed([sys.executable, "-m", "engine.load.worker"], order.to_json() + "\n")
+        (level,) = json.loads(printed.splitlines()[-1])["levels"]
+        if level["failed"]:
+            raise SystemExit(f"{level['failed']} requests failed: {level['failures']}")
+        return Measured(
+            ttft_p50=1000 * level["ttft"]["p50"],
+            ttft_mean=1000 * level["ttft"]["mean"],
+            itl_mean=1000 * level["itl"]["mean"],
+            e2e_mean=1000 * level["e2e"]["mean"],
+            requests_per_s=level["requests_per_s"],
+            tokens_per_s=level["output_tokens_per_s"],
+            cpu_s=cpu_s,
+        )
+
+
+@dataclass
+class VllmBench(Tool):
+    program: str
+    model: str
+    name = "vllm bench serve"
+
+    def run(self, url: str, at_once: int, requests: int) -> Measured:
+        with tempfile.TemporaryDirectory() as folder:
+            _, cpu_s = timed(
+                [
+                    *(self.program, "bench", "serve", "--backend", "openai", "--base-url", url),
+                    *("--endpoint", "/v1/completions", "--model", self.model, "--dataset-name", "random"),
+                    *("--random-input-len", str(TOKENS), "--random-output-len", str(TOKENS), "--ignore-eos"),
+                    *("--num-prompts", str(requests), "--max-concurrency", str(at_once), "--disable-tqdm"),
+                    *("--save-result", "--result-dir", folder, "--result-filename", "result.json"),
+                    *("--percentile-metrics", "ttft,tpot,itl,e2el"),
+                ]
+            )
+            told = json.loads(Path(folder, "result.json").read_text())
+        return Measured(
+            ttft_p50=told["median_ttft_ms"],
+            ttft_mean=told["mean_ttft_ms"],
+            itl_mean=told["mean_tpot_ms"],
+            e2e_mean=told["mean_e2el_ms"],
+            requests_per_s=told["request_throughput"],
+            tokens_per_s=told["output_throughput"],
+            cpu_s=cpu_s,
+        )
+
+
+@dataclass
+class AiPerf(Tool):
+    program: str
+    model: str
+    name = "AIPerf"
+
+    def run(self, url: str, at_once: int, requests: int) -> Measured:
+        with tempfile.TemporaryDirectory() as folder:
+            _, cpu_s = timed(
+                [
+                    *(self.program, "profile", "--model", self.model, "--url", url, "--endpoint-type", "completions"),
+                    *("--streaming", "--concurrency", str(at_once), "--request-count", str(requests)),
+                    *("--isl", str(TOKENS), "--isl-stddev", "0", "--osl", str(TOKENS), "--osl-stddev", "0"),
+                    *("--extra-inputs", "ignore_eos:true", "--tokenizer", self.model, "--ui", "none"),
+                    *("--artifact-dir", folder, "--use-server-token-count", "--random-seed", "1"),
+                ]
+            )
+            (found,) = Path(folder).rglob("profile_export_aiperf.json")
+            told = json.loads(found.read_text())
+        return Measured(
+            ttft_p50=_aiperf(told, "time_to_first_token", "p50"),
+            ttft_mean=_aiperf(told, "time_to_first_token"),
+            itl_mean=_aiperf(told, "inter_token_latency"),
+            e2e_mean=_aiperf(told, "request_latency"),
+            requests_per_s=_aiperf(told, "request_throughput"),
+            tokens_per_s=_aiperf(told, "output_token_throughput"),
+            cpu_s=cpu_s,
+        )
+
+
+def _aiperf(told: dict[str, Any], key: str, of: str = "avg") -> float:
+    return float((told.get("records") or told)[key][of])
+
+
+def timed(command: list[str], given: str = "") -> tuple[str, float]:
+    """What it printed, and the processor time of it and all that it started."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=out, stderr=errors, text=True, env=environment
+        )
+        assert process.stdin is not None
+        process.stdin.write(given)
+        process.stdin.flush()
+        _, status, used = os.wait4(process.pid, 0)
+        process.stdin.close()
+        out.seek(0)
+        errors.seek(0)
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{command[0]} failed:\n{out.read()[-2000:]}\n{errors.read()[-4000:]}")
+        return out.read(), used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def serving(program: str, model: str) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(program, "serve", model, "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16"),
+        *("--max-model-len", "1024", "--no-enable-prefix-caching"),
+    ]
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            deadline = time.monotonic() + START_S
+            while not answers(f"{url}/health"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise SystemExit(f"vLLM did not start:\n{log.read()[-4000:]}")
+                time.sleep(1)
+            yield url
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def totals(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    found = re.findall(r"^vllm:(\w+?)(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE)
+    sums: dict[str, float] = {}
+    for name, value in found:
+        sums[name] = sums.get(name, 0.0) + float(value)
+    return sums
+
+
+def between(before: dict[str, float], after: dict[str, float]) -> Server:
+    def grown(name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    ttft, itl, e2e = (1000 * grown(f"{name}_sum") / max(1.0, grown(f"{name}_count")) for name in SUMS)
+    return Server(grown("request_success_total"), grown("generation_tokens_total"), ttft, itl, e2e)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("vllm")
+    parser.add_argument("model")
+    parser.add_argument("aiperf", nargs="?")
+    parser.add_argument("--levels", default="1,4,16")
+    parser.add_argument("--requests", type=int, default=100)
+    given = parser.parse_args()
+    tools: list[Tool] = [Ours(), VllmBench(given.vllm, given.model)]
+    tools += [AiPerf(given.aiperf, given.model)] if given.aiperf else []
+    print(f"{machine()}; {TOKENS} tokens in and out, {given.requests} requests a level\n")
+    columns = ["at once", "tool", "TTFT p50", "TTFT mean", "server's", "ITL mean", "server's", "e2e mean", "server's"]
+    columns += ["req/s", "tok/s"]
+    print("|", " | ".join(columns), "|")
+    print("|" + "---|" * len(columns))
+    with serving(given.vllm, given.model) as url:
+        Ours().run(url, 4, 20)  # what the server compiles and allocates with its first requests
+        for at_once in map(int, given.levels.split(",")):
+            for tool in tools:
+                before = totals(url)
+                told = tool.run(url, at_once, given.requests)
+                time.sleep(1.0)
+                server = between(before, totals(url))
+                print(
+                    f"| {at_once} | {tool.name} ({server.requests:.0f} requests, {server.tokens:.0f} tokens) "
+                    f"| {told.ttft_p50:.1f} ms | {told.ttft_mean:.1f} ms | {server.ttft:.1f} ms "
+                    f"| {told.itl_mean:.2f} ms | {server.itl:.2f} ms | {told.e2e_mean:.0f} ms | {server.e2e:.0f} ms "
+                    f"| {told.requests_per_s:.2f} | {told.tokens_per_s:.0f} |",
+                    flush=True,
+                )
+        most = int(given.levels.split(",")[-1])
+        print(f"\nProcessor time of the client for 1000 streamed tokens, {most} at once:")
+        for tool in tools:
+            short, long = (tool.run(url, most, given.requests * times).cpu_s for times in (1, 4))
+            per_thousand = (long - short) / (3 * given.requests * TOKENS) * 1000
+            print(
+                f"{tool.name:<18} {per_thousand * 1000:7.1f} ms   (and {short:.1f} s for the short run, start included)"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What has come of one prompt so far, and when. Times are of the clock of `time.perf_counter`."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+from engine.inference.channel import Chunk, NoTextModel, PromptFailed
+from engine.inference.output import MAX_CHARACTERS, Output
+from engine.inference.prompt import (
+    Fault,
+    PromptOutcome,
+    PromptRequest,
+    PromptResult,
+    Style,
+    Timing,
+    Token,
+)
+from engine.inference.unfit import Unfit
+
+
+class Measured:
+    """Told by a channel, on one event loop. Text is put together and cleaned as it comes only for `on_token`."""
+
+    def __init__(self, request: PromptRequest, on_token: Callable[[Token], None] | None = None) -> None:
+        self.request = request
+        self.model = ""
+        self.transport = request.transport
+        self.style: Style | None = None
+        self.connected_s: float | None = None
+        self._on_token = on_token
+        self._output = Output()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._sent_at: float | None = None
+        self._began_at: float | None = None
+        self.ended_at: float | None = None
+        """When the last of the answer came"""
+        self._times: list[float] = []
+        """Of the chunks with text"""
+        self._tokens_in: int | None = None
+        self._tokens_out: int | None = None
+        self._finish_reason = ""
+
+    def silent(self, where: str) -> PromptFailed:
+        """The failure of an answer that does not go on."""
+        silence = "sent nothing more" if self._times else "took the prompt and sent nothing"
+        what = f"{where} {silence} for {self.request.idle_timeout_s:g} s."
+        return PromptFailed(what, "Its log and metrics say whether it still works.", Fault.IDLE)
+
+    def sent(self, at: float) -> None:
+        """Right before the request was written, on an open connection. What came of another one before is nothing."""
+        self._sent_at, self._began_at = at, None
+
+    def began(self, at: float) -> None:
+        """The first of the answer has come."""
+        if self._began_at is None:
+            self._began_at = at
+
+    def ended(self, at: float) -> None:
+        """The first time counts."""
+        if self.ended_at is None:
+            self.ended_at = at
+
+    def text(self, piece: bytes, at: float) -> None:
+        """New text; UTF-8, perhaps cut inside a character. Raises `PromptFailed` when the answer is too long."""
+        self._times.append(at)
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._on_token is not None:
+            shown = self._put_together()
+            if shown:
+                self._on_token(Token(shown, at - (self._sent_at or at)))
+        if self._size >= MAX_CHARACTERS:
+            self._put_together()
+            if self._output.full:
+                raise PromptFailed(
+                    f"The answer passed {MAX_CHARACTERS >> 20} Mi characters and was stopped there.",
+                    "Ask for fewer tokens.",
+                )
+
+    def finish(self, reason: str) -> None:
+        self._finish_reason = reason or self._finish_reason
+
+    def count(self, tokens_in: int | None, tokens_out: int | None) -> None:
+        """The server's own counts so far."""
+        self._tokens_in = tokens_in if tokens_in is not None else self._tokens_in
+        self._tokens_out = tokens_out if tokens_out is not None else self._tokens_out
+
+    def chunk(self, chunk: Chunk, at: float) -> None:
+        """Raises what `text` raises."""
+        if chunk.finish_reason:
+            self.finish(chunk.finish_reason)
+        self.count(chunk.tokens_in, chunk.tokens_out)
+        if chunk.text:
+            self.text(chunk.text, at)
+
+    def done(self) -> PromptResult:
+        return self._result(PromptOutcome.DONE)
+
+    def cancelled(self) -> PromptResult:
+        """With the text so far."""
+        return self._result(PromptOutcome.CANCELLED)
+
+    def failed(self, failure: PromptFailed) -> PromptResult:
+        return self._result(PromptOutcome.FAILED, failure)
+
+    def _put_together(self) -> str:
+        shown = self._output.feed(b"".join(self._pieces))
+        self._pieces.clear()
+        return shown
+
+    def _result(self, outcome: PromptOutcome, failure: PromptFailed | None = None) -> PromptResult:
+        self._put_together()
+        rest = self._output.end()
+        sent_at, times = self._sent_at, self._times
+        if rest and self._on_token is not None and outcome is not PromptOutcome.CANCELLED:
+            self._on_token(Token(rest, times[-1] - (sent_at or times[-1])))
+        fault = None
+        if failure:
+            fault = Fault.UNFIT if isinstance(failure, Unfit) else failure.fault
+        return PromptResult(
+            request=self.request,
+            outcome=outcome,
+            text=self._output.text,
+            model=self.model,
+            transport=self.transport,
+            finish_reason=self._finish_reason,
+            error=str(failure) if failure else "",
+            timing=self._timing(),
+            no_text_model=isinstance(failure, NoTextModel),
+            gaps_s=tuple(later - earlier for earlier, later in pairwise(times)),
+            fault=fault,
+            style=self.style,
+            sent_at=sent_at,
+        )
+
+    def _timing(self) -> Timing:
+        sent_at, began_at, times = self._sent_at, self._began_at, self._times
+        counted = self._tokens_out is not None
+        if sent_at is None:
+            return Timing(connected_s=self.connected_s)
+        return Timing(
+            connected_s=self.connected_s,
+            first_byte_s=began_at - sent_at if began_at is not None else None,
+            first_token_s=times[0] - sent_at if times else None,
+            last_token_s=times[-1] - sent_at if times else None,
+            total_s=(self.ended_at or time.perf_counter()) - sent_at,
+            tokens_in=self._tokens_in,
+            tokens_out=self._tokens_out if counted else len(times) if began_at is not None else None,
+            token_source="server" if counted else "chunks",
+        )

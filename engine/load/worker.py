@@ -1,0 +1,136 @@
+"""The process of one load test: `python -m engine.load.worker`, with what it is to do as JSON on standard input.
+
+A process of its own, so that drawing a screen takes no time from sending and stamping. It tells how it stands on
+standard output, a JSON object a line, the result last, and keeps that in the store. It ends, with what was measured,
+on SIGTERM and SIGINT, and when standard input is closed: whoever began it is gone.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn, TextIO
+
+from engine.inference.client import PromptClient
+from engine.load import codec
+from engine.load.codec import Records
+from engine.load.generator import LoadTest
+from engine.load.order import Order
+from engine.load.store import LoadStore
+from engine.load_result import LoadProgress, LoadResult
+
+LAST_WORDS_S = 5.0
+"""How long a reader may take to read the result"""
+MOST_FILES = 16_384
+"""Open at once, of which each connection is one; many systems begin with 1024"""
+
+
+class Teller:
+    """Encodes and writes the latest progress in a thread of its own: a reader that is suspended holds up nothing."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._news = threading.Condition()
+        self._latest: LoadProgress | LoadResult | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_all, name="teller", daemon=True)
+        self._thread.start()
+
+    def tell(self, event: LoadProgress | LoadResult) -> None:
+        with self._news:
+            self._latest = event
+            self._news.notify()
+
+    def close(self) -> None:
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        self._thread.join(LAST_WORDS_S)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._latest is not None or self._closed)
+                event, self._latest = self._latest, None
+            if event is None:
+                return
+            try:
+                self._out.write(f"{codec.dump(event)}\n")
+                self._out.flush()
+            except OSError:
+                return  # nobody reads any more
+
+
+class Stop:
+    """Asked for by a signal or a closed standard input, at any moment."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Callable[[], None] | None = None
+
+    def ask(self) -> None:
+        """From a handler of signals, or from any thread."""
+        self._asked = True
+        if self._loop and self._stop:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._stop)
+
+    def reaches(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+        self._loop, self._stop = loop, stop
+        if self._asked:
+            stop()
+
+
+def main() -> NoReturn:
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.ask())
+    for ignored in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    order = Order.from_json(sys.stdin.readline())
+    # What a library prints must not stand between the events.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # then fewer connections are open at once, and it shows
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, most) if most >= 0 else MOST_FILES, most))
+    teller = Teller(out)
+    try:
+        result, records = asyncio.run(_run(order, teller.tell, stop))
+        store = LoadStore(order.store)
+        kept = store.keep(result, records)
+        teller.tell(kept if kept.id else replace(kept, message=f"{kept.message} {store.problem}".strip()))
+    finally:
+        teller.close()
+    sys.stderr.flush()
+    # A thread that waits on standard input must not keep the process.
+    os._exit(0)
+
+
+async def _run(order: Order, tell: Callable[[LoadProgress], None], stop: Stop) -> tuple[LoadResult, Records]:
+    client = PromptClient(order.target.service)
+    test = LoadTest(order.target, order.plan, client, tell)
+    stop.reaches(asyncio.get_running_loop(), test.stop)
+    threading.Thread(target=_watch_input, args=(stop,), name="input", daemon=True).start()
+    try:
+        return await test.run()
+    finally:
+        await client.close()
+
+
+def _watch_input(stop: Stop) -> None:
+    """Until it is closed."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    stop.ask()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Load tests of real servers, whose own counters and histograms say what was true."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.facade import Engine
+from engine.inference.prompt import Style, Transport
+from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
+from engine.load_result import Doubt, LevelResult, LoadOutcome, LoadResult
+from engine.runtimes.process import ProcessRuntime
+from engine.settings import Settings
+from tests.real.commands import needs_demo
+from tests.real.test_vllm_real import commands
+from tests.real.triton_support import demo_server, kill_all, settings_in
+from tests.real.vllm_support import LocalVllm
+
+WITHIN_S = 0.002
+"""The client's mean TTFT, one request at a time, of the server's own"""
+BUSY_S = 0.004
+"""More that is allowed where the machine had other work: then the client's own loop woke late, too, and it says so"""
+
+
+def load(engine: Engine, name: str, plan: LoadPlan) -> LoadResult:
+    result = engine.load_blocking(name, plan, lambda _: None)
+    assert (result.outcome, result.message) == (LoadOutcome.DONE, "")
+    return result
+
+
+def totals_are_the_servers(level: LevelResult, requests: int) -> None:
+    """To the last one."""
+    assert level.done == requests
+    server = level.server
+    assert server is not None
+    assert server.alone
+    assert (server.requests, server.tokens_in, server.tokens_out) == (level.done, level.tokens_in, level.tokens_out)
+    assert (level.failed, level.not_sent) == (0, 0)
+    assert Doubt.OTHERS not in level.doubts
+    assert Doubt.COUNTED_BY_CHUNKS not in level.doubts
+
+
+def ttft_is_the_servers(level: LevelResult) -> None:
+    server = level.server
+    assert server is not None
+    assert server.ttft.n == level.ttft.n
+    assert level.ttft.mean is not None
+    assert server.ttft.mean is not None
+    apart = level.ttft.mean - server.ttft.mean
+    busy = Doubt.CLIENT_SLOW in level.doubts or os.getloadavg()[0] > (os.cpu_count() or 1)
+    assert -0.0005 < apart < WITHIN_S + (BUSY_S if busy else 0), f"{apart * 1000:.2f} ms apart, busy: {busy}"
+
+
+PLAN = LoadPlan(
+    (Level(Arrival.CLOSED, 1), Level(Arrival.CLOSED, 6), Level(Arrival.POISSON, 8)),
+    requests=30,
+    warmup=2,
+    workload=Workload(prompt=Lengths(48, 12), output=Lengths(12, 4)),
+)
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("triton")
+    with demo_server(folder) as server:
+        yield Engine(settings_in(folder), {"process": server.runtime})
+
+
+@pytest.mark.triton
+@needs_demo
+@pytest.mark.parametrize("transport", [Transport.TRITON_HTTP, Transport.TRITON_GRPC])
+def test_totals_are_those_that_triton_counts(triton: Engine, transport: Transport) -> None:
+    result = load(triton, "demo", replace(PLAN, transport=transport))
+    assert (result.model, result.transport) == ("prose", transport)
+    for level in result.levels:
+        totals_are_the_servers(level, 30)
+        # The demo's model does not end before it is told to, and a word is a token to it.
+        assert level.tokens_out == result.levels[0].tokens_out
+        assert level.tokens_in == result.levels[0].tokens_in
+        assert 42 < level.tokens_in / level.done < 54
+    alone = result.levels[0]
+    assert alone.itl.p50 == pytest.approx(0.025, rel=0.1), "its config says 25 ms a token"
+    ttft_is_the_servers(alone)
+    assert triton.loads("demo")[0] == result
+
+
+@pytest.mark.triton
+@needs_demo
+def test_beyond_what_triton_holds_the_queue_shows(triton: Engine) -> None:
+    """It answers 8 at once, each in 12 times 25 ms: 26 a second, and 60 are asked of it."""
+    plan = LoadPlan(
+        (Level(Arrival.CONSTANT, 60),), requests=150, workload=Workload(prompt=Lengths(20), output=Lengths(12))
+    )
+    (level,) = load(triton, "demo", plan).levels
+    totals_are_the_servers(level, 150)
+    assert Doubt.OVERLOADED in level.doubts
+    assert level.requests_per_s < 30
+    assert level.e2e_intended.most is not None
+    assert level.e2e_intended.most > 2, "2.5 s of sending, and 5.6 s of work"
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+def test_totals_and_ttft_are_those_of_vllm(tmp_path: Path, local_vllm: LocalVllm) -> None:
+    name = f"load-{secrets.token_hex(4)}"
+    tritontui = commands(tmp_path, local_vllm, name)
+    settings = Settings.load()
+    try:
+        tritontui.ok("up", name, "--wait")
+        engine = Engine(settings, {"process": ProcessRuntime(settings)})
+        for style in Style:
+            result = load(engine, name, replace(PLAN, style=style))
+            assert (result.model, result.transport) == (name, Transport.OPENAI)
+            for level in result.levels:
+                totals_are_the_servers(level, 30)
+                assert level.tokens_out == result.levels[0].tokens_out
+                # Several of this tiny model's tokens make a word, so lengths are near, not exact.
+                assert 40 < level.tokens_in / level.done < 56
+            ttft_is_the_servers(result.levels[0])
+        tritontui.ok("down", name)
+    finally:
+        kill_all(settings)

@@ -1,0 +1,511 @@
+"""The pane `Load`, by keys: what is asked of the engine, and what its events look like."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from engine.deployment import State
+from engine.errors import EngineError, Refused
+from engine.freshness import Freshness
+from engine.inference.prompt import Fault, Transport
+from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
+from engine.load_result import Digest, Doubt, LoadOutcome, LoadProgress, LoadResult
+from engine.metrics_reading import MetricsReading
+from tests.tui.driving import MODELS, gone, on_main, opened, screen_text, settled, shown, still, told, until
+from tests.tui.fake_api import NOW, FakeApi, model, snapshot
+from tests.tui.loads_at_hand import FOUR, LEVELS, ONE, PLAN, REFUSED, digest, level, progress, result
+from tui import format as write
+from tui.app import Console
+from tui.screens.load_confirm import LoadConfirm
+from tui.screens.load_export import LoadExport
+from tui.screens.question import Question
+from tui.widgets.load_fields import DEFAULTS, FieldError, plan_of, values_of
+from tui.widgets.load_words import what_is_sent
+
+OTHER = model("mistral", State.READY, since=NOW - 50)
+
+
+class IdleApi(FakeApi):
+    """Nobody else asks anything."""
+
+    def metrics(self, name: str) -> MetricsReading:
+        return MetricsReading(NOW, Freshness.FRESH)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> IdleApi:
+    monkeypatch.setattr(write, "now", lambda: NOW)
+    return IdleApi(snapshot(*MODELS, OTHER))
+
+
+@asynccontextmanager
+async def at(api: FakeApi, *keys: str, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
+    """The pane, open."""
+    async with Console(lambda: api).run_test(size=size, notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press(*keys)
+        yield pilot
+
+
+async def begin(pilot: Pilot[None], api: FakeApi) -> None:
+    """From the form."""
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, LoadConfirm))
+    await shown(pilot, "Begin")
+    await pilot.press("y")
+    await until(pilot, lambda: bool(api.loads_asked))
+    await on_main(pilot)
+
+
+async def tell(api: FakeApi, *events: LoadProgress | LoadResult) -> None:
+    """As the engine does: from a thread of its own."""
+    for event in events:
+        await asyncio.to_thread(api.tell_load, event)
+
+
+async def says(pilot: Pilot[None], part: str, sentence: str) -> None:
+    """In a dialog, however its lines are wrapped."""
+    await until(pilot, lambda: sentence in str(pilot.app.screen.query_one(f"#{part}", Static).content))
+
+
+def field(pilot: Pilot[None], key: str, value: str) -> None:
+    pilot.app.screen.query_one(f"#load-{key}").value = value  # type: ignore[attr-defined]
+
+
+# The form
+
+
+def test_what_is_typed_and_the_plan_that_it_comes_to_are_the_same_either_way() -> None:
+    assert plan_of(DEFAULTS) == PLAN
+    typed = {
+        **DEFAULTS,
+        "load": "rate, Poisson",
+        "amounts": "0.5, 2",
+        "requests": "",
+        "seconds": "30",
+        "tokens-in": "512",
+        "spread-in": "64",
+        "end": "or until it ends",
+        "ttft": "250",
+        "e2e": "2.5",
+        "repeats": "3",
+        "seed": "7",
+        "prefix": "100",
+        "file": "/tmp/prompts.jsonl",
+        "model": "prose",
+        "lora": "french",
+        "transport": "triton-grpc",
+    }
+    plan = plan_of(typed)
+    assert plan.levels == (Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2.0))
+    assert (plan.requests, plan.duration_s, plan.repeats) == (None, 30.0, 3)
+    file = Path("/tmp/prompts.jsonl")
+    assert plan.workload == Workload(Lengths(512, 64), Lengths(64), shared_prefix=100, seed=7, file=file)
+    assert plan.objectives == Objectives(ttft_s=0.25, e2e_s=2.5)
+    assert (plan.model, plan.lora, plan.transport) == ("prose", "french", Transport.TRITON_GRPC)
+    assert not plan.sampling.ignore_eos
+    assert plan_of(values_of(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "sentence"),
+    [
+        ("amounts", "", "Give one amount of load or several, such as 1,4,16."),
+        ("amounts", "1,2.5", "At once is a whole number from 1 to 1,024: 2.5 is not."),
+        ("amounts", "4,4", "At once: 4 is there twice. For the same again, give repeats."),
+        ("amounts", "5000", "At once is a whole number from 1 to 1,024: 5000 is not."),
+        ("requests", "0", "Requests is a whole number from 1 to 100,000: 0 is not."),
+        ("seconds", "nan", "Seconds is a number from 1 to 86,400: nan is not."),
+        ("tokens-out", "", "Tokens out is a number from 1 to 1,000,000."),
+        ("spread-in", "-1", "Tokens in ± is a number from 0"),
+        ("ttft", "[x]", "TTFT is a number from 0.001"),
+        ("seed", "1e3", "Seed is a whole number from 0"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence_with_its_field(key: str, typed: str, sentence: str) -> None:
+    with pytest.raises(FieldError) as refused:
+        plan_of({**DEFAULTS, key: typed})
+    assert refused.value.field == key
+    assert str(refused.value).startswith(sentence)
+
+
+def test_a_test_needs_an_end() -> None:
+    with pytest.raises(FieldError, match="otherwise it would not end"):
+        plan_of({**DEFAULTS, "requests": "", "seconds": " "})
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (LoadPlan((ONE, FOUR), requests=10, warmup=0), "20 requests of ~128 tokens in, 64 out, at 1, 4 at once"),
+        (
+            LoadPlan((ONE,), requests=None, duration_s=30, warmup=0),
+            "Requests of ~128 tokens in, 64 out, at 1 at once, for 30s",
+        ),
+        (
+            LoadPlan((Level(Arrival.CONSTANT, 2.5),), requests=None, duration_s=60, repeats=2),
+            "300 requests of ~128 tokens in, 64 out, at 2.5/s constant, 2 times over, for 1m00s each, and 2 to warm up",
+        ),
+    ],
+)
+def test_what_will_be_sent_is_said_in_a_line(plan: LoadPlan, said: str) -> None:
+    assert what_is_sent(plan) == said
+
+
+async def test_nothing_is_sent_before_it_was_asked(api: IdleApi) -> None:
+    async with at(api, size=(80, 24)) as pilot:
+        await shown(pilot, "A load test tells what llama3-70b holds", "new test", "No test of it is kept yet.")
+        await pilot.press("n")
+        await shown(pilot, "At most 300 requests of ~128 tokens in, 64 out, at 1, 4, 16 at once")
+        await pilot.press("enter")
+        await shown(pilot, "others who use llama3-70b")
+        await pilot.press("n")
+        await on_main(pilot)
+        assert not api.loads_asked
+        await pilot.press("escape")
+        await shown(pilot, "A load test tells what llama3-70b holds")
+
+
+async def test_keys_make_the_plan(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await shown(pilot, "closed loop")
+        await pilot.press(*["backspace"] * 6, *"2,8", "up", "shift+tab", "tab", "tab", *["backspace"] * 3, *"20", "tab")
+        await pilot.press(*["backspace"] * 2)
+        await shown(pilot, "40 requests of ~128 tokens in, 64 out, at 2, 8 at once")
+        await begin(pilot, api)
+        levels = (Level(Arrival.CLOSED, 2.0), Level(Arrival.CLOSED, 8.0))
+        assert api.loads_asked == [("llama3-70b", replace(PLAN, levels=levels, requests=20, duration_s=None))]
+
+
+async def test_a_wrong_field_is_gone_to_and_nothing_is_begun(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        field(pilot, "itl", "soon")
+        await shown(pilot, "▲ ITL is a number")
+        await pilot.press("enter")
+        await until(pilot, lambda: getattr(pilot.app.focused, "id", "") == "load-itl")
+        assert not isinstance(pilot.app.screen, LoadConfirm)
+
+
+async def test_what_was_typed_stays_with_its_deployment(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        field(pilot, "amounts", "3")
+        await shown(pilot, "at 3 at once")
+        await pilot.app.screen.run_action("leave")
+        await pilot.press("j", "4")
+        await shown(pilot, "what mistral holds")
+        await settled(pilot)
+        await pilot.press("n")
+        await shown(pilot, "at 1, 4, 16 at once")
+        await pilot.app.screen.run_action("leave")
+        await pilot.press("g")
+        await shown(pilot, "at 3 at once")
+
+
+async def test_the_form_begins_with_the_last_test_of_the_deployment(api: IdleApi) -> None:
+    api.kept_loads = [result(plan=replace(PLAN, levels=(Level(Arrival.CLOSED, 32.0),), requests=50))]
+    async with at(api) as pilot:
+        await shown(pilot, "1 test is kept")
+        await pilot.press("n")
+        await shown(pilot, "50 requests of ~128 tokens in, 64 out, at 32 at once")
+
+
+async def test_who_else_is_served_now_is_told_and_enter_does_not_begin(api: IdleApi) -> None:
+    busy = FakeApi(api.latest)
+    async with at(busy, "n") as pilot:
+        await pilot.press("enter")
+        await shown(pilot, "▲ llama3-70b is in use: 2 requests are being answered right now.", "Begin anyway")
+        await pilot.press("enter")
+        await on_main(pilot)
+        assert not busy.loads_asked
+
+
+async def test_a_file_of_prompts_that_cannot_be_read_is_told(api: IdleApi, tmp_path: Path) -> None:
+    async with at(api, "n") as pilot:
+        field(pilot, "file", str(tmp_path / "none.jsonl"))
+        await shown(pilot, "from none.jsonl")
+        await pilot.press("enter")
+        await says(pilot, "dialog-trouble", "cannot be read: No such file or directory.")
+        await pilot.press("y", "n")
+        await on_main(pilot)
+        assert not api.loads_asked
+
+
+@pytest.mark.parametrize(
+    ("keys", "read_only", "sentence"),
+    [
+        (("j", "j"), "", "mixtral is stopped: it can be tested when it is ready."),
+        ((), "TRITONTUI_READ_ONLY", "No load test may begin from here: tritontui is read-only (TRITONTUI_READ_ONLY)."),
+    ],
+)
+async def test_why_none_can_begin(api: IdleApi, keys: Sequence[str], read_only: str, sentence: str) -> None:
+    api.latest = replace(api.latest, read_only=read_only)
+    async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press(*keys, "4")
+        await shown(pilot, sentence)
+        await settled(pilot)
+        await pilot.press("n")
+        await told(pilot, sentence)
+        assert "each level" not in screen_text(pilot)
+
+
+async def test_what_the_engine_refuses_is_told_and_the_form_stays(api: IdleApi) -> None:
+    api.load_error = Refused("Another load test of llama3-70b is under way.", "Wait for its end.")
+    async with at(api, "n", "enter") as pilot:
+        await shown(pilot, "Begin")
+        await pilot.press("y")
+        await told(pilot, "Another load test of llama3-70b is under way. Wait for its end.")
+        await shown(pilot, "each level")
+
+
+# Under way
+
+
+async def test_figures_as_they_come(api: IdleApi) -> None:
+    async with at(api, "n", size=(80, 24)) as pilot:
+        await begin(pilot, api)
+        await shown(pilot, "Waiting for its first figures", "Load◐")
+        await tell(api, progress())
+        await shown(pilot, "46 %", "2 of 3: 4 at once", "38 done  0 failed  4 in flight", "3.14 req/s  198 tok/s")
+        lines = screen_text(pilot).splitlines()
+        ttft = next(line for line in lines if "TTFT ms" in line)
+        assert ttft[1:42].split() == ["TTFT", "ms", "66.1", "132", "–", "38"], "no p99 of 38 values"
+        assert any("p50" in line and "p95" in line and "p99" in line for line in lines)
+
+
+async def test_failures_and_doubts_are_told_while_it_goes_on(api: IdleApi) -> None:
+    async with at(api, "n", size=(80, 24)) as pilot:
+        await begin(pilot, api)
+        await tell(api, progress(failed=3, failures=(REFUSED,), doubts=(Doubt.CLIENT_SLOW,)))
+        await shown(pilot, "▲ 3 × refused: The server answered", "503: [busy].", "! the client was too slow", "TTFT ms")
+
+
+async def test_throughput_and_ttft_over_time_with_where_the_levels_began(
+    api: IdleApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [NOW]
+    monkeypatch.setattr(write, "now", lambda: clock[0])
+    async with at(api, "n", size=(160, 50)) as pilot:
+        await begin(pilot, api)
+        for second in range(40):
+            clock[0] += 1
+            await tell(api, progress(number=1 + second // 20, level=ONE if second < 20 else FOUR))
+            await pilot.pause(0.01)
+        await shown(pilot, "Output", "TTFT", "p50 / p95", "1 at once", "│4 at once", "198 tok/s")
+
+
+async def test_it_goes_on_while_another_model_is_looked_at_and_its_end_is_told(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await pilot.press("escape", "j", "1")
+        await shown(pilot, "Load ◐")
+        await tell(api, progress())
+        await settled(pilot)
+        await pilot.press("4")
+        await shown(pilot, "A load test of llama3-70b is under way.")
+        await settled(pilot)
+        await pilot.press("n")
+        await told(pilot, "two at once would measure each other")
+        await tell(api, result())
+        await gone(pilot, "Load ◐")
+        await pilot.press("escape", "1")
+        await settled(pilot)
+        await pilot.press("escape", "g", "4")
+        await shown(pilot, "● done", "16 !")
+
+
+async def test_the_end_is_told_to_who_looks_elsewhere(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await pilot.press("escape", "1")
+        await settled(pilot)
+        await tell(api, result())
+        await told(pilot, "Its results are in Load.")
+
+
+async def test_stopping_asks_the_engine_once_and_shows_what_was_measured(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress())
+        await shown(pilot, "2 of 3")
+        await pilot.press("X", "X")
+        await shown(pilot, "stopping: what was measured is kept")
+        assert api.loads_stopped == 1
+        await tell(api, replace(result(levels=LEVELS[:1]), outcome=LoadOutcome.STOPPED, message="It was stopped."))
+        await shown(pilot, "■ stopped", "It was stopped.", "41.2/124 ms")
+
+
+async def test_leaving_the_console_says_that_it_ends_and_ends_it(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        await shown(pilot, "The load test of llama3-70b ends with the console")
+        await pilot.press("n")
+        await on_main(pilot)
+        assert not api.loads_stopped
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        await pilot.press("y")
+    assert api.loads_stopped == 1
+
+
+# What it measured
+
+
+async def test_a_row_a_level_with_what_speaks_against_it(api: IdleApi) -> None:
+    async with at(api, "n", size=(120, 60)) as pilot:
+        await begin(pilot, api)
+        await tell(api, progress(), result())
+        await shown(pilot, "● done", "! 16 at once: the client was too slow", "▲ 3 × refused", "output, tok/s")
+        lines = screen_text(pilot).splitlines()
+        four = next(line for line in lines if line[1:].startswith(" 4   "))
+        cells = ["4", "100", "0", "3.17", "203", "66/198", "ms", "12.1/36.3", "ms", "0.81/2.43", "s", "40/–", "ms"]
+        assert four.strip("┃ ").split() == cells
+        assert "311/– ms" in screen_text(pilot), "97 values have no p99"
+
+
+async def test_every_distribution_of_a_level_and_what_they_mean(api: IdleApi) -> None:
+    objectives = replace(PLAN, objectives=Objectives(ttft_s=0.2), levels=(Level(Arrival.POISSON, 2.0),))
+    open_loop = replace(level(objectives.levels[0]), good=88, goodput_per_s=1.7, ttft_intended=digest(0.5))
+    async with at(api, "n", size=(120, 60)) as pilot:
+        await begin(pilot, api)
+        await tell(api, result(levels=(open_loop,), plan=objectives))
+        await shown(pilot, "goodput/s", "88 of 100 good", "TTFT from intended", "server TTFT", "client woke late by")
+        await pilot.press("i")
+        await shown(pilot, "time to first token", "inter-token latency", "nearest ranks")
+        await pilot.press("escape")
+        await shown(pilot, "88 of 100 good")
+
+
+async def test_a_test_that_failed_says_why(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        message = "llama3-70b has no model `prose`. Name one that it has."
+        await tell(api, replace(result(levels=()), outcome=LoadOutcome.FAILED, message=message))
+        await shown(pilot, "▲ failed", message, "Nothing was measured")
+
+
+# Earlier ones
+
+
+async def test_earlier_tests_are_listed_opened_and_left(api: IdleApi) -> None:
+    api.kept_loads = [result(), result("2", LEVELS[:1], ago=4000)]
+    async with at(api, "ctrl+r") as pilot:
+        await shown(pilot, "best 488 tok/s", "● ! 2027", "best 61 tok/s", "! the client was too slow")
+        await pilot.press("j", "enter")
+        await shown(pilot, "prose by openai")
+        assert "16 !" not in screen_text(pilot)
+        await pilot.press("escape")
+        await shown(pilot, "best 488 tok/s")
+        await pilot.press("escape")
+        await shown(pilot, "2 tests are kept")
+
+
+async def test_two_are_compared_the_older_first_with_what_exceeds_the_noise(api: IdleApi) -> None:
+    newer = result(levels=(level(ttft=0.06), level(ttft=0.061, repeat=1), level(FOUR)))
+    older = result("2", (level(ttft=0.04), level(ttft=0.041, repeat=1), level(FOUR)), ago=4000)
+    api.kept_loads = [newer, replace(older, machine="laptop")]
+    async with at(api, "ctrl+r") as pilot:
+        await shown(pilot, "space marks two")
+        await pilot.press("b")
+        await told(pilot, "Mark two load tests")
+        await pilot.press("space", "j", "b")
+        await shown(pilot, "! client: laptop → gpu-box-3", "within noise", "noise not known")
+        row = next(line for line in screen_text(pilot).splitlines() if "TTFT p50" in line).strip("┃ ").split()
+        assert row[2:7] == ["40.5", "ms", "60.5", "ms", "+49.4"]
+        assert row[-1] == "worse"
+        await pilot.press("escape")
+        await shown(pilot, "space marks two")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "No load test of llama3-70b is kept yet: n begins one."),
+        (
+            EngineError("The store cannot be read.", "Look at its disk."),
+            "▲ The store cannot be read. Look at its disk.",
+        ),
+    ],
+)
+async def test_no_earlier_tests(api: IdleApi, error: EngineError | None, said: str) -> None:
+    api.loads_error = error
+    async with at(api, "ctrl+r") as pilot:
+        await shown(pilot, said)
+
+
+async def test_one_is_written_to_a_file(api: IdleApi, tmp_path: Path) -> None:
+    api.kept_loads = [result("7")]
+    async with at(api, "ctrl+r") as pilot:
+        await shown(pilot, "best 488 tok/s")
+        await pilot.press("enter", "S")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LoadExport))
+        await shown(pilot, "load-llama3-70b-", ".html", "a page with tables and pictures")
+        await pilot.press("down", "down")
+        await shown(pilot, ".csv", "a line a request")
+        name = pilot.app.screen.query_one("#export-name")
+        name.value = str(tmp_path / "x.doc")  # type: ignore[attr-defined]
+        await shown(pilot, "▲ The name ends with .html, .json, .csv, .svg")
+        taken = tmp_path / "taken.json"
+        taken.write_text("mine")
+        name.value = str(taken)  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await says(pilot, "export-says", "exists already, and is left as it is.")
+        api.export_error = EngineError("The folder cannot be written.")
+        name.value = str(tmp_path / "x.json")  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await says(pilot, "export-says", "▲ The folder cannot be written.")
+        api.export_error = None
+        await pilot.press("enter")
+        await told(pilot, "The load test is saved to")
+        assert api.exported == [("7", tmp_path / "x.json")]
+
+
+def test_hostile_text_is_cleaned() -> None:
+    from tui.widgets.load_table import failure_lines
+
+    evil = replace(REFUSED, example="\x1b]52;c;eA==\x07 no\nline", fault=Fault.ERROR)
+    assert not any(sign in failure_lines([evil])[0] for sign in "\x1b\x07\n")
+
+
+PICTURES: dict[str, tuple[list[str], Sequence[LoadProgress | LoadResult], str]] = {
+    "form": (["n"], (), "At most 300 requests"),
+    "live": (
+        ["n"],
+        [progress(number=1, level=ONE, done=12 + n, ttft=Digest(12, p50=0.04, p95=0.06)) for n in range(3)]
+        + [progress(failed=3, failures=(REFUSED,))],
+        "3 failed",
+    ),
+    "result": (["n"], [result()], "● done"),
+    "earlier": (["ctrl+r"], (), "best 488 tok/s"),
+}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures(snap_compare: Callable[..., bool], api: IdleApi, size: tuple[int, int], name: str) -> None:
+    """To be looked at and then renewed with --snapshot-update when the look was changed on purpose."""
+    keys, events, awaited = PICTURES[name]
+    api.kept_loads = [result(), result("2", LEVELS[:1], ago=4000)] if name == "earlier" else []
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await pilot.press("4")
+        await settled(pilot)
+        await pilot.press(*keys)
+        if events:
+            await begin(pilot, api)
+            await tell(api, *events)
+        await shown(pilot, awaited)
+        await still(pilot)
+
+    assert snap_compare(Console(lambda: api), run_before=prepare, terminal_size=size)

@@ -1,0 +1,335 @@
+"""How the playground puts prompts: conversations, options, tensors, saved prompts, and two deployments at a time."""
+
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Select, Static, TextArea
+
+from engine.deployment import State
+from engine.errors import Refused
+from engine.inference.offer import ModelOffer, Offer, Parameter
+from engine.inference.prompt import PromptOutcome, PromptRequest, Role, Sampling, Style, Transport, Turn
+from engine.prompt_record import SavedPrompt
+from engine.snapshot import Model
+from tests.tui.test_playground_pane import NOW, Harness, Played, send, until
+from tui.screens.prompt_blanks import PromptBlanks
+from tui.screens.prompt_comparison import PromptComparison
+from tui.screens.prompt_library import PromptLibrary
+from tui.screens.prompt_options import PromptOptions
+from tui.screens.prompt_saving import PromptSaving
+from tui.widgets.prompt_settings import read, written
+
+PARAMETERS = (Parameter("max_tokens", 1, 300, why="max_model_len 300"), Parameter("temperature", 0, 2, "1"))
+CHAT = ModelOffer("prose", (Style.CHAT, Style.COMPLETION), 300, PARAMETERS, ("sql", "legal"))
+OFFER = Offer((CHAT, ModelOffer("tiny", (Style.COMPLETION,))), (Transport.OPENAI, Transport.TRITON_GRPC))
+TENSORS = Offer((ModelOffer("add", example='{"INPUT0": [1, 2]}'),), (Transport.TRITON_HTTP,))
+MIXTRAL = Model("mixtral", State.READY)
+
+
+async def ready(pilot: Pilot[None], app: Harness, offer: Offer | None = OFFER, *others: Model) -> None:
+    if offer:
+        app.fake.offered = offer
+    app.select("llama", State.READY, *others)
+    await until(pilot, lambda: app.fake.offers_asked and "asking" not in app.told)
+    app.editor.focus()
+
+
+async def answered(pilot: Pilot[None], app: Harness, text: str, answer: str) -> Played:
+    played = await send(pilot, app, text)
+    played.say(answer)
+    played.end()
+    await until(pilot, lambda: "done" in app.status)
+    return played
+
+
+async def options(pilot: Pilot[None], app: Harness) -> PromptOptions:
+    await pilot.press("ctrl+o")
+    await until(pilot, lambda: isinstance(app.screen, PromptOptions) and app.screen.query("#option-transport"))
+    assert isinstance(app.screen, PromptOptions)
+    return app.screen
+
+
+def said(app: Harness, where: str) -> str:
+    return str(app.screen.query_one(where, Static).content)
+
+
+async def test_a_chat_has_its_turns_until_a_new_one_begins() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        assert app.told == "chat · new conversation · max_tokens 256"
+        first = await answered(pilot, app, "one", "<think>hm</think>\n\nfirst")
+        assert (first.request.history, first.request.style) == ((), Style.CHAT)
+        assert "after 1 turn" in app.told
+        second = await answered(pilot, app, "two", "second")
+        turns = (Turn(Role.USER, "one"), Turn(Role.ASSISTANT, "first"))
+        assert second.request.history == turns, "what it said to itself is no part of the conversation"
+        assert app.answer == "onefirst\ntwosecond"
+        failing = await send(pilot, app, "three")
+        failing.end(PromptOutcome.FAILED, "It cut.", reason="")
+        await until(pilot, lambda: "failed" in app.status)
+        assert "after 2 turns" in app.told, "a turn without an answer is none"
+        await pilot.press("ctrl+n")
+        assert (app.answer, app.told) == ("", "chat · new conversation · max_tokens 256")
+        assert (await send(pilot, app, "four")).request.history == ()
+
+
+async def test_single_prompts_and_completions_stand_alone() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        await answered(pilot, app, "one", "first")
+        await pilot.press("ctrl+t")
+        assert app.told.startswith("single · ")
+        single = await answered(pilot, app, "two", "second")
+        assert (single.request.history, single.request.style) == ((), Style.CHAT)
+        await pilot.press("ctrl+t")
+        completion = await answered(pilot, app, "three", "third")
+        assert (completion.request.history, completion.request.style) == ((), Style.COMPLETION)
+        await pilot.press("ctrl+t")
+        assert app.told.startswith("chat · after 1 turn"), "the conversation was not lost meanwhile"
+
+
+async def test_the_last_turn_is_put_in_another_way() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        await answered(pilot, app, "one", "first")
+        await answered(pilot, app, "two", "second")
+        await pilot.press("up")
+        await until(pilot, lambda: app.editor.text == "two")
+        assert "in place of the last turn" in app.told
+        await pilot.press("escape")
+        assert "after 2 turns" in app.told
+        assert app.editor.text == ""
+        await pilot.press("up")
+        await until(pilot, lambda: app.editor.text == "two")
+        again = await answered(pilot, app, "!", "another")
+        assert again.request.prompt == "two!"
+        assert [turn.text for turn in again.request.history] == ["one", "first"]
+        assert "after 2 turns" in app.told
+
+
+async def test_options_are_offered_sent_and_told() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        form = await options(pilot, app)
+        assert not form.query("#option-top_p"), "the model does not take it"
+        assert "top_p" in said(app, "#options-missing")
+        form.query_one("#option-temperature", Input).value = "0.2"
+        form.query_one("#option-system", TextArea).text = "Be terse."
+        form.query_one("#option-lora", Select).value = "sql"
+        form.query_one("#option-max_tokens", Input).value = "301"
+        form.query_one("#option-max_tokens").focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: "301 is not" in said(app, "#options-says"))
+        assert said(app, "#options-says") == "▲ max_tokens is 1 to 300 (max_model_len 300): 301 is not."
+        form.query_one("#option-max_tokens", Input).value = "16"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is not form)
+        assert app.told == ("chat · new conversation · max_tokens 16 · temperature 0.2 · lora sql · system “Be terse.”")
+        request = (await send(pilot, app, "hi")).request
+        assert request == PromptRequest("hi", None, "Be terse.", (), Style.CHAT, Sampling(16, temperature=0.2), "sql")
+
+
+async def test_leaving_the_options_changes_nothing() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        form = await options(pilot, app)
+        form.query_one("#option-temperature", Input).value = "0.2"
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not form)
+        assert (await send(pilot, app, "hi")).request.sampling == Sampling()
+
+
+async def test_another_model_and_transport_are_asked_what_they_take() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        form = await options(pilot, app)
+        form.query_one("#option-model", Select).value = "tiny"
+        await until(pilot, lambda: not form.query("#option-lora"))
+        form.query_one("#option-transport", Select).value = "triton-grpc"
+        await until(pilot, lambda: ("llama", Transport.TRITON_GRPC) in app.fake.offers_asked)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: app.screen is not form)
+        assert app.told == "completion · model tiny · by triton-grpc · max_tokens 256"
+        request = (await send(pilot, app, "hi")).request
+        assert (request.model, request.transport, request.style) == ("tiny", Transport.TRITON_GRPC, Style.COMPLETION)
+
+
+async def test_the_playground_works_while_nobody_knows_what_the_server_takes() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 40)) as pilot:
+        await ready(pilot, app, None)
+        assert "what it takes is not known" in app.told
+        form = await options(pilot, app)
+        await until(pilot, lambda: "It does not say what it takes." in said(app, "#options-note"))
+        form.query_one("#option-model", Input).value = "mine"
+        form.query_one("#option-seed", Input).value = "x"
+        await pilot.press("enter")
+        await until(pilot, lambda: "seed is a whole number" in said(app, "#options-says"))
+        form.query_one("#option-seed", Input).value = "7"
+        app.fake.offered = replace(OFFER, models=(CHAT, ModelOffer("mine", (Style.CHAT,))))
+        await pilot.press("enter")
+        await until(pilot, lambda: "not known" not in app.told)
+        request = (await send(pilot, app, "hi")).request
+        assert (request.model, request.sampling.seed, request.style) == ("mine", 7, Style.CHAT)
+
+
+async def test_a_restarted_deployment_is_asked_again() -> None:
+    app = Harness()
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        await pilot.pause()
+        assert len(app.fake.offers_asked) == 1
+        model = app.pane._model
+        assert model is not None
+        assert model.deployment is not None
+        app.pane.show_model(replace(model, deployment=replace(model.deployment, started_at=9.0)), NOW)
+        await until(pilot, lambda: len(app.fake.offers_asked) == 2)
+
+
+async def test_a_model_without_text_is_asked_with_tensors() -> None:
+    app = Harness()
+    async with app.run_test() as pilot:
+        await ready(pilot, app, TENSORS)
+        assert app.told == "tensors"
+        assert app.editor.text == '{"INPUT0": [1, 2]}'
+        await pilot.press("backspace", "enter")
+        await pilot.pause()
+        assert app.fake.asked == []
+        assert any("The inputs are JSON" in notice.message for notice in app._notifications)
+        await pilot.press("}", "enter")
+        await until(pilot, lambda: app.fake.asked)
+        request = app.fake.asked[0].request
+        assert (request.prompt, request.tensors) == ("", '{"INPUT0": [1, 2]}')
+        app.fake.asked[0].say('{"OUTPUT0": [3]}')
+        app.fake.asked[0].end()
+        await until(pilot, lambda: app.answer == '{"INPUT0": [1, 2]}{"OUTPUT0": [3]}')
+
+
+# -- two deployments ---------------------------------------------------------------------------------------------------
+
+
+async def both(pilot: Pilot[None], app: Harness, how: str) -> None:
+    await ready(pilot, app, OFFER, MIXTRAL)
+    form = await options(pilot, app)
+    form.query_one("#option-also", Select).value = f"{how} mixtral"
+    await pilot.press("ctrl+o")
+    await until(pilot, lambda: app.screen is not form)
+    assert f"also to mixtral, {how}" in app.told
+    await pilot.press(*"hi", "enter")
+    await until(pilot, lambda: isinstance(app.screen, PromptComparison))
+
+
+async def test_the_same_prompt_to_two_one_after_the_other() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 40)) as pilot:
+        await both(pilot, app, "after it")
+        assert [played.name for played in app.fake.asked] == ["llama"]
+        first = app.fake.asked[0]
+        first.say("same words")
+        first.end()
+        await until(pilot, lambda: len(app.fake.asked) == 2)
+        second = app.fake.asked[1]
+        assert (second.name, second.request.prompt) == ("mixtral", "hi")
+        second.say("same wares")
+        second.end()
+        await until(pilot, lambda: "differ from character 7" in said(app, "#comparison-words"))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, PromptComparison))
+        assert "done" in app.status
+
+
+@pytest.mark.parametrize("how", ["at once", "after it"])
+async def test_escape_cancels_both(how: str) -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 40)) as pilot:
+        await both(pilot, app, how)
+        await pilot.press("escape")
+        assert [played.cancels for played in app.fake.asked] == [1] * (2 if how == "at once" else 1)
+        for played in app.fake.asked:
+            played.end(PromptOutcome.CANCELLED, reason="")
+        await until(pilot, lambda: "cancelled" in app.status)
+        assert len(app.fake.asked) == (2 if how == "at once" else 1), "what waited is not sent any more"
+
+
+# -- saved prompts -----------------------------------------------------------------------------------------------------
+
+
+async def library(pilot: Pilot[None], app: Harness) -> PromptLibrary:
+    await pilot.press("ctrl+l")
+    await until(pilot, lambda: isinstance(app.screen, PromptLibrary) and said(app, "#library-says") != "Reading …")
+    assert isinstance(app.screen, PromptLibrary)
+    return app.screen
+
+
+async def test_a_saved_prompt_asks_for_its_blanks() -> None:
+    app = Harness()
+    app.fake.saved = [
+        SavedPrompt("explain", PromptRequest("Explain {{thing}} to {{who=all}}.", sampling=Sampling(9)), "Explains")
+    ]
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        await library(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, PromptBlanks))
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: "thing" in said(app, "#blanks-says"))
+        await pilot.press(*"MoE", "enter", "enter")
+        await until(pilot, lambda: app.editor.text == "Explain MoE to all.")
+        assert "max_tokens 9" in app.told
+
+
+async def test_the_present_prompt_is_saved_and_written_over_only_when_asked_twice() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        screen = await library(pilot, app)
+        assert "No prompt is saved yet" in said(app, "#library-says")
+        await pilot.press("s")
+        await until(pilot, lambda: "nothing to save" in said(app, "#library-says"))
+        await pilot.press("escape")
+        await pilot.press(*"hello")
+        app.fake.save_error = Refused("The name greet is taken.", "Choose another.")
+        await library(pilot, app)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, PromptSaving))
+        await pilot.press(*"greet", "enter")
+        await until(pilot, lambda: "is taken" in said(app, "#saving-says"))
+        assert app.fake.saved == []
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, PromptLibrary))
+        assert [(prompt.name, prompt.request.prompt) for prompt in app.fake.saved] == [("greet", "hello")]
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 1)
+        assert screen.is_running is False
+
+
+# -- what is typed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("temperature", "0.5", 0.5),
+        ("temperature", "", None),
+        ("seed", "-3", -3),
+        ("stop", "END|\\n\\n", ("END", "\n\n")),
+        ("stop", "", ()),
+    ],
+)
+def test_a_value_is_read_as_it_is_written(name: str, text: str, value: object) -> None:
+    assert read(text, Parameter(name)) == value
+    assert read(written(value), Parameter(name)) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("temperature", "nan"), ("temperature", "inf"), ("temperature", "-1"), ("max_tokens", "")]
+)
+def test_what_is_no_value_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        read(text, Parameter(name, 0))

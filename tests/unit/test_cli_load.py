@@ -1,0 +1,336 @@
+"""`tritontui load` and `loads`: what they ask for, what they print where, and with which code they exit."""
+
+import io
+import json
+import re
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from engine.inference.prompt import Fault, Sampling, Style, Transport
+from engine.load.statistics import level_result
+from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
+from engine.load_result import (
+    Digest,
+    Doubt,
+    Failures,
+    Generator,
+    LevelResult,
+    LoadOutcome,
+    LoadProgress,
+    LoadResult,
+    RequestRecord,
+    ServerFigures,
+)
+from tests.unit.cli_bench import DOCS, Capture, FakeEngine, engine
+from tests.unit.load_results import CALM, failed, load_result
+from tui.cli import main
+
+__all__ = ["engine"]  # the fixture
+
+RESULT = replace(load_result()[0], id="3fa0b2c1")
+LATER = replace(load_result(seed=9, slower=1.4)[0], id="9be1774d", began_at=RESULT.began_at + 3600)
+
+
+def closed(*amounts: int) -> tuple[Level, ...]:
+    return tuple(Level(Arrival.CLOSED, amount) for amount in amounts)
+
+
+def progress(finished: int = 0, **changes: object) -> LoadProgress:
+    known = LoadProgress(
+        *(closed(4)[0], 2, 6, False, 2.5, 0.25, 10, 4, 5, 1),
+        *(Digest(5, p50=0.0412), Digest(5, p50=0.0105), Digest(), 12.34, 789.0),
+        *((Failures(Fault.CUT, 1, "It ended."),), (Doubt.CLIENT_SLOW,), RESULT.levels[:finished]),
+    )
+    return replace(known, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def measured(engine: FakeEngine) -> FakeEngine:
+    engine.load_events = (progress(), progress(1), progress(2), RESULT)
+    engine.kept_loads = (LATER, RESULT)
+    return engine
+
+
+def asked(engine: FakeEngine, *options: str) -> LoadPlan:
+    engine.load_events = (RESULT,)
+    assert main(["load", "demo", *options], engine) == 0
+    _, name, plan = engine.asked[-1]
+    assert name == "demo"
+    assert isinstance(plan, LoadPlan)
+    return plan
+
+
+def test_without_options_it_is_one_request_after_the_other(engine: FakeEngine) -> None:
+    assert asked(engine) == LoadPlan(closed(1))
+
+
+def test_the_plan_is_what_the_options_say(engine: FakeEngine) -> None:
+    options = (
+        "--concurrency 1,4,16 --requests 50 --duration 30s --warmup 0 --repeats 3 --input-tokens 100±20 --seed 7 "
+        "--output-tokens 32+-8 --prefix-tokens 16 --no-ignore-eos --slo ttft=200ms,itl=20ms,e2e=5s --model m --lora fr "
+        "--transport openai --chat --temperature 0.5 --top-k 3"
+    )
+    assert asked(engine, *options.split()) == LoadPlan(
+        closed(1, 4, 16),
+        requests=50,
+        duration_s=30.0,
+        warmup=0,
+        repeats=3,
+        workload=Workload(Lengths(100, 20), Lengths(32, 8), 16, 7),
+        sampling=Sampling(temperature=0.5, top_k=3),
+        objectives=Objectives(0.2, 0.02, 5.0),
+        style=Style.CHAT,
+        model="m",
+        lora="fr",
+        transport=Transport.OPENAI,
+    )
+
+
+def test_rates_are_random_unless_they_are_constant(engine: FakeEngine) -> None:
+    assert asked(engine, "--rate", "0.5,2").levels == (Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2))
+    assert asked(engine, "--rate", "20", "--constant").levels == (Level(Arrival.CONSTANT, 20),)
+
+
+def test_how_many_unless_it_is_told(engine: FakeEngine) -> None:
+    assert asked(engine, "--concurrency", "1,64").requests == 256
+    timed = asked(engine, "--duration", "2m")
+    assert (timed.requests, timed.duration_s) == (None, 120)
+
+
+def test_a_file_is_found_from_wherever_the_test_runs(engine: FakeEngine) -> None:
+    assert asked(engine, "--file", "prompts.txt").workload.file == Path("prompts.txt").absolute()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--concurrency 0", "not a number from 1 upwards"),
+        ("--concurrency 1,,2", "not a number from 1 upwards"),
+        ("--concurrency 1 --rate 1", "not allowed with"),
+        ("--rate 0", "no rate"),
+        ("--rate nan", "no rate"),
+        ("--constant", "give a rate"),
+        ("--input-tokens 0", "no length"),
+        ("--output-tokens 10±", "no length"),
+        ("--slo ttft=200", "no objective"),
+        ("--slo tpot=20ms", "no objective"),
+        ("--slo itl=1ms,itl=2ms", "given twice"),
+        ("--file a --input-tokens 5", "lengths"),
+        ("--temperature nan", "no number"),
+        ("--top-k 1.5", "no whole number"),
+        ("--warmup -1", "--warmup"),
+        ("--out a.png", ".json, .csv, .svg, .html"),
+        ("--out /no/such/folder/a.csv", "cannot be written"),
+    ],
+)
+def test_what_makes_no_plan_is_told_before_anything_is_sent(
+    options: str, said: str, engine: FakeEngine, capsys: Capture
+) -> None:
+    try:
+        code: object = main(["load", "demo", *options.split()], engine)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert engine.asked == []
+
+
+def test_the_table_its_definitions_and_the_server_s_own(measured: FakeEngine, capsys: Capture) -> None:
+    assert main(["load", "demo", "--repeats", "2"], measured) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split()[:2] == ["LEVEL", "REPEAT"]
+    first = RESULT.levels[0]
+    assert first.ttft.p50 is not None
+    assert re.search(rf"^1 at once +1 +100 +0 .* {first.ttft.p50 * 1000:.1f}/", lines[1])
+    assert len(lines[:7]) == 1 + len(RESULT.levels)
+    assert lines[8].startswith("SERVER / CLIENT")
+    assert "100 / 100" in lines[9]
+    assert "TTFT: from sending to the first text" in out
+    assert "Good: TTFT at most 200 ms, ITL at most 30.0 ms." in out
+    told = err.splitlines()
+    assert [line.split(":")[0] for line in told[:6]] == [
+        f"{amount} at once, repeat {repeat} of 2" for repeat in (1, 2) for amount in (1, 4, 16)
+    ], "a line as each level ends"
+    assert told[0].startswith("1 at once, repeat 1 of 2: 100 done, 0 failed, 7")
+    assert told[6:] == ["Kept as 3fa0b2c1; `tritontui loads --show 3fa0b2c1` prints it again."]
+
+
+def test_on_a_terminal_one_line_is_rewritten(measured: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "160")
+    measured.load_events = (progress(warming=True), progress(), progress(share=None, failed=0, doubts=()), RESULT)
+    assert main(["load", "demo"], measured) == 0
+    warming, live, calm, *rest = terminal.getvalue().split("\r\x1b[K")[1:]
+    assert warming == "25%  4 at once (2 of 6)  warming up"
+    assert live == (
+        "25%  4 at once (2 of 6)  5 done, 1 failed, 4 under way  12.3 req/s  789 tok/s  TTFT 41.2 ms  ITL 10.5 ms"
+        "  (the client was too slow)"
+    )
+    assert calm.startswith("4 at once (2 of 6)  5 done, 4 under way")
+    assert calm.endswith("ITL 10.5 ms")
+    assert len(rest) == 1, "it is gone in the end"
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.truncate(0)
+    assert main(["load", "demo"], measured) == 0
+    assert all(len(line) < 40 for line in terminal.getvalue().split("\r\x1b[K")[1:-1])
+
+
+def level_of(records: list[RequestRecord]) -> LevelResult:
+    examples = {Fault.REFUSED: "It answered 500."}
+    return level_result(LoadPlan(closed(1)), closed(1)[0], 0, 0.0, records, [], examples, None, CALM, stopped=False)
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [
+        (replace(RESULT, outcome=LoadOutcome.STOPPED, levels=RESULT.levels[:1]), 130, "has stopped"),
+        (replace(RESULT, outcome=LoadOutcome.FAILED, message="It does not answer.", levels=()), 1, "not answer"),
+        (replace(RESULT, levels=(level_of([failed(0.0, Fault.REFUSED, 0.1)] * 3),)), 1, "3 failed"),
+        (replace(RESULT, levels=(RESULT.levels[0], level_of([failed(0.0, Fault.REFUSED, 0.1)]))), 0, "1 failed"),
+        (replace(RESULT, id=""), 0, "could not be kept"),
+    ],
+)
+def test_the_exit_code_says_whether_anything_was_measured(
+    result: LoadResult, code: int, said: str, engine: FakeEngine, capsys: Capture
+) -> None:
+    engine.load_events = (result,)
+    assert main(["load", "demo"], engine) == code
+    out, err = capsys.readouterr()
+    assert said in out + err
+    assert ("LEVEL" in out) is bool(result.levels), "what was measured is printed all the same"
+
+
+def test_failures_and_doubts_are_told_in_words(engine: FakeEngine, capsys: Capture) -> None:
+    failures = (Failures(Fault.REFUSED, 2, "It answered 500."),)
+    slow = replace(
+        RESULT.levels[0], failures=failures, doubts=(Doubt.CLIENT_SLOW,), generator=Generator(Digest(200, p99=0.02))
+    )
+    engine.load_events = (replace(RESULT, levels=(slow,)),)
+    assert main(["load", "demo"], engine) == 0
+    out = capsys.readouterr().out
+    assert "1 at once: 2 failed, refused: It answered 500." in out
+    assert "1 at once: the client was too slow (it woke 20.0 ms late)" in out
+
+
+def test_it_is_written_to_files(measured: FakeEngine, capsys: Capture, tmp_path: Path) -> None:
+    paths = [tmp_path / "a.csv", tmp_path / "a.html"]
+    assert main(["load", "demo", "--out", str(paths[0]), "--out", str(paths[1])], measured) == 0
+    assert measured.asked[1:] == [("export_load", RESULT, path) for path in paths]
+    assert f"Written to {paths[1]}." in capsys.readouterr().err
+    many = replace(RESULT, levels=(replace(RESULT.levels[0], done=30_000),))
+    measured.load_events = (many,)
+    assert main(["load", "demo", "--out", str(paths[0])], measured) == 0
+    assert "Of 30000 requests the first 20000 are kept" in capsys.readouterr().err
+
+
+def keys(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+def documented(command: str) -> set[str]:
+    section = DOCS.read_text(encoding="utf-8").split(f"\n## {command}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"`(\w+)`", section))
+
+
+def test_json_is_one_documented_object(measured: FakeEngine, capsys: Capture) -> None:
+    assert main(["load", "demo", "--json"], measured) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert set(found) == {"format", "tritontui", "result"}
+    told_elsewhere = {field.name for kind in (Workload, Sampling, Objectives, Lengths) for field in fields(kind)}
+    assert keys(found) - told_elsewhere <= documented("load")
+    assert {field.name for kind in (RequestRecord, ServerFigures, Generator) for field in fields(kind)} <= documented(
+        "load"
+    )
+    assert found["result"]["levels"][0]["ttft"]["n"] == 100
+
+
+def test_those_that_were_kept_are_listed(measured: FakeEngine, capsys: Capture) -> None:
+    assert main(["loads", "llama", "--limit", "5"], measured) == 0
+    header, later, first = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["ID", "WHEN"]
+    assert later.startswith("9be1774d")
+    assert re.search(r"llama +1,4,16 at once, 2 times +600 +691 +done$", first)
+    assert measured.asked == [("loads", "llama", 5)]
+    measured.kept_loads = ()
+    assert main(["loads"], measured) == 0
+    assert "No load test was kept." in capsys.readouterr().err
+
+
+def test_the_list_says_what_is_in_doubt_and_mixes_no_units(measured: FakeEngine, capsys: Capture) -> None:
+    doubted = replace(RESULT.levels[0], doubts=(Doubt.SHORT,))
+    rate = replace(RESULT.plan, levels=(Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2)), repeats=1)
+    measured.kept_loads = (replace(RESULT, plan=rate, levels=(doubted, RESULT.levels[1])), replace(RESULT, levels=()))
+    assert main(["loads"], measured) == 0
+    _, first, empty = capsys.readouterr().out.splitlines()
+    assert "0.5,2/s poisson" in first
+    assert first.endswith("done, 1 of 2 in doubt")
+    assert "–" in empty
+
+
+def test_one_is_shown_again_and_written(measured: FakeEngine, capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    assert main(["loads", "--show", "3fa", "--out", str(path)], measured) == 0
+    assert capsys.readouterr().out.startswith("LEVEL")
+    assert measured.asked[-1] == ("export_load", RESULT, path)
+    assert main(["loads", "--show", "3fa", "--json"], measured) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["id"] == "3fa0b2c1"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--show nope", "No kept load test has the id nope."),
+        ("--compare 3fa 9", "measured no level that both have"),
+        ("--out a.csv", "--show ID"),
+        ("--show 3 --compare 3 9", "not allowed with"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(options: str, said: str, measured: FakeEngine, capsys: Capture) -> None:
+    other = replace(LATER, levels=tuple(replace(one, level=Level(Arrival.CONSTANT, 3)) for one in LATER.levels))
+    measured.kept_loads = (RESULT, other)
+    try:
+        code: object = main(["loads", *options.split()], measured)
+    except SystemExit as end:
+        code = end.code
+    assert code in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_an_id_that_begins_several_is_refused(measured: FakeEngine, capsys: Capture) -> None:
+    measured.kept_loads = (replace(RESULT, id="aa1"), replace(RESULT, id="aa2"))
+    assert main(["loads", "--show", "aa"], measured) == 2
+    assert "2 kept load tests begin with aa." in capsys.readouterr().err
+
+
+def test_two_are_compared_with_the_noise(measured: FakeEngine, capsys: Capture) -> None:
+    assert main(["loads", "--compare", "3fa0", "9be1"], measured) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["LEVEL", "FIGURE", "3fa0b2c1", "9be1774d", "CHANGE", "NOISE"]
+    itl = next(line for line in lines if line.startswith("16 at once") and "ITL p50" in line)
+    assert re.search(r"ITL p50 +19\.\d ms +27\.\d ms +\+(39|40)\.\d% +±\d+\.\d% +beyond noise$", itl)
+    assert lines[-1].startswith("Noise:")
+    assert main(["loads", "--compare", "3fa0", "9be1", "--json"], measured) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert set(found) <= documented("loads")
+    assert set(found["changes"][0]) <= documented("loads")
+    assert found["changes"][3]["beyond_noise"] is True
+
+
+def test_without_repeats_the_noise_is_not_known(measured: FakeEngine, capsys: Capture) -> None:
+    once = replace(RESULT.plan, repeats=1)
+    measured.kept_loads = tuple(replace(one, plan=once, levels=one.levels[:3]) for one in (RESULT, LATER))
+    assert main(["loads", "--compare", "3fa0", "9be1"], measured) == 0
+    out = capsys.readouterr().out
+    assert "noise unknown" in out
+    assert out.endswith("Noise is known from --repeats 2 on.\n")

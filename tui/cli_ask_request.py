@@ -1,0 +1,173 @@
+"""What `tritontui ask` is told: its options, and the prompt that they make."""
+
+import argparse
+import math
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, Exit, OperationFailed
+from engine.inference.prompt import PromptRequest, Style, Transport
+from engine.prompts.options import OPTIONS, Option
+from engine.text import clean_line
+from tui import cli_values as values
+from tui.cli_engine import Engine
+
+STDIN = "-"
+LAST = "last"
+"""In place of a second deployment: the last run on the first one"""
+MAX_BYTES = 8 << 20
+"""Of a text that is read"""
+
+
+class WrongUsage(EngineError):
+    """The command line makes no prompt."""
+
+    exit_code = Exit.INVALID
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    text = "the prompt; - or nothing takes standard input"
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=text)
+    parser.add_argument("--system", metavar="TEXT", help="the system prompt")
+    parser.add_argument("--file", metavar="NAME|PATH", help="a saved prompt")
+    text = "fill in a blank of the saved prompt; @FILE or @- (standard input) for the value's text"
+    parser.add_argument("--set", type=_blank, action="append", default=[], metavar="NAME=VALUE", help=text)
+    parser.add_argument("--tensors", metavar="JSON|@FILE", help="inputs of a model that takes no text")
+    style = parser.add_mutually_exclusive_group()
+    for one, text in (
+        (Style.CHAT, "as a turn of a chat"),
+        (Style.COMPLETION, "as the text that the model goes on with"),
+    ):
+        style.add_argument(f"--{one}", dest="style", action="store_const", const=one, help=text)
+    parser.add_argument("--model", metavar="NAME", help="of several that the server has")
+    parser.add_argument("--lora", metavar="NAME", help="a LoRA adapter that the server has")
+    parser.add_argument("--transport", choices=[str(transport) for transport in Transport])
+    text = "the longest silence that is waited for; 60s unless told"
+    parser.add_argument("--timeout", type=values.some_time, metavar="TIME", help=text)
+    for option in OPTIONS:
+        _add_option(parser, option)
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument("--repeat", type=values.count, metavar="N", help="so many times, one after the other")
+    text = "the same prompt to another deployment, too; last: beside its last run on this one"
+    several.add_argument("--against", metavar=f"NAME|{LAST}", help=text)
+    several.add_argument("--history", action="store_true", help="list the runs that were kept, and send nothing")
+    parser.add_argument("--save", metavar="NAME", help="also save the prompt, in your folder of prompts")
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    flag = f"--{option.name.replace('_', '-')}"
+    if option.kind is bool:
+        parser.add_argument(flag, action="store_true", default=None, help=option.text)
+    elif option.kind is tuple:
+        parser.add_argument(flag, action="append", metavar="TEXT", help=option.text)
+    else:
+        parser.add_argument(flag, type=_number(option), metavar="N", help=option.text)
+
+
+def _number(option: Option) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = int(text) if option.kind is int else float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or (option.least is not None and value < option.least):
+            kind = "a whole number" if option.kind is int else "a number"
+            bound = "" if option.least is None else f" from {option.least} upwards"
+            raise argparse.ArgumentTypeError(f"{text} is not {kind}{bound}")
+        return value
+
+    return number
+
+
+def _blank(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE")
+    return name, value
+
+
+def request_of(engine: Engine, args: Namespace) -> PromptRequest:
+    """Raises `EngineError` when the command line makes no prompt."""
+    request = _texts(engine, args)
+    given: dict[str, Any] = {
+        option.name: value for option in OPTIONS if (value := getattr(args, option.name)) is not None
+    }
+    if "stop" in given:
+        given["stop"] = tuple(given["stop"])
+    changes: dict[str, Any] = {
+        "system": args.system,
+        "style": args.style,
+        "model": args.model,
+        "lora": args.lora,
+        "tensors": args.tensors and _tensors(args.tensors),
+        "transport": args.transport and Transport(args.transport),
+        "idle_timeout_s": args.timeout,
+    }
+    changed = {key: value for key, value in changes.items() if value is not None}
+    request = replace(request, sampling=replace(request.sampling, **given), **changed)
+    try:
+        "\0".join((request.prompt, request.system, request.model or "", *request.sampling.stop)).encode()
+    except UnicodeEncodeError:
+        raise WrongUsage("The prompt is not UTF-8 text.", "Convert it first, e.g. with iconv.") from None
+    return request
+
+
+def _texts(engine: Engine, args: Namespace) -> PromptRequest:
+    if args.file is not None:
+        from engine.prompts.saved import fill
+
+        if args.prompt is not None:
+            raise WrongUsage("Both PROMPT and --file are given.", "Leave one out; --set fills in blanks of a file.")
+        values = {name: _text(value[1:]) if value.startswith("@") else value for name, value in args.set}
+        return fill(engine.saved_prompt(args.file), values)
+    if args.set:
+        raise WrongUsage("--set fills in blanks of a saved prompt.", "Name one with --file.")
+    if args.prompt is not None and args.prompt != STDIN:
+        return PromptRequest(args.prompt)
+    if args.tensors and args.prompt is None:
+        return PromptRequest("")
+    if args.prompt is None and sys.stdin.isatty():
+        raise WrongUsage("There is no prompt.", "Give PROMPT, --file NAME, or a text on standard input.")
+    prompt = _text(STDIN)
+    if not prompt:
+        raise WrongUsage("The prompt on standard input is empty.")
+    return PromptRequest(prompt)
+
+
+def _tensors(text: str) -> str | None:
+    from engine.prompts.prompt_file import json_tensors
+
+    try:
+        return json_tensors(_read(text[1:]) if text.startswith("@") else text)
+    except ValueError as error:
+        raise WrongUsage(f"--tensors: {clean_line(str(error))}.") from error
+
+
+def _text(path: str) -> str:
+    """As `_read`, without the line break that echo and editors add at the end."""
+    return _read(path).removesuffix("\n")
+
+
+def _read(path: str) -> str:
+    """A file's text, or that of standard input. Raises `EngineError`."""
+    name = "standard input" if path == STDIN else clean_line(path)
+    try:
+        if path == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).expanduser().open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OperationFailed(f"{name} cannot be read: {clean_line(str(reason))}.") from error
+    if len(content) > MAX_BYTES:
+        raise WrongUsage(f"{name} is larger than {MAX_BYTES >> 20} MiB.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WrongUsage(f"{name} is not UTF-8 text (byte {error.start}).") from error

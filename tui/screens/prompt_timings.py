@@ -1,0 +1,104 @@
+"""Each figure of a prompt, with what it means."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from rich.style import Style
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from engine.load_result import LEAST_FOR_P99
+from engine.text import clean_line
+from tui import format as write
+from tui.screens.prompt_dialog import PromptDialog
+from tui.widgets.noted_rows import NotedRow, NotedRows
+from tui.widgets.page import Page
+from tui.widgets.prompt_runs import PromptRun
+from tui.widgets.prompt_settings import sampling_told
+from tui.widgets.prompt_status import progress, rate, seconds
+
+REFRESH_S = 0.5
+
+
+class PromptTimings(PromptDialog[None]):
+    DEFAULT_CSS = """
+    #timings-box {
+        width: 90%; max-width: 130; height: auto; max-height: 100%;
+        border: round $accent; background: $surface; padding: 0 1;
+    }
+    #timings-body { height: auto; max-height: 90vh; padding: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,t", "dismiss", "close", id="timings.close", tooltip="Close the figures"),
+    ]
+
+    def __init__(self, run: PromptRun) -> None:
+        super().__init__()
+        self._run = run
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="timings-box", classes="box") as box:
+            box.border_title = "Timings"
+            box.border_subtitle = "escape closes"
+            with Page(id="timings-body"):
+                yield Static(id="timings-text", markup=False)
+
+    def on_mount(self) -> None:
+        self._show()
+        if self._run.result is None:
+            self.set_interval(REFRESH_S, self._show)
+
+    def _show(self) -> None:
+        note = self.app.theme_variables.get("text-muted", "")
+        muted = Style.parse(note) if note.startswith("#") else Style(dim=True)
+        self.query_one("#timings-text", Static).update(NotedRows(list(rows(self._run)), muted, right=(1,)))
+
+
+def rows(run: PromptRun) -> Iterator[NotedRow]:
+    from engine.load.statistics import digest
+
+    timing, result, gaps = run.timing, run.result, digest(run.gaps_s)
+
+    def row(title: str, value: str, note: str) -> NotedRow:
+        return NotedRow((title, value), note)
+
+    connection = seconds(timing.connected_s) if timing.connected_s is not None else "open already" if result else "–"
+    yield row("connection", connection, "Opening it, before the request was sent; part of no other figure.")
+    yield row("first byte", seconds(timing.first_byte_s), "From sending the request to the first byte of the answer.")
+    yield row("first token", seconds(timing.first_token_s), "TTFT: to the first text that is not empty.")
+    yield row("last token", seconds(timing.last_token_s), "To the last text that is not empty.")
+    yield row("total", seconds(timing.total_s), "Until the stream was closed.")
+    yield row("between tokens", seconds(timing.inter_token_s), "ITL: (last - first) / (tokens - 1), a mean.")
+    yield row("tokens/s", rate(timing), "While decoding: (tokens - 1) / (last - first); undefined below two tokens.")
+    pieces = "Between pieces of text as they came, which may hold several tokens; linear interpolation"
+    yield row("gap p50", seconds(gaps.p50), f"{pieces}; {gaps.n} gaps.")
+    yield row("gap p99", seconds(gaps.p99), f"The same; only from {LEAST_FOR_P99} gaps on.")
+    place = f" before piece {run.gaps_s.index(gaps.most) + 2} of {gaps.n + 1}" if gaps.most is not None else ""
+    longest = f"The longest wait for more text{place}."
+    yield row("longest gap", seconds(gaps.most), longest)
+    counted = "The server counted them." if timing.counted else "Not counted by the server"
+    yield row("tokens in", _count(timing.tokens_in), counted if timing.counted else f"{counted}.")
+    out = counted if timing.counted else f"{counted}: each piece of text that is not empty counts as one."
+    yield row("tokens out", _count(timing.tokens_out), out)
+    ended = (result.ended_by or "not said") if result else progress(run)
+    yield row("ended by", ended, _WHY.get(ended, ""))
+    if result:
+        way = ", ".join(part for part in (result.transport or "", result.style or "") if part)
+        yield row("asked", clean_line(result.model) or "–", f"{way}{'; ' if way else ''}at {write.moment(run.at)}.")
+    yield row("with", "", " · ".join(sampling_told(run.request.sampling)))
+    if run.what:
+        yield row("served by", "", f"{clean_line(run.deployment)}, {clean_line(run.what)}")
+
+
+_WHY = {
+    "stop": "The model ended it, or a stop text came.",
+    "length": "max_tokens was reached, or the context was full.",
+    "cancelled": "From here.",
+    "not said": "The server gave no reason.",
+}
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
