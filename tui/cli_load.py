@@ -103,8 +103,12 @@ def _export(engine: Engine, result: LoadResult, paths: Sequence[Path]) -> None:
     for path in paths:
         engine.export_load(result, path)
         out.talk(f"Written to {path}.")
+    if not any(path.suffix.lower() in (".csv", ".json") for path in paths):
+        return
     sent = sum(level.done + level.failed + level.not_sent for level in result.levels)
-    if sent > MOST_RECORDS and any(path.suffix.lower() in (".csv", ".json") for path in paths):
+    if not result.id:
+        out.talk("Its requests were not kept: the files have none of them.")
+    elif sent > MOST_RECORDS:
         out.talk(
             f"Of {sent} requests the first {MOST_RECORDS} are kept, of each level alike; the others are not in it."
         )

@@ -65,7 +65,10 @@ class LoadTest:
         """Nothing that a server or a file does is raised: it is in the result."""
         try:
             self._preparing = asyncio.create_task(self._prepare())
-            texts = await self._preparing
+            first = self._plan.levels[0]
+            unbegun = LevelRun(self._plan, first, self._sender, lambda _: self._prompt("", "", 1), "")
+            async with self._telling(first, 1, unbegun):
+                texts = await self._preparing
             with quiet():
                 for repeat in range(self._plan.repeats):
                     for level in self._plan.levels:

@@ -15,8 +15,9 @@ WIDTH, HEIGHT = 960, 420
 _TOP, _LEFT, _PANEL_WIDTH, _PANEL_HEIGHT, _PITCH = 92, 66, 390, 236, 476
 _TEXT, _PALE, _GRID = "#1f2937", "#6b7280", "#e5e7eb"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-_LONG = 110
-"""Characters that a line of text has room for"""
+_ROOM = WIDTH - 2 * _LEFT
+_LETTER = 0.55
+"""Of a font's size: the width of a usual letter"""
 _LOGARITHMIC_FROM = 30
 """Times that the largest value is the least: on an even scale the least would not be seen"""
 
@@ -172,8 +173,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
 def _words(
     x: float, y: float, text: str, *, anchor: str = "start", colour: str = _TEXT, size: int = 12, weight: int = 400
 ) -> str:
-    shown = clean_line(text)
-    shown = shown if len(shown) <= _LONG else f"{shown[: _LONG - 1]}…"
+    shown, most = clean_line(text), int(_ROOM / (size * _LETTER))
+    shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}" '
         f'font-weight="{weight}">{escape(shown)}</text>'

@@ -122,8 +122,8 @@ def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
     match doubt:
         case Doubt.CLIENT_SLOW:
             return (
-                f"the client was too slow ({_slow(level)}), and the latencies hold its own delay. Ask for less, or from a "
-                "machine that has more to spare."
+                f"the client was too slow ({_slow(level)}), and the latencies hold its own delay. Ask for less, "
+                "or from a machine that has more to spare."
             )
         case Doubt.NOT_SENT:
             return f"{level.not_sent} requests were not sent, because {plan.most_in_flight} were under way already."

@@ -28,7 +28,6 @@ SILENCE_S = 90.0
 answers (see `LoadPlan.idle_timeout_s`, which is added), and when it keeps its result"""
 STOP_S = 20.0
 """One that has been asked to end is given so long to tell its result"""
-CLOSE_S = 1.0
 LOOK_S = 0.2
 LONGEST_LINE = 16 << 20
 Listener = Callable[[LoadEvent], None]
@@ -68,12 +67,11 @@ class LoadRuns:
         return run.cancel
 
     def close(self) -> None:
-        """Ends what is under way; what it has measured is kept. Blocks for at most a second."""
+        """Ends what is under way; its process keeps what it has measured, whether or not this one is still there."""
         with self._lock:
             run = self._current
         if run:
             run.cancel()
-            run.ended.wait(CLOSE_S)
 
 
 class _Run:

@@ -11,7 +11,7 @@ from typing import Self
 
 from engine.load.doubts import MOST_CPU, MOST_LAG_S
 from engine.load.statistics import digest
-from engine.load_result import Generator
+from engine.load_result import LEAST_FOR_P99, Generator
 
 TICK_S = 0.02
 YOUNG = 10_000
@@ -51,7 +51,8 @@ class Watch:
         """What `engine.load.doubts` will say of all, so far; cheap."""
         now = time.perf_counter()
         full = now > self._began and (time.process_time() - self._cpu) / (now - self._began) > MOST_CPU
-        return full or self._late_ticks > len(self._lag) / 100
+        ticks = len(self._lag)
+        return full or self._late_ticks > ticks * (0.01 if ticks >= LEAST_FOR_P99 else 0.05)
 
     async def _tick(self) -> None:
         while True:

@@ -69,8 +69,9 @@ class ServerSide:
         done = sum(map(is_done, records))
 
         def counted(look: Look) -> bool:
-            requests = _Growth(before, look, model).requests()
-            return requests is None or requests >= done
+            growth = _Growth(before, look, model)
+            requests = growth.requests()
+            return requests is None or requests >= done or growth.began_anew()
 
         after = await self._settled(counted)
         if after is None:
@@ -116,7 +117,7 @@ class _Growth:
     model: str
 
     def figures(self, done: int, sent: int) -> ServerFigures:
-        if self._began_anew():
+        if self.began_anew():
             return ServerFigures(alone=False)
         requests = self.requests()
         return ServerFigures(
@@ -137,7 +138,7 @@ class _Growth:
                 return sum(found)
         return None
 
-    def _began_anew(self) -> bool:
+    def began_anew(self) -> bool:
         """The server was started again meanwhile: what it counted before is lost."""
         if any(value != self.after.get(slot, value) for slot, value in self.before.items() if slot.name == _BEGAN):
             return True

@@ -25,7 +25,7 @@ class RequestFigures:
 
     ttft: float | None
     itl: float | None
-    """Undefined for fewer than two tokens, and when all of them came at the same moment, in one chunk"""
+    """Undefined for fewer than two tokens; 0 when all of them came in one piece"""
     e2e: float | None
     ttft_intended: float | None
     e2e_intended: float | None
@@ -63,7 +63,7 @@ def request_figures(record: RequestRecord) -> RequestFigures:
     sent, first, last, tokens = record.sent, record.first_token, record.last_token, record.tokens_out
     if sent is None or first is None or last is None:
         return RequestFigures(None, None, None, None, None)
-    itl = (last - first) / (tokens - 1) if tokens is not None and tokens > 1 and last > first else None
+    itl = (last - first) / (tokens - 1) if tokens is not None and tokens > 1 else None
     return RequestFigures(first - sent, itl, last - sent, first - record.intended, last - record.intended)
 
 

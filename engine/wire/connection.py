@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -63,6 +66,8 @@ class Connection:
         self._closed = False
         self._answer: _Answer | None = None
         self._unsent = memoryview(b"")
+        self._sent = 0
+        """Bytes of the request that the system has taken"""
         self._read = self._read_plainly
         self.reusable = True
         """False as soon as the server, or what came of it, has ended it"""
@@ -81,9 +86,25 @@ class Connection:
         `piecemeal`: of a stream it is expected that it comes in small pieces.
         """
         self._answer = _Answer(receiver, piecemeal=piecemeal)
+        self._sent = 0
         at = time.perf_counter()
         self._write(memoryview(request))
         return at
+
+    def is_open(self) -> bool:
+        """Whether it is `reusable` and nothing has come since the last answer, not even its end; else it is closed.
+
+        What came without being asked for would be taken for the answer to the next request.
+        """
+        if self.reusable:
+            try:
+                self._sock.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError:
+                pass  # it was reset
+        self.close()
+        return False
 
     def close(self) -> None:
         """Also in the middle of an answer, by which the server learns that nobody waits for it."""
@@ -100,6 +121,7 @@ class Connection:
         waited = bool(self._unsent)
         try:
             sent = self._sock.send(data)
+            self._sent += sent
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
@@ -119,7 +141,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._fail(UnansweredError(Failure.CUT, error.strerror or str(error)), time.perf_counter())
+            self._fail(self._cut(error.strerror or str(error)), time.perf_counter())
             return
         answer = self._answer
         if answer is None:  # it ends, or speaks without being asked
@@ -165,7 +187,18 @@ class Connection:
             self.close()
             answer.receiver.end(at)
         else:
-            self._fail(UnansweredError(Failure.CUT), at)
+            self._fail(self._cut(), at)
+
+    def _cut(self, said: str = "") -> UnansweredError:
+        """A POST may be repeated only when it is known that nobody has it (RFC 9110, 9.2.2)."""
+        nothing_came = self._answer is not None and not self._answer.begun
+        return UnansweredError(Failure.CUT, said, untaken=nothing_came and self._unacknowledged() >= self._sent)
+
+    def _unacknowledged(self) -> int:
+        """Bytes of which the other end's system has not said that it received them (tcp(7), SIOCOUTQ)."""
+        with contextlib.suppress(OSError):
+            return int.from_bytes(fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return -1
 
     def _fail(self, error: UnansweredError, at: float) -> None:
         answer = self._answer
@@ -184,9 +217,14 @@ class _Answer:
         self._head: Head | None = None
         self._headers: dict[bytes, bytes] = {}
         self._blocks: list[bytes] = []
-        self._bytes = self._pieces = 0
+        self._bytes = self._pieces = self._last = 0
         self.on_body = self._blocks.append
         self._parser = HttpResponseParser(self)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a byte of it has come."""
+        return self._bytes > 0
 
     @property
     def until_closed(self) -> bool:
@@ -210,6 +248,8 @@ class _Answer:
                 failure = UnansweredError(Failure.NO_HTTP, str(error))
         self._bytes += len(data)
         blocks = self._blocks
+        if self.done:
+            del blocks[self._last :]  # of another answer that nobody asked for
         self._pieces += len(blocks)
         body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
@@ -236,4 +276,5 @@ class _Answer:
     def on_message_complete(self) -> None:
         if self._head and not self.done:
             self.done = True
+            self._last = len(self._blocks)
             self.keeps = self._parser.should_keep_alive()

@@ -27,8 +27,12 @@ class Failure(Enum):
 
 
 class UnansweredError(Exception):
-    """`str()` is what was said of it, if anything, as it came: by the system, the parser or the name service."""
+    """`str()` is what was said of it, if anything, as it came: by the system, the parser or the name service.
 
-    def __init__(self, failure: Failure, said: str = "") -> None:
+    `untaken`: the other end has received nothing of the request, which may therefore be sent again.
+    """
+
+    def __init__(self, failure: Failure, said: str = "", *, untaken: bool = False) -> None:
         super().__init__(said)
         self.failure = failure
+        self.untaken = untaken

@@ -1,6 +1,5 @@
 """Load tests of real servers, whose own counters and histograms say what was true."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,9 +19,13 @@ from tests.real.triton_support import demo_server, kill_all, settings_in
 from tests.real.vllm_support import LocalVllm
 
 WITHIN_S = 0.002
-"""The client's mean TTFT, one request at a time, of the server's own"""
-BUSY_S = 0.004
-"""More that is allowed where the machine had other work: then the client's own loop woke late, too, and it says so"""
+"""The client's means, one request at a time, of the server's own"""
+WAKINGS = 3
+"""Between the two clocks stand as many processes that must be woken: the server's to take the request in and to write
+the answer out, the client's to read it. On a machine with other work each may be as late as the generator's own ticks
+were on average meanwhile, which is measured, and as much more is allowed; on one without it is nothing"""
+GRAIN_S = 0.001
+"""By which timers are late anywhere"""
 
 
 def load(engine: Engine, name: str, plan: LoadPlan) -> LoadResult:
@@ -43,15 +46,17 @@ def totals_are_the_servers(level: LevelResult, requests: int) -> None:
     assert Doubt.COUNTED_BY_CHUNKS not in level.doubts
 
 
-def ttft_is_the_servers(level: LevelResult) -> None:
-    server = level.server
+def latencies_are_the_servers(level: LevelResult) -> None:
+    server, lag = level.server, level.generator.lag.mean
     assert server is not None
-    assert server.ttft.n == level.ttft.n
-    assert level.ttft.mean is not None
-    assert server.ttft.mean is not None
-    apart = level.ttft.mean - server.ttft.mean
-    busy = Doubt.CLIENT_SLOW in level.doubts or os.getloadavg()[0] > (os.cpu_count() or 1)
-    assert -0.0005 < apart < WITHIN_S + (BUSY_S if busy else 0), f"{apart * 1000:.2f} ms apart, busy: {busy}"
+    assert lag is not None
+    margin = WITHIN_S + WAKINGS * max(0.0, lag - GRAIN_S)
+    for what, ours, theirs in (("TTFT", level.ttft, server.ttft), ("E2E", level.e2e, server.e2e)):
+        assert theirs.n == ours.n
+        assert ours.mean is not None
+        assert theirs.mean is not None
+        apart = ours.mean - theirs.mean
+        assert abs(apart) < margin, f"{what}: {apart * 1000:.2f} ms apart, where {margin * 1000:.2f} ms are allowed"
 
 
 PLAN = LoadPlan(
@@ -83,7 +88,13 @@ def test_totals_are_those_that_triton_counts(triton: Engine, transport: Transpor
         assert 42 < level.tokens_in / level.done < 54
     alone = result.levels[0]
     assert alone.itl.p50 == pytest.approx(0.025, rel=0.1), "its config says 25 ms a token"
-    ttft_is_the_servers(alone)
+    server = alone.server
+    assert server is not None
+    assert alone.ttft.mean is not None
+    assert server.ttft.mean is not None
+    # Its model's process, the server's threads and gRPC's own stand between the two clocks, too many to tell how busy
+    # each was. Within half a token's time, though, no empty message was taken for the first one, and none was missed.
+    assert -0.001 < alone.ttft.mean - server.ttft.mean < 0.0125
     assert triton.loads("demo")[0] == result
 
 
@@ -104,7 +115,7 @@ def test_beyond_what_triton_holds_the_queue_shows(triton: Engine) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(600)
-def test_totals_and_ttft_are_those_of_vllm(tmp_path: Path, local_vllm: LocalVllm) -> None:
+def test_totals_and_latencies_are_those_of_vllm(tmp_path: Path, local_vllm: LocalVllm) -> None:
     name = f"load-{secrets.token_hex(4)}"
     tritontui = commands(tmp_path, local_vllm, name)
     settings = Settings.load()
@@ -119,7 +130,7 @@ def test_totals_and_ttft_are_those_of_vllm(tmp_path: Path, local_vllm: LocalVllm
                 assert level.tokens_out == result.levels[0].tokens_out
                 # Several of this tiny model's tokens make a word, so lengths are near, not exact.
                 assert 40 < level.tokens_in / level.done < 56
-            ttft_is_the_servers(result.levels[0])
+            latencies_are_the_servers(result.levels[0])
         tritontui.ok("down", name)
     finally:
         kill_all(settings)

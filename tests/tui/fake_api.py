@@ -226,7 +226,7 @@ class FakeApi:
         self.loads_asked: list[tuple[str, LoadPlan]] = []
         self.tell_load: Callable[[LoadEvent], None] = lambda _: None
         """Hands an event of the load test that was begun last to who began it"""
-        self.loads_stopped = 0
+        self.loads_stopped: list[str] = []
         self.load_error: EngineError | None = None
         self.kept_loads: list[LoadResult] = []
         """Newest first"""
@@ -442,7 +442,7 @@ class FakeApi:
         self.tell_load = on_event
 
         def stop() -> None:
-            self.loads_stopped += 1
+            self.loads_stopped.append(name)
 
         return stop
 

@@ -260,7 +260,7 @@ async def test_an_invalid_profile_is_a_row_with_its_sentence(api: FakeApi) -> No
 
 
 async def test_help_explains_every_key_of_every_pane(api: FakeApi) -> None:
-    async with Console(lambda: api).run_test(size=(120, 230)) as pilot:
+    async with Console(lambda: api).run_test(size=(120, 300)) as pilot:
         await opened(pilot)
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, Help))

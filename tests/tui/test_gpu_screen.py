@@ -301,7 +301,7 @@ async def test_a_hint_shows_on_the_main_screen_with_the_key_to_it() -> None:
 
 
 async def test_help_has_its_keys_and_leads_back() -> None:
-    async with at(reading(2), (120, 240)) as (pilot, _):
+    async with at(reading(2), (120, 300)) as (pilot, _):
         await pilot.press("question_mark")
         await shown(pilot, "How the GPUs reach each other", "Go to the next GPU")
         await pilot.press("escape")

@@ -316,6 +316,7 @@ async def test_it_goes_on_while_another_model_is_looked_at_and_its_end_is_told(a
         await told(pilot, "two at once would measure each other")
         await tell(api, result())
         await gone(pilot, "Load ◐")
+        await gone(pilot, "is under way")
         await pilot.press("escape", "1")
         await settled(pilot)
         await pilot.press("escape", "g", "4")
@@ -338,7 +339,7 @@ async def test_stopping_asks_the_engine_once_and_shows_what_was_measured(api: Id
         await shown(pilot, "2 of 3")
         await pilot.press("X", "X")
         await shown(pilot, "stopping: what was measured is kept")
-        assert api.loads_stopped == 1
+        assert api.loads_stopped == ["llama3-70b"]
         await tell(api, replace(result(levels=LEVELS[:1]), outcome=LoadOutcome.STOPPED, message="It was stopped."))
         await shown(pilot, "■ stopped", "It was stopped.", "41.2/124 ms")
 
@@ -355,7 +356,21 @@ async def test_leaving_the_console_says_that_it_ends_and_ends_it(api: IdleApi) -
         await pilot.press("q")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question))
         await pilot.press("y")
-    assert api.loads_stopped == 1
+    assert api.loads_stopped == ["llama3-70b"]
+
+
+async def test_the_next_result_takes_the_place_of_the_last(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, result())
+        await shown(pilot, "● done", "16 !")
+        api.loads_asked.clear()
+        await pilot.press("n")
+        await shown(pilot, "each level")
+        await begin(pilot, api)
+        await tell(api, replace(result("2", LEVELS[:1]), outcome=LoadOutcome.STOPPED))
+        await shown(pilot, "■ stopped")
+        assert "16 !" not in screen_text(pilot)
 
 
 # What it measured
@@ -421,7 +436,7 @@ async def test_two_are_compared_the_older_first_with_what_exceeds_the_noise(api:
         await pilot.press("space", "j", "b")
         await shown(pilot, "! client: laptop → gpu-box-3", "within noise", "noise not known")
         row = next(line for line in screen_text(pilot).splitlines() if "TTFT p50" in line).strip("┃ ").split()
-        assert row[2:7] == ["40.5", "ms", "60.5", "ms", "+49.4"]
+        assert row[2:9] == ["40.5", "ms", "60.5", "ms", "+49.4", "%", "±7.5"]
         assert row[-1] == "worse"
         await pilot.press("escape")
         await shown(pilot, "space marks two")

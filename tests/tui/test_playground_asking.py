@@ -151,7 +151,8 @@ async def test_another_model_and_transport_are_asked_what_they_take() -> None:
         await ready(pilot, app)
         form = await options(pilot, app)
         form.query_one("#option-model", Select).value = "tiny"
-        await until(pilot, lambda: not form.query("#option-lora"))
+        await until(pilot, lambda: not form.query("#option-lora") and form.query("#options-missing"))
+        await pilot.pause()
         form.query_one("#option-transport", Select).value = "triton-grpc"
         await until(pilot, lambda: ("llama", Transport.TRITON_GRPC) in app.fake.offers_asked)
         await pilot.press("ctrl+o")
@@ -210,6 +211,15 @@ async def test_a_model_without_text_is_asked_with_tensors() -> None:
         app.fake.asked[0].say('{"OUTPUT0": [3]}')
         app.fake.asked[0].end()
         await until(pilot, lambda: app.answer == '{"INPUT0": [1, 2]}{"OUTPUT0": [3]}')
+
+
+async def test_our_own_limit_of_tokens_gives_way_to_the_models() -> None:
+    app = Harness()
+    small = ModelOffer("small", (Style.CHAT,), 64, (Parameter("max_tokens", 1, 64),))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app, Offer((small,), (Transport.OPENAI,)))
+        assert "max_tokens 64" in app.told
+        assert (await send(pilot, app, "hi")).request.sampling.max_tokens == 64
 
 
 # -- two deployments ---------------------------------------------------------------------------------------------------
@@ -289,24 +299,40 @@ async def test_the_present_prompt_is_saved_and_written_over_only_when_asked_twic
     app = Harness()
     async with app.run_test(size=(100, 30)) as pilot:
         await ready(pilot, app)
-        screen = await library(pilot, app)
+        await library(pilot, app)
         assert "No prompt is saved yet" in said(app, "#library-says")
         await pilot.press("s")
         await until(pilot, lambda: "nothing to save" in said(app, "#library-says"))
         await pilot.press("escape")
         await pilot.press(*"hello")
+        app.fake.saved = [SavedPrompt("greet", PromptRequest("old"))]
         app.fake.save_error = Refused("The name greet is taken.", "Choose another.")
         await library(pilot, app)
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, PromptSaving))
         await pilot.press(*"greet", "enter")
         await until(pilot, lambda: "is taken" in said(app, "#saving-says"))
-        assert app.fake.saved == []
+        assert len(app.fake.saved) == 1
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PromptLibrary))
-        assert [(prompt.name, prompt.request.prompt) for prompt in app.fake.saved] == [("greet", "hello")]
-        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 1)
-        assert screen.is_running is False
+        assert (app.fake.saved[-1].name, app.fake.saved[-1].request.prompt) == ("greet", "hello")
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 2)
+
+
+async def test_nothing_is_written_over_where_nothing_may_be_written() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        await pilot.press(*"hello")
+        app.fake.save_error = Refused("tritontui is read-only.")
+        await library(pilot, app)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, PromptSaving))
+        await pilot.press(*"greet", "enter")
+        await until(pilot, lambda: said(app, "#saving-says") == "▲ tritontui is read-only.")
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        assert app.fake.saved == []
 
 
 # -- what is typed -----------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_pictures(snap_compare: Callable[..., bool], api: FakeApi, size: tuple[i
 
     async def prepare(pilot: Pilot[None]) -> None:
         await opened(pilot)
-        await pilot.press("3", "z")
+        await pilot.press("z", "3")
         await settled(pilot)
         await shown(pilot, "new conversation")
         await still(pilot)

@@ -230,6 +230,9 @@ def test_it_is_written_to_files(measured: FakeEngine, capsys: Capture, tmp_path:
     measured.load_events = (many,)
     assert main(["load", "demo", "--out", str(paths[0])], measured) == 0
     assert "Of 30000 requests the first 20000 are kept" in capsys.readouterr().err
+    measured.load_events = (replace(RESULT, id=""),)
+    assert main(["load", "demo", "--out", str(paths[0])], measured) == 0
+    assert "have none of them" in capsys.readouterr().err
 
 
 def keys(value: object) -> set[str]:

@@ -165,15 +165,27 @@ async def test_it_waits_for_what_is_counted_a_moment_later() -> None:
 @pytest.mark.usefixtures("quick")
 async def test_a_warm_up_that_is_counted_late_is_not_taken_for_the_level_s() -> None:
     metrics = Metrics()
-    metrics.on_ask = lambda: metrics.add(vllm_request_success_total=int(metrics.asked <= 3))
+    metrics.add(vllm_request_success_total=7)
+    metrics.on_ask = lambda: metrics.add(vllm_request_success_total=int(metrics.asked in (2, 3)))
+    found = await grown(metrics, lambda: metrics.add(vllm_request_success_total=3), three())
+    assert found is not None
+    assert found.requests == 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_tokens_may_be_counted_after_their_request() -> None:
+    """As in Triton's vLLM backend, which counts them on a thread of its own."""
+    metrics = Metrics()
+    metrics.add(vllm_request_success_total=0, vllm_generation_tokens_total=0)
 
     def under_load() -> None:
-        metrics.on_ask = lambda: None
-        metrics.add(vllm_request_success_total=3)
+        metrics.add(vllm_request_success_total=3, vllm_generation_tokens_total=11)
+        since = metrics.asked
+        metrics.on_ask = lambda: metrics.add(vllm_generation_tokens_total=11 * (metrics.asked - since in (2, 3)))
 
     found = await grown(metrics, under_load, three())
     assert found is not None
-    assert found.requests == 3
+    assert found.tokens_out == 33
 
 
 async def test_what_never_is_counted_is_not_waited_for_longer_than_it_says() -> None:

@@ -54,6 +54,7 @@ def test_too_many_requests_are_cut_level_by_level(monkeypatch: pytest.MonkeyPatc
     levels = tuple(tuple(request(float(at)) for at in range(count)) for count in (30, 2, 9, 0))
     assert [len(level) for level in cut(levels)] == [9, 2, 9, 0]
     assert cut(levels)[0] == levels[0][:9]
+    assert [len(level) for level in cut((levels[0], levels[1], levels[0]))] == [9, 2, 9]
     assert cut(levels[1:]) == levels[1:]
     assert cut(()) == ()
 

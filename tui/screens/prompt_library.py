@@ -141,7 +141,8 @@ class PromptLibrary(PromptDialog[PromptRequest]):
             return
         at = self._at(self.query_one(OptionList).highlighted)
         name = at.name if at and not at.shipped and at.request.prompt == present.request.prompt else ""
-        self.app.push_screen(PromptSaving(self._api, replace(present, name=name)), self._saved)
+        own = {prompt.name for prompt in self._prompts if not prompt.shipped}
+        self.app.push_screen(PromptSaving(self._api, replace(present, name=name), own), self._saved)
 
     def _saved(self, words: str | None) -> None:
         if words:

@@ -25,6 +25,7 @@ from tui.widgets.prompt_settings import PromptSettings, limits, meaning, model_o
 USUAL = ""
 """In a choice: as it is without one"""
 ON = "on"
+FIELD_CELLS = 16
 AT_ONCE, AFTER = "at once", "after it"
 
 
@@ -32,6 +33,8 @@ class PromptOptions(PromptDialog[PromptSettings]):
     """Ends with what was chosen, or with None."""
 
     DEFAULT_CSS = """
+    #options-box { max-width: 120; }
+    #options-form .label { width: 20; }
     #options-note { height: auto; max-height: 3; color: $text-warning; }
     #options-form { height: auto; max-height: 70vh; }
     #options-form Horizontal { height: auto; }
@@ -147,6 +150,8 @@ class PromptOptions(PromptDialog[PromptSettings]):
             words = f"▲ {self._trouble} What it takes is not known for certain: {known}"
         elif self._stale:
             words = "What is said here is of an earlier start of the deployment."
+        elif self._offer and self._offer.left_out:
+            words = f"{self._offer.left_out:,} more models are ready, which were not asked what they take."
         note = self.query_one("#options-note", Static)
         note.update(words)
         note.display = bool(words)
@@ -176,9 +181,10 @@ class PromptOptions(PromptDialog[PromptSettings]):
                 adapters = [(clean_line(name), name) for name in asked.loras]
                 yield _row("lora", _choice("lora", [("no adapter", USUAL), *adapters], settings.lora))
         offered = offer.transports if offer else tuple(Transport)
-        ways = [(one.value, one.value) for one in offered]
+        chosen_way = settings.transport
+        ways = [(one.value, one.value) for one in offered if one is chosen_way or not offer or one is not offered[0]]
         own = f"{offered[0].value}: the deployment's own" if offer and offered else "the deployment's own"
-        yield _row("transport", _choice("transport", [(own, USUAL), *ways], settings.transport))
+        yield _row("transport", _choice("transport", [(own, USUAL), *ways], chosen_way))
         if self._others:
             both = [(f"{name}, {how}", f"{how} {name}") for name in self._others for how in (AFTER, AT_ONCE)]
             chosen = f"{AT_ONCE if settings.at_once else AFTER} {settings.also}" if settings.also else None
@@ -186,7 +192,7 @@ class PromptOptions(PromptDialog[PromptSettings]):
         if asked is None or asked.styles:
             system = TextArea(settings.system, id="option-system", compact=True, placeholder="none")
             yield _row("system prompt", system)
-            yield from self._sampling(settings.sampling, parameters(asked))
+            yield from self._sampling(settings.sampling_for(asked), parameters(asked))
 
     def _sampling(self, sampling: Sampling, taken: list[Parameter]) -> Iterator[Widget]:
         for parameter in taken:
@@ -196,8 +202,8 @@ class PromptOptions(PromptDialog[PromptSettings]):
             if name == "ignore_eos":
                 yield _row(name, _choice(name, [("off", USUAL), ("on", ON)], ON if value else None), meaning(name))
             else:
-                default = parameter.default if name != "max_tokens" else ""
-                yield _row(name, _text(name, written(value), default or "default", long=name == "stop"), said)
+                default = parameter.default if len(parameter.default) < FIELD_CELLS else ""
+                yield _row(name, _text(name, written(value), default or "default"), said)
         names = {parameter.name for parameter in taken}
         missing = [one.name for one in fields(Sampling) if one.name not in names]
         if missing:

@@ -1,5 +1,6 @@
 """The question under which name a prompt is saved."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import ClassVar
 
@@ -30,8 +31,10 @@ class PromptSaving(PromptDialog[str]):
         Binding("escape", "no", "leave", id="saving.no", tooltip="Save nothing"),
     ]
 
-    def __init__(self, api: EngineApi, prompt: SavedPrompt) -> None:
+    def __init__(self, api: EngineApi, prompt: SavedPrompt, own: Collection[str]) -> None:
+        """`own`: names of the operator's prompts, which can be written over."""
         super().__init__()
+        self._own = own
         self._api = api
         self._prompt = prompt
         self._over = ""
@@ -97,7 +100,7 @@ class PromptSaving(PromptDialog[str]):
 
     def _refused(self, name: str, error: EngineError) -> None:
         self._working = False
-        if isinstance(error, Refused) and name != self._over:
+        if isinstance(error, Refused) and name in self._own and name != self._over:
             self._over = name
             self._say(f"▲ {error.what} Enter once more writes over it; or type another name.")
         else:

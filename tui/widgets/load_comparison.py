@@ -22,6 +22,8 @@ from tui.widgets.page import Page
 from tui.widgets.state import NOTICE
 
 BETTER, WORSE = "better", "worse"
+NOISE_FROM_COLUMNS = 64
+LEAST_TITLE, LEAST_VALUE, LEAST_CHANGE = 10, 8, 8
 
 
 class LoadComparison(Page):
@@ -44,15 +46,29 @@ class LoadComparison(Page):
     }
     """
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._compared: tuple[LoadResult, LoadResult] | None = None
+
     def compose(self) -> ComposeResult:
         yield Static(id="load-compared")
 
     def show(self, first: LoadResult, second: LoadResult) -> None:
+        self._compared = (first, second)
+        self.scroll_home(animate=False)
+        self.call_after_refresh(self._draw)  # while it is hidden it has no width to be drawn in
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self._compared or not self.is_attached:
+            return
         from engine.load.compare import compare, differences
 
+        first, second = self._compared
         parts = self._drawn(first, second, compare(first, second), differences(first, second))
         self.query_one("#load-compared", Static).update(Group(*parts))
-        self.scroll_home(animate=False)
 
     def _drawn(
         self, first: LoadResult, second: LoadResult, changes: Sequence[LoadChange], others: Sequence[str]
@@ -70,27 +86,26 @@ class LoadComparison(Page):
         if not changes:
             yield Text("They have no level of load in common: there is nothing to compare.", style=muted)
             return
+        noisy = self.size.width >= NOISE_FROM_COLUMNS
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
-        for _ in range(4):
-            table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=LEAST_TITLE)
+        for least in (LEAST_VALUE, LEAST_VALUE, LEAST_CHANGE, *([LEAST_CHANGE] if noisy else [])):
+            table.add_column(justify="right", no_wrap=True, min_width=least)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for level, of_level in groupby(changes, lambda change: change.level):
-            heads = (level.words, "A", "B", "change", "noise", "")
-            table.add_row(*(Text(head, style="bold" if not place else muted) for place, head in enumerate(heads)))
+            heads = [Text(head, style=muted) for head in ("A", "B", "change", *(["noise"] if noisy else []), "")]
+            table.add_row(Text(level.words, style="bold"), *heads)
             for change in of_level:
                 word = verdict(change)
-                colour = next(
-                    (ink(self, f"comparison--{way}") for way in (BETTER, WORSE) if word.startswith(way)), muted
-                )
+                way = next((way for way in (BETTER, WORSE) if way == word), "muted")
                 noise = UNKNOWN if change.noise is None else f"±{change.noise * 100:.1f} %"
                 table.add_row(
                     f"  {change.title}",
                     with_unit(change.first, change.unit),
                     with_unit(change.second, change.unit),
                     UNKNOWN if change.change is None else f"{change.change * 100:+.1f} %",
-                    noise,
-                    Text(word, style=colour),
+                    *([noise] if noisy else []),
+                    Text(word, style=ink(self, f"comparison--{way}")),
                 )
         yield Text("")
         yield table

@@ -50,7 +50,7 @@ class EarlierLoads(Vertical):
         & > #earlier-says { height: auto; padding: 0 1; color: $text-muted; }
         & > #earlier-says.-failed { color: $text-error; }
         & > OptionList { height: 1fr; background: transparent; text-wrap: nowrap; text-overflow: ellipsis; }
-        & > OptionList > .option-list--option-highlighted {
+        & > OptionList > .option-list--option-highlighted, & > OptionList:focus > .option-list--option-highlighted {
             background: $panel; color: $foreground; text-style: $block-cursor-text-style;
         }
     }

@@ -74,8 +74,8 @@ class LoadForm(VerticalScroll, can_focus=False):
     ]
     DEFAULT_CSS = """
     LoadForm {
-        height: 1fr; padding: 0 1;
-        & > Horizontal { height: 1; }
+        height: 1fr; padding: 0 1; overflow-x: auto;
+        & > Horizontal { height: 1; min-width: 76; }
         & Label { color: $text-muted; padding: 0 1 0 0; }
         & .-title { width: 11; }
         & Input { margin: 0 2 0 0; background: $surface; }

@@ -27,6 +27,7 @@ LEAST_ROWS, COMFORTABLE_ROWS = 5, 7
 TWO_CHARTS = 84
 """Columns beside the figures in which two charts stand side by side"""
 TABLE_FROM_ROWS = 19
+LOW_ROWS = 10
 
 
 class LoadLive(Widget, can_focus=True):
@@ -40,8 +41,9 @@ class LoadLive(Widget, can_focus=True):
         & #load-beside { width: 1fr; height: 100%; }
         & #load-trouble { height: auto; max-height: 8; padding: 0 1; }
         &.-narrow #load-body { layout: vertical; }
-        &.-narrow #load-figures { width: 1fr; height: auto; }
-        &.-narrow #load-beside { height: 1fr; }
+        &.-narrow #load-figures { width: 1fr; height: 1fr; }
+        &.-narrow #load-beside { height: auto; max-height: 4; }
+        &.-narrow.-low #load-beside { max-height: 1; }
         & #load-charts { layout: grid; grid-gutter: 0 1; width: 1fr; height: 1fr; }
         & > #load-levels { height: auto; padding: 1 1 0 1; }
         INKS
@@ -72,6 +74,7 @@ class LoadLive(Widget, can_focus=True):
         if width <= 0:
             return
         self.set_class(self.size.width < FIGURES_WIDTH + LEAST_CHART, "-narrow")
+        self.set_class(self.size.height < LOW_ROWS, "-low")
         inks = inks_of(self)
         progress = run.progress
         self._write("head", self._head(run, width, inks))

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -241,15 +241,30 @@ class LoadPane(LoadBrowsing):
         if not confirmed or self._run:
             return
         run = self._run = LoadRun(name, plan)
-        try:
-            run.cancel = self.api.load(name, plan, partial(self._receive, run))
-        except EngineError as error:
-            self._run = None
-            self.notify(str(error), severity="error", timeout=NOTICE_S, markup=False)
-            return
         self._mark_tab()
         if self._model and self._model.name == name:
             self._enter(Mode.LIVE)
+        self._start(run)
+
+    @work(thread=True, group="load")
+    def _start(self, run: LoadRun) -> None:
+        try:
+            run.cancel = self.api.load(run.deployment, run.plan, partial(self._receive, run))
+        except EngineError as error:
+            self.app.call_from_thread(self._not_begun, run, str(error))
+        else:
+            if run.stopping:  # before there was a way to
+                run.cancel()
+
+    def _not_begun(self, run: LoadRun, why: str) -> None:
+        self._run = None
+        self._mark_tab()
+        self.notify(why, severity="error", timeout=NOTICE_S, markup=False)
+        session = self._sessions[run.deployment]
+        if session.mode is Mode.LIVE:
+            session.mode = Mode.FORM
+            if session is self._session:
+                self._enter(Mode.FORM)
 
     def _receive(self, run: LoadRun, event: LoadEvent) -> None:
         """On the engine's thread."""
@@ -274,19 +289,21 @@ class LoadPane(LoadBrowsing):
         self._run = None
         self._mark_tab()
         session = self._sessions.setdefault(run.deployment, LoadSession())
-        session.shown, session.shown_from, session.earlier = result, Mode.START, None
-        here = session is self._session
-        if here:
-            self._read_earlier()
-        if session.mode is Mode.LIVE:
+        session.earlier = None
+        watched = session.mode is Mode.LIVE
+        if session.mode is not Mode.REPORT:  # an earlier one that is being read stays
+            session.shown, session.shown_from = result, Mode.START
+        if watched:
             session.mode = Mode.REPORT
-        if here and session.mode is Mode.REPORT:
-            self._enter(Mode.REPORT)
-        if not (here and self.display):
-            look = OUTCOMES[result.outcome]
+        if session is self._session:
+            self._read_earlier()
+            if watched:
+                self._enter(Mode.REPORT)
+        self._show()
+        if not (watched and session is self._session and self.display):
             self.notify(
                 result.message or "Its results are in Load.",
-                title=f"load test of {run.deployment}: {look.word}",
+                title=f"load test of {run.deployment}: {OUTCOMES[result.outcome].word}",
                 markup=False,
             )
 

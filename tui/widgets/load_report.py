@@ -61,7 +61,8 @@ class LoadReport(Page):
 
     def show(self, result: LoadResult) -> None:
         self._result, self._defining = result, False
-        self._draw()
+        self._drawn_at = 0  # while it is hidden it has no width to be drawn in
+        self.call_after_refresh(self._fit)
         self.scroll_home(animate=False)
 
     def _draw(self) -> None:

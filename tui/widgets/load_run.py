@@ -63,9 +63,10 @@ class LoadRun:
             self._samples.append((fmt.now(), event.output_tokens_per_s, event.ttft.p50, event.ttft.p95))
 
     def stop(self) -> None:
-        if self.cancel and not self.stopping:
+        if not self.stopping:
             self.stopping = True
-            self.cancel()
+            if self.cancel:
+                self.cancel()
 
     @property
     def silent_s(self) -> float:

@@ -130,9 +130,11 @@ def level_bars(levels: Sequence[LevelResult], width: int, inks: Inks, *, plain: 
 
 
 def _two_part(low: float | None, high: float | None, most: float, cells: int, inks: Inks, *, plain: bool) -> Text:
-    solid = _bar(low, most, cells, plain=plain).rstrip()
-    reach = len(_bar(high, most, cells, plain=plain).rstrip()) - len(solid)
-    return Text.assemble((solid, inks.bar), (("-" if plain else "░") * max(0, reach), inks.tail))
+    """In whole cells: where the one ends the other begins."""
+    solid, reach = (round(value / most * cells) if value and most > 0 else 0 for value in (low, high))
+    return Text.assemble(
+        (("#" if plain else "█") * solid, inks.bar), (("-" if plain else "░") * max(0, reach - solid), inks.tail)
+    )
 
 
 def _bar(value: float | None, most: float, cells: int, *, plain: bool) -> str:

@@ -37,6 +37,7 @@ class PromptEditor(TextArea):
             highlight_cursor_line=False,
             placeholder="Type a prompt: enter sends it, up brings the last one back",
         )
+        self.cursor_blink = False  # nothing moves that means nothing
 
     def action_send(self) -> None:
         self.post_message(self.Sent())

@@ -36,9 +36,9 @@ class PromptSettings:
 
     def request(self, text: str, history: tuple[Turn, ...], model: ModelOffer | None) -> PromptRequest:
         """`model`: the one that is asked, when the server has said what it takes."""
-        mode = self.mode_for(model)
+        mode, sampling = self.mode_for(model), self.sampling_for(model)
         if mode is Mode.TENSORS:
-            return PromptRequest("", self.model, sampling=self.sampling, tensors=text, transport=self.transport)
+            return PromptRequest("", self.model, sampling=sampling, tensors=text, transport=self.transport)
         knows_chat = bool(model and Style.CHAT in model.styles)
         style = Style.COMPLETION if mode is Mode.COMPLETION else Style.CHAT if knows_chat else None
         return PromptRequest(
@@ -47,10 +47,17 @@ class PromptSettings:
             self.system if mode is not Mode.COMPLETION else "",
             history if mode is Mode.CHAT else (),
             style,
-            self.sampling,
+            sampling,
             self.lora,
             transport=self.transport,
         )
+
+    def sampling_for(self, model: ModelOffer | None) -> Sampling:
+        """What was chosen; our own limit of tokens gives way to a lower one of the model."""
+        most = next((one.most for one in model.parameters if one.name == "max_tokens"), None) if model else None
+        if most is None or self.sampling.max_tokens != Sampling().max_tokens or self.sampling.max_tokens <= most:
+            return self.sampling
+        return replace(self.sampling, max_tokens=int(most))
 
     def mode_for(self, model: ModelOffer | None) -> Mode:
         """What was chosen, where the model can be asked so."""
@@ -111,7 +118,7 @@ def told(settings: PromptSettings, model: ModelOffer | None) -> list[str]:
     if settings.transport:
         parts.append(f"by {settings.transport.value}")
     if mode is not Mode.TENSORS:
-        parts += sampling_told(settings.sampling)
+        parts += sampling_told(settings.sampling_for(model))
         if settings.lora:
             parts.append(f"lora {clean_line(settings.lora)}")
         if settings.system and mode is not Mode.COMPLETION:
@@ -140,6 +147,8 @@ def shortened(text: str, most: int) -> str:
 # -- what is typed ----------------------------------------------------------------------------------------------------
 
 STOP_BETWEEN = "|"
+BEYOND_READING = 1e12
+"""Limits so far apart tell nobody anything"""
 _OPTIONS = {option.name: option for option in OPTIONS}
 
 
@@ -160,7 +169,7 @@ def written(value: object) -> str:
     if isinstance(value, tuple):
         return STOP_BETWEEN.join(part.replace("\\", "\\\\").replace("\n", "\\n") for part in value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.12g}"
     return "" if value is None else str(value)
 
 
@@ -193,11 +202,13 @@ def limits(parameter: Parameter) -> str:
     """What can be typed, and what it is when nothing is, in a few words."""
     between = _between(parameter).strip()
     default = f"default {parameter.default}" if parameter.default else ""
-    return ", ".join(part for part in (between, parameter.why if between else "", default) if part)
+    return ", ".join(part for part in (between, default, parameter.why) if part)
 
 
 def _between(parameter: Parameter) -> str:
     least, most = parameter.least, parameter.most
     if least is not None and most is not None:
-        return f" {least:g} to {most:g}"
-    return f" from {least:g}" if least is not None else f" at most {most:g}" if most is not None else ""
+        if most - least > BEYOND_READING:
+            return ""
+        return f" {least:.12g} to {most:.12g}"
+    return f" from {least:.12g}" if least is not None else f" at most {most:.12g}" if most is not None else ""

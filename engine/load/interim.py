@@ -1,5 +1,0 @@
-"""Where the load test takes the prompt client from."""
-
-from engine.inference.client import PromptClient
-
-__all__ = ["PromptClient"]
