@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import EngineError
 from engine.inference.prompt import Fault, PromptRequest, Transport
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 # from a \u escape; those in between stand for bytes
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+MOST_TOKENS = 1 << 31
+"""Of one prompt or answer; figures are made of them"""
 
 
 class PromptFailed(EngineError):
@@ -61,6 +64,11 @@ class Channel(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def token_count(value: Any) -> int | None:
+    """What a server says that it has counted; None for what no number of tokens can be."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 def to_bytes(text: str) -> bytes:

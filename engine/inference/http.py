@@ -69,7 +69,7 @@ class HttpConnection:
             try:
                 answer = await fetch(connection, request, deadline=deadline, most_bytes=MAX_BODY)
             except UnansweredError as error:
-                if error.failure is Failure.CUT and opened_s is None:
+                if error.untaken and opened_s is None:
                     continue  # it was closed while nobody used it
                 if error.failure is Failure.TOO_LARGE:
                     what = f"The server answered {path} with more than {MAX_BODY >> 20} MiB."
@@ -104,8 +104,10 @@ class HttpConnection:
             try:
                 await stream.follow(connection, request)
             except UnansweredError as error:
-                if error.failure is Failure.CUT and opened_s is None and not stream.begun:
+                if error.untaken and opened_s is None:
                     continue
+                if error.failure is Failure.CUT:
+                    raise stream.measured.cut(self.base) from error
                 raise self._failure(error, limits, begun=stream.begun) from error
             finally:
                 self.lag_s = max(self.lag_s, connection.lag_s)
@@ -118,7 +120,7 @@ class HttpConnection:
         while self._idle:
             connection, timer = self._idle.pop()
             timer.cancel()
-            if connection.reusable:
+            if connection.is_open():
                 return connection, None
         began = time.perf_counter()
         try:
@@ -172,8 +174,8 @@ class HttpConnection:
         return key
 
     def _refuse_redirect(self, status: int, headers: dict[bytes, bytes]) -> None:
-        if status in _REDIRECTS:
-            target = excerpt(headers.get(b"location", b"elsewhere"), 200)
+        if status in _REDIRECTS and b"location" in headers:
+            target = excerpt(headers[b"location"], 200)
             raise PromptFailed(
                 f"{self.base} redirects to {target!r}, which is not followed.",
                 "Give the server's own address as the endpoint.",
@@ -206,6 +208,8 @@ class HttpConnection:
                 )
                 return PromptFailed(f"{self.base} {how} {limits.idle_timeout_s:g} s.", fault=Fault.IDLE)
             case Failure.NO_HTTP:
+                if begun:
+                    return PromptFailed(f"{self.base} began to answer and went on with what is no HTTP: {said}.")
                 return PromptFailed(f"{self.base} does not speak HTTP: {said}.", "Check the port.")
             case Failure.CUT:
                 middle, none = (

@@ -17,6 +17,10 @@ from engine.inference.prompt import (
 )
 from engine.inference.unfit import Unfit
 
+MOST_WITHOUT_TEXT = 2
+"""Messages without text for each token that was asked for: special tokens have none, nor have parts of a character"""
+SOME_WITHOUT_TEXT = 1000
+
 
 class Measured:
     """Told by a channel, on one event loop. Text is put together and cleaned as it comes only for `on_token`."""
@@ -43,9 +47,40 @@ class Measured:
 
     def silent(self, where: str) -> PromptFailed:
         """The failure of an answer that does not go on."""
-        silence = "sent nothing more" if self._times else "took the prompt and sent nothing"
-        what = f"{where} {silence} for {self.request.idle_timeout_s:g} s."
+        limit = f"for {self.request.idle_timeout_s:g} s"
+        if self._times:
+            silence = f"sent nothing more {limit}, after {self._so_far}"
+        else:
+            silence = f"took the prompt and sent nothing {limit}{', but the beginning of an answer' * self.begun}"
+        what = f"{where} {silence}."
         return PromptFailed(what, "Its log and metrics say whether it still works.", Fault.IDLE)
+
+    def cut(self, where: str) -> PromptFailed:
+        """The failure of an answer whose connection has ended before it."""
+        if self.begun:
+            how = f"cut the connection in the middle of its answer, {'after' if self._times else 'with'} {self._so_far}"
+        else:
+            how = "closed the connection without an answer"
+        return PromptFailed(f"{where} {how}.", "Its log says why.", Fault.CUT)
+
+    def check(self, messages: int, where: str) -> None:
+        """Raises `PromptFailed` when so many messages so far are too many for what is in them: they may never end."""
+        most = MOST_WITHOUT_TEXT * self.request.sampling.max_tokens + SOME_WITHOUT_TEXT
+        if messages - len(self._times) > most:
+            raise PromptFailed(
+                f"{where} sent {messages} messages, of them {self._so_far}, and was stopped there.",
+                f"At most {self.request.sampling.max_tokens} tokens were asked for: its log may say what it sends.",
+            )
+
+    @property
+    def begun(self) -> bool:
+        """Whether some of the answer has come."""
+        return self._began_at is not None
+
+    @property
+    def _so_far(self) -> str:
+        pieces = len(self._times)
+        return f"{pieces or 'no'} piece{'' if pieces == 1 else 's'} of text"
 
     def sent(self, at: float) -> None:
         """Right before the request was written, on an open connection. What came of another one before is nothing."""

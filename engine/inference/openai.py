@@ -12,7 +12,7 @@ from engine.inference.bodies import (
     styles_of,
     wants_template,
 )
-from engine.inference.channel import PromptFailed, to_bytes
+from engine.inference.channel import PromptFailed, to_bytes, token_count
 from engine.inference.event_stream import EventStream
 from engine.inference.http import HttpConnection
 from engine.inference.learnt import Learnt
@@ -20,7 +20,6 @@ from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Transport
 from engine.inference.sse import error_in, excerpt, parse_object
 from engine.inference.unfit import Unfit
-from engine.text import mask_secrets
 
 DONE = b"[DONE]"
 
@@ -102,10 +101,10 @@ class _Answer:
         if "error" in answer or answer.get("object") == "error":
             error = error_in(answer)
             if error is not None:
-                raise PromptFailed(f"The server reported an error: {mask_secrets(error)}", fault=Fault.ERROR)
+                raise PromptFailed(f"The server reported an error: {error}", fault=Fault.ERROR)
         usage = answer.get("usage")
         if isinstance(usage, dict):
-            self._measured.count(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+            self._measured.count(token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens")))
         choices = answer.get("choices")
         if isinstance(choices, list) and choices:
             self._choice(choices, at, event)
@@ -133,7 +132,3 @@ def _text(choice: dict[str, Any]) -> str:
     reasoning, content = delta.get("reasoning_content") or delta.get("reasoning"), delta.get("content")
     text = content if isinstance(content, str) else ""
     return reasoning + text if isinstance(reasoning, str) else text
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -11,7 +11,7 @@ from engine.text import clean_line, mask_secrets
 
 MAX_EVENT = 4 << 20
 """Bytes of one event"""
-RUBBISH = 120
+SHOWN = 120
 """Characters that are shown of what is not understood"""
 NO_REASON = "no reason given"
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
@@ -93,7 +93,7 @@ def no_events(data: bytes, content_type: bytes = b"") -> PromptFailed:
         if error is not None:
             return PromptFailed(f"The server reported an error: {error}", fault=Fault.ERROR)
     what = f"{excerpt(content_type, 40)}, which" if content_type else "something that"
-    return PromptFailed(f"The server answered with {what} is not an event stream: {excerpt(data, RUBBISH)}")
+    return PromptFailed(f"The server answered with {what} is not an event stream: {excerpt(data, SHOWN)}")
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise PromptFailed(f"The server answered with something that is not a JSON object: {excerpt(data, RUBBISH)}")
+        raise PromptFailed(f"The server answered with something that is not a JSON object: {excerpt(data, SHOWN)}")
     return value
 
 

@@ -5,6 +5,7 @@ asked for, and the asyncio client cannot ask. Half-closing after the request mak
 """
 
 import asyncio
+import re
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -15,16 +16,23 @@ from engine.inference.channel import PromptFailed
 from engine.inference.learnt import Learnt
 from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Style, Transport
-from engine.inference.sse import excerpt
+from engine.inference.sse import NO_REASON, excerpt
 from engine.inference.tensor_outputs import outputs_text
 from engine.inference.triton_model import Reader, TritonModel, find_model
 from engine.inference.unfit import Unfit
+from engine.text import mask_secrets
+from engine.wire.address import address_of
+from engine.wire.failure import UnansweredError
 
 if TYPE_CHECKING:
     from tritonclient.grpc.aio import InferenceServerClient
 
 MAX_MESSAGE = 4 << 20
 _COUNTS = {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}
+# gRPC's own words, by which alone what happened to a connection differs from a status that the server sent.
+_UNREACHED = re.compile("failed to connect|resol", re.IGNORECASE)
+_LOST = re.compile("stream removed|socket closed|connection reset|recvmsg|broken pipe|goaway|transport", re.IGNORECASE)
+_TOO_LARGE = "larger than max"
 _LENGTH = struct.Struct("<I")
 
 
@@ -35,6 +43,11 @@ class TritonGrpc:
     def __init__(self, service: Service) -> None:
         if service.grpc is None:
             raise Unfit("The deployment exposes no gRPC port.", "Use HTTP, or expose grpc in its profile.")
+        try:  # gRPC itself takes a port above 65535 for another one
+            address_of(f"http://{service.grpc}")
+        except UnansweredError as error:
+            why = f": {error}" if str(error) else ""
+            raise Unfit(f"{excerpt(service.grpc)!r} is no address of a gRPC server{why}.") from error
         self._meant = service.model
         self._client: InferenceServerClient | None = None
         self._models: Learnt[TritonModel] = Learnt()
@@ -64,7 +77,7 @@ class TritonGrpc:
             options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
             self._client = InferenceServerClient(self.where, channel_args=options)
         began = time.perf_counter()
-        await self._call(self._client.is_server_live(client_timeout=request.connect_timeout_s))
+        await self._call(self._client.is_server_live(client_timeout=request.connect_timeout_s), Fault.CONNECTION)
         measured.connected_s = time.perf_counter() - began
 
     async def _find(self, wanted: str | None, request: PromptRequest) -> TritonModel:
@@ -79,10 +92,13 @@ class TritonGrpc:
         measured.sent(time.perf_counter())
         answers = self.client.stream_infer(_once(sent))
         patience = _Patience(request.idle_timeout_s, answers.cancel)
+        messages = 0
         try:
             async for result, error in answers:
                 at = patience.heard()
                 measured.began(at)
+                messages += 1
+                measured.check(messages, self.where)
                 if error is not None:
                     raise PromptFailed(f"The model reported an error: {_details(error)}", fault=Fault.ERROR)
                 if request.tensors is not None:
@@ -96,7 +112,7 @@ class TritonGrpc:
         except (grpc.RpcError, InferenceServerException) as error:
             if patience.lost:
                 raise measured.silent(self.where) from None
-            raise self._failure(error) from error
+            raise self._broken(error, measured) from error
         except (struct.error, ValueError) as error:
             raise PromptFailed(f"{self.where} sent a tensor that cannot be read: {excerpt(str(error))}") from error
         finally:
@@ -113,28 +129,41 @@ class TritonGrpc:
         assert self._client is not None, "it is reached first"  # noqa: S101
         return self._client
 
-    async def _call(self, call: Awaitable[Any]) -> Any:
+    async def _call(self, call: Awaitable[Any], late: Fault = Fault.IDLE) -> Any:
+        """`late`: what it is when no answer comes in time."""
         import grpc
         from tritonclient.utils import InferenceServerException
 
         try:
             return await call
         except (grpc.RpcError, InferenceServerException) as error:
-            raise self._failure(error) from error
+            raise self._failure(error, late) from error
 
-    def _failure(self, error: Exception) -> PromptFailed:
-        code = str(error.status() if hasattr(error, "status") else getattr(error, "code", str)())
-        details = _details(error)
-        if code.endswith("UNAVAILABLE"):
+    def _broken(self, error: Exception, measured: Measured) -> PromptFailed:
+        """Of a stream, which has begun when something has come of it."""
+        details, code = _details(error), _code(error)
+        if code == "UNAVAILABLE" and _UNREACHED.search(details):
+            return self._failure(error)
+        if code == "UNAVAILABLE" and _LOST.search(details):
+            return measured.cut(self.where)
+        if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:
+            return PromptFailed(f"The server sent more than {MAX_MESSAGE >> 20} MiB as one piece of its answer.")
+        if measured.begun:
+            return PromptFailed(f"The server ended its answer with an error ({code}): {details}", fault=Fault.ERROR)
+        return PromptFailed(f"{self.where} refused the prompt ({code}): {details}", fault=Fault.REFUSED)
+
+    def _failure(self, error: Exception, late: Fault = Fault.IDLE) -> PromptFailed:
+        details, code = _details(error), _code(error)
+        if code == "UNAVAILABLE" and (_UNREACHED.search(details) or _LOST.search(details)):
             return PromptFailed(
                 f"Cannot talk to {self.where}: {details}.",
                 "Start the deployment, or wait for it: a server opens its port only when its models are loaded.",
                 Fault.CONNECTION,
             )
-        if code.endswith("DEADLINE_EXCEEDED"):
+        if code == "DEADLINE_EXCEEDED":
             what = f"{self.where} did not answer in time."
-            return PromptFailed(what, "Check that this is the server's gRPC port.", Fault.CONNECTION)
-        return PromptFailed(f"{self.where} refused: {details}", fault=Fault.REFUSED)
+            return PromptFailed(what, "Check that this is the server's gRPC port.", late)
+        return PromptFailed(f"{self.where} refused ({code}): {details}", fault=Fault.REFUSED)
 
 
 class _Repository:
@@ -227,7 +256,11 @@ def _tensors_text(result: Any) -> str:
 
 def _details(error: Exception) -> str:
     message = error.message() if hasattr(error, "message") else getattr(error, "details", lambda: str(error))()
-    return excerpt(str(message)).rstrip(".")
+    return excerpt(mask_secrets(str(message))).rstrip(".") or NO_REASON
+
+
+def _code(error: Exception) -> str:
+    return str(error.status() if hasattr(error, "status") else getattr(error, "code", str)()).rpartition(".")[2]
 
 
 async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.inference import sampling_tensors
-from engine.inference.channel import Chunk, NoTextModel, PromptFailed, to_bytes
+from engine.inference.channel import Chunk, NoTextModel, PromptFailed, to_bytes, token_count
 from engine.inference.prompt import PromptRequest
 from engine.inference.sse import excerpt
 from engine.inference.tensors import Input, Tensor, converter, parse_inputs
@@ -222,8 +222,7 @@ def _first(value: Any) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    value = _first(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return token_count(_first(value))
 
 
 def _word(value: Any) -> str:

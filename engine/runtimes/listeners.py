@@ -1,6 +1,7 @@
 """Who listens on this machine's TCP ports, as far as this user is told."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.text import clean_line
@@ -23,12 +24,21 @@ def listeners(port: int, host: str = "") -> list[Listener | None]:
 
     None stands for one that is another user's. Nothing when nobody listens, or that cannot be told.
     """
+    return listeners_at([(host, port)])[0]
+
+
+def listeners_at(addresses: Sequence[tuple[str, int]]) -> list[list[Listener | None]]:
+    """As `listeners`, of each host and port, at one look: it costs the more the more connections the machine has."""
     import psutil
 
     try:
-        return list(_listeners(port, host))
+        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+        return [
+            [told for one in listening if _answers(one.laddr, host, port) for told in _who(one.pid)]
+            for host, port in addresses
+        ]
     except (psutil.Error, OSError):
-        return []
+        return [[] for _ in addresses]
 
 
 def listener(port: int) -> str:
@@ -36,22 +46,21 @@ def listener(port: int) -> str:
     return next((str(one) for one in listeners(port) if one), "")
 
 
-def _listeners(port: int, host: str) -> Iterator[Listener | None]:
+def _answers(address: object, host: str, port: int) -> bool:
+    # An endpoint that is not connected has nothing there, and one of IPv4 may be written as one of IPv6.
+    ip = str(getattr(address, "ip", "")).removeprefix("::ffff:")
+    return getattr(address, "port", None) == port and (not host or ip in (host, *_EVERYWHERE))
+
+
+def _who(pid: int | None) -> Iterator[Listener | None]:
+    """Nobody when it has ended meanwhile."""
     import psutil
 
-    for one in psutil.net_connections("tcp"):
-        # An endpoint that is not connected has nothing there, and one of IPv4 may be written as one of IPv6.
-        address = str(getattr(one.laddr, "ip", "")).removeprefix("::ffff:")
-        if one.status != psutil.CONN_LISTEN or getattr(one.laddr, "port", None) != port:
-            continue
-        if host and address not in (host, *_EVERYWHERE):
-            continue
-        if one.pid is None:
-            yield None
-            continue
+    if pid is None:
+        yield None
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
         try:
-            yield Listener(one.pid, clean_line(psutil.Process(one.pid).name()))
-        except psutil.NoSuchProcess:
-            continue  # ended meanwhile
+            yield Listener(pid, clean_line(psutil.Process(pid).name()))
         except psutil.AccessDenied:
             yield None

@@ -27,7 +27,7 @@ from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.plan import Launch
 from engine.runtimes import process_records, shim
 from engine.runtimes.gpu_uuids import uuids
-from engine.runtimes.listeners import listeners
+from engine.runtimes.listeners import listeners_at
 from engine.runtimes.process_claims import CLAIM, Homes, taken, unreadable
 from engine.runtimes.process_files import write_files
 from engine.runtimes.process_identity import is_alive, wait_for_end
@@ -172,8 +172,8 @@ class ProcessRuntime:
 
     def stranger(self, name: str) -> str:
         held = self._homes.find(name)
-        for host, port in held.deployment.service.addresses():
-            found = listeners(port, host)
+        addresses = list(held.deployment.service.addresses())
+        for (_, port), found in zip(addresses, listeners_at(addresses), strict=True):
             if found and None not in found and not self._truth.has_any(held.record, {one.pid for one in found if one}):
                 return f"port {port} is used by {found[0]}"
         return ""

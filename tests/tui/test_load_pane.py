@@ -25,6 +25,7 @@ from tui.app import Console
 from tui.screens.load_confirm import LoadConfirm
 from tui.screens.load_export import LoadExport
 from tui.screens.question import Question
+from tui.widgets import load_run
 from tui.widgets.load_fields import DEFAULTS, FieldError, plan_of, values_of
 from tui.widgets.load_words import what_is_sent
 
@@ -41,6 +42,7 @@ class IdleApi(FakeApi):
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> IdleApi:
     monkeypatch.setattr(write, "now", lambda: NOW)
+    monkeypatch.setattr(load_run, "SILENT_S", 1e9)
     return IdleApi(snapshot(*MODELS, OTHER))
 
 
@@ -300,6 +302,15 @@ async def test_throughput_and_ttft_over_time_with_where_the_levels_began(
             await tell(api, progress(number=1 + second // 20, level=ONE if second < 20 else FOUR))
             await pilot.pause(0.01)
         await shown(pilot, "Output", "TTFT", "p50 / p95", "1 at once", "│4 at once", "198 tok/s")
+
+
+async def test_one_that_tells_nothing_any_more_is_stale(api: IdleApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress())
+        await shown(pilot, "left")
+        monkeypatch.setattr(load_run, "SILENT_S", 0.1)
+        await shown(pilot, "! nothing heard of it for")
 
 
 async def test_it_goes_on_while_another_model_is_looked_at_and_its_end_is_told(api: IdleApi) -> None:

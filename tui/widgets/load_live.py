@@ -78,19 +78,25 @@ class LoadLive(Widget, can_focus=True):
         inks = inks_of(self)
         progress = run.progress
         self._write("head", self._head(run, width, inks))
-        self._write("trouble", self._trouble(run, inks))
+        moved = self._write("trouble", self._trouble(run, inks))
         self._write("figures", _figures(progress, inks) if progress else Text("Waiting for its first figures …"))
         finished = progress.finished if progress and self.size.height >= TABLE_FROM_ROWS else ()
         self._show_levels(finished, width, inks)
-        self._show_charts(run)
+        if moved:
+            self.call_after_refresh(self._show_charts, run)
+        else:
+            self._show_charts(run)
 
-    def _write(self, part: str, text: Text) -> None:
+    def _write(self, part: str, text: Text) -> bool:
+        """Whether it is another than before."""
         known = self._said.get(part)
-        if not isinstance(known, Text) or known != text or known.spans != text.spans:
-            self._said[part] = text
-            shown = self.query_one(f"#load-{part}", Static)
-            shown.display = bool(text) or part != "trouble"
-            shown.update(text)
+        if isinstance(known, Text) and known == text and known.spans == text.spans:
+            return False
+        self._said[part] = text
+        shown = self.query_one(f"#load-{part}", Static)
+        shown.display = bool(text) or part != "trouble"
+        shown.update(text)
+        return True
 
     def _show_levels(self, finished: tuple[object, ...], width: int, inks: Inks) -> None:
         key = (finished, width)
