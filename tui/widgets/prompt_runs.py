@@ -35,7 +35,7 @@ class PromptRun:
     """Its image or program, as far as it is known"""
     start: str = ""
     """Which start of the deployment it was, as in `KeptPrompt.run`"""
-    at: float = field(default_factory=lambda: write.now())  # noqa: PLW0108 (tests of pictures replace it)
+    at: float = field(default_factory=lambda: write.now())
     began: float = field(default_factory=time.monotonic)
     conversing: bool = False
     """The next prompt follows it"""
