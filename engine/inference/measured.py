@@ -49,7 +49,7 @@ class Measured:
         """The failure of an answer that does not go on."""
         limit = f"for {self.request.idle_timeout_s:g} s"
         if self._times:
-            silence = f"sent nothing more {limit}, after {self._so_far}"
+            silence = f"sent nothing more {limit}, {self._so_far}"
         else:
             silence = f"took the prompt and sent nothing {limit}{', but the beginning of an answer' * self.begun}"
         what = f"{where} {silence}."
@@ -58,7 +58,7 @@ class Measured:
     def cut(self, where: str) -> PromptFailed:
         """The failure of an answer whose connection has ended before it."""
         if self.begun:
-            how = f"cut the connection in the middle of its answer, {'after' if self._times else 'with'} {self._so_far}"
+            how = f"cut the connection in the middle of its answer, {self._so_far}"
         else:
             how = "closed the connection without an answer"
         return PromptFailed(f"{where} {how}.", "Its log says why.", Fault.CUT)
@@ -68,8 +68,8 @@ class Measured:
         most = MOST_WITHOUT_TEXT * self.request.sampling.max_tokens + SOME_WITHOUT_TEXT
         if messages - len(self._times) > most:
             raise PromptFailed(
-                f"{where} sent {messages} messages, of them {self._so_far}, and was stopped there.",
-                f"At most {self.request.sampling.max_tokens} tokens were asked for: its log may say what it sends.",
+                f"{where} sent more than {most} messages without text, and was stopped there.",
+                f"At most {self.request.sampling.max_tokens} tokens were asked for.",
             )
 
     @property
@@ -80,7 +80,7 @@ class Measured:
     @property
     def _so_far(self) -> str:
         pieces = len(self._times)
-        return f"{pieces or 'no'} piece{'' if pieces == 1 else 's'} of text"
+        return f"after {pieces} piece{'s' * (pieces > 1)} of text" if pieces else "before any text"
 
     def sent(self, at: float) -> None:
         """Right before the request was written, on an open connection. What came of another one before is nothing."""

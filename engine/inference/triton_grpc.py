@@ -32,6 +32,7 @@ _COUNTS = {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}
 # gRPC's own words, by which alone what happened to a connection differs from a status that the server sent.
 _UNREACHED = re.compile("failed to connect|resol", re.IGNORECASE)
 _LOST = re.compile("stream removed|socket closed|connection reset|recvmsg|broken pipe|goaway|transport", re.IGNORECASE)
+_WHY = "Failed to connect to remote host: "
 _TOO_LARGE = "larger than max"
 _LENGTH = struct.Struct("<I")
 
@@ -153,7 +154,7 @@ class TritonGrpc:
         return PromptFailed(f"{self.where} refused the prompt ({code}): {details}", fault=Fault.REFUSED)
 
     def _failure(self, error: Exception, late: Fault = Fault.IDLE) -> PromptFailed:
-        details, code = _details(error), _code(error)
+        details, code = _details(error).rpartition(_WHY)[2], _code(error)
         if code == "UNAVAILABLE" and (_UNREACHED.search(details) or _LOST.search(details)):
             return PromptFailed(
                 f"Cannot talk to {self.where}: {details}.",
