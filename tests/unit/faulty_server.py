@@ -76,12 +76,13 @@ class Shown:
 class FaultyHttp:
     """Answers each `METHOD /path` with its script, 404 for others; at a connection first does what `greeting` says."""
 
-    routes: Mapping[str, Sequence[Step]] = field(default_factory=dict)
+    routes: dict[str, Sequence[Step]] = field(default_factory=dict)
     greeting: Sequence[Step] = ()
     shown: Shown = field(default_factory=Shown)
     asked: list[str] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """The client has hung up while a script went on"""
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     port: int = 0
     _open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = field(default_factory=dict)
@@ -97,6 +98,11 @@ class FaultyHttp:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end_connections(self) -> None:
+        """At once, without a turn of the event loop."""
+        for writer in self._open.values():
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def count(self, path_end: str) -> int:
         return sum(asked.endswith(path_end) for asked in self.asked)
@@ -116,8 +122,8 @@ class FaultyHttp:
                 self.asked.append(asked)
                 script = self.routes.get(asked, (b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n",))
                 goes_on = await self._follow(script, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # whoever ends it has what is wanted
         finally:
             writer.close()
             del self._open[asyncio.current_task()]
@@ -139,6 +145,7 @@ class FaultyHttp:
                     await self._endless(step.data, writer)
                     return False
                 case Act.STALL:
+                    self.stalled.set()
                     with contextlib.suppress(ConnectionError):
                         while await reader.read(1 << 16):
                             pass
@@ -230,13 +237,23 @@ def response(step: "GrpcStep") -> Any:
 class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """A Triton server with one model, as far as a prompt needs it; `port` is that of the wire before it."""
 
-    def __init__(self, script: Sequence[GrpcStep], shown: Shown | None = None, *, drips: bool = False) -> None:
+    def __init__(
+        self,
+        script: Sequence[GrpcStep],
+        shown: Shown | None = None,
+        *,
+        drips: bool = False,
+        first: GrpcStep | None = None,
+    ) -> None:
+        """`first`: what happens when it is asked for its model."""
         self.shown = shown or Shown()
         self.gone = asyncio.Event()
+        self.stalled = asyncio.Event()
         self.asked = 0
         self.port = 0
         self._script = script
         self._drips = drips
+        self._first = first
         self._left: int | None = None
         """Bytes that still reach the client; None: all"""
         self._then: Act | None = None
@@ -266,7 +283,7 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self._tasks.add(up)
         try:
             await self._down(inner_reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             up.cancel()
@@ -309,6 +326,10 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         return service_pb2.RepositoryIndexResponse(models=[model])
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if isinstance(self._first, Refuse):
+            await context.abort(getattr(grpc.StatusCode, self._first.code), self._first.details)
+        if self._first is Act.STALL:
+            await asyncio.Event().wait()
         tensor = service_pb2.ModelMetadataResponse.TensorMetadata
         inputs = [tensor(name=name, datatype="BYTES", shape=[1]) for name in INPUTS]
         return service_pb2.ModelMetadataResponse(name=MODEL, inputs=inputs)
@@ -337,8 +358,10 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                     case Half():
                         self._break(step.wire_bytes, step.act)
                         yield response(step.message)
+                        self.stalled.set()
                         await asyncio.Event().wait()
                     case Act.STALL:
+                        self.stalled.set()
                         await asyncio.Event().wait()
                     case Act():
                         self._break(0, step)

@@ -27,7 +27,7 @@ class LoadRun:
 
     deployment: str
     plan: LoadPlan
-    began_at: float = field(default_factory=fmt.now)
+    began_at: float = field(default_factory=lambda: fmt.now())
     cancel: Cancel | None = None
     stopping: bool = False
     progress: LoadProgress | None = None
