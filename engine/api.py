@@ -202,8 +202,11 @@ class EngineApi(Protocol):
         """Kept results, newest first. Blocks shortly. Raises `EngineError`."""
         ...
 
-    def export_load(self, result: "LoadResult", path: Path) -> None:
-        """Writes it as its suffix says: json, csv (of all requests), svg, html. Blocks. Raises `EngineError`."""
+    def export_load(self, result: "LoadResult", path: Path) -> int:
+        """Writes it as its suffix says: json, csv (of all requests), svg, html. Blocks. Raises `EngineError`.
+
+        How many requests a JSON or CSV file lacks, because they are not kept (any more).
+        """
         ...
 
     def diagnose(self, name: str) -> Diagnosis:

@@ -71,6 +71,7 @@ class Engine:
             lease=lambda: current(parts.runtimes),
             ask=self._prompts.ask if in_depth else None,
             metrics=parts.metric_history if in_depth else None,
+            kept=lambda: parts.prompts.known_problem or parts.loads.store.problem,
             read_only=self._settings.read_only,
         )
 
@@ -287,6 +288,10 @@ class Engine:
         """A reading about every second, without end; closing the generator ends it."""
         return follow(self._new_monitor())
 
+    def require_running(self, name: str) -> None:
+        """Raises `NotFound` when there is no deployment of that name, `OperationFailed` when it does not run."""
+        _answering(self._watched(name)[1])
+
     def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
         """Blocks until the prompt has ended; KeyboardInterrupt cancels it. Raises as `ask` does."""
         ended = threading.Event()
@@ -330,10 +335,10 @@ class Engine:
     def loads(self, name: str | None = None, limit: int = 100) -> Sequence[LoadResult]:
         return self._parts.loads.store.results(name, limit)
 
-    def export_load(self, result: LoadResult, path: Path) -> None:
+    def export_load(self, result: LoadResult, path: Path) -> int:
         from engine.load.export import export
 
-        export(result, self._parts.loads.store.records(result.id), path)
+        return export(result, self._parts.loads.store.records(result.id), path)
 
     def _watched(self, name: str) -> tuple[Runtime, Deployment]:
         return self._parts.deployments.watched(name)

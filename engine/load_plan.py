@@ -54,7 +54,8 @@ class Workload:
     shared_prefix: int = 0
     """Tokens that all prompts begin with; otherwise no two begin alike, so that no prefix cache answers"""
     seed: int = 0
-    """The same seed: the same prompts, lengths and arrival times"""
+    """The same seed: the same lengths, arrival times, and prompts but for their first words. Those are each test's own,
+    so that what a prefix cache has kept of an earlier one answers nothing"""
     file: Path | None = None
     """A prompt a line, or JSON Lines with `prompt` and optionally `system` and `max_tokens`; instead of `prompt`"""
 
@@ -86,6 +87,8 @@ class LoadPlan:
     workload: Workload = Workload()
     sampling: Sampling = field(default_factory=lambda: Sampling(ignore_eos=True))
     """`max_tokens` is the workload's"""
+    insists_on_ignore_eos: bool = False
+    """Otherwise it is left out where the model is known not to take it, and the result has `Doubt.FREE_ENDS`"""
     objectives: Objectives = Objectives()
     style: Style | None = None
     model: str | None = None

@@ -2,9 +2,10 @@
 
 Definitions, of each request:
 TTFT: from sending to the first non-empty text (reasoning included). ITL: (last - first) / (tokens - 1), undefined for
-fewer than two tokens. Gap: between successive chunks with text. E2E: from sending to the last text. With a rate both
-TTFT and E2E are also from when the request was *meant* to be sent, which is what a user waits. Percentiles are linearly
-interpolated between the two nearest ranks (numpy's default).
+fewer than two tokens; tokens that came with the first are taken to have taken no time (`Doubt.FEW_ARRIVALS`). Gap:
+between successive chunks with text. E2E: from sending to the last text. With a rate both TTFT and E2E are also from
+when the request was *meant* to be sent, which is what a user waits. Percentiles are linearly interpolated between the
+two nearest ranks (numpy's default).
 """
 
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class RequestRecord:
     counted: bool = False
     """By the server; otherwise chunks"""
     fault: Fault | None = None
+    arrivals: int | None = None
+    """Times at which some of its text came: chunks, those that were read at once being one. None: it was not kept"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class ServerFigures:
     queue: Digest = Digest()
     alone: bool = True
     """Nobody else's requests were counted meanwhile: requests are as many as were sent"""
+    own: bool = True
+    """False: it counts several models, none of them by the name that was asked. The figures are of all of them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,15 @@ class Doubt(StrEnum):
     OVERLOADED = "the queue grew"
     """More came than the server answered: what was measured depends on how long it went on"""
     OTHERS = "others asked, too"
+    OTHER_MODELS = "other models were counted"
+    """The server names none as the one that was asked"""
     SHORT = "few requests"
     STOPPED = "stopped early"
     COUNTED_BY_CHUNKS = "tokens are chunks"
+    FEW_ARRIVALS = "many tokens at once"
+    """ITL is too short where some came with the first, and 0 where all did; what each took was not seen"""
+    FREE_ENDS = "answers may end early"
+    """The model takes no `ignore_eos`, so it was left out: lengths differ with what the model says"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,8 @@ class LevelResult:
     """None: it has no metrics"""
     generator: Generator
     doubts: tuple[Doubt, ...] = ()
+    sent: int = 0
+    """Requests that reached the server or may have, those among them that a stop has cut: what it can have counted"""
 
 
 class LoadOutcome(StrEnum):
@@ -187,6 +200,8 @@ class LoadProgress:
     failures: tuple[Failures, ...]
     doubts: tuple[Doubt, ...]
     finished: tuple[LevelResult, ...]
+    ttft_recent: Digest | None = None
+    """Of those that were answered over the last five seconds, as `ttft` is; None: it is not told"""
 
 
 LoadEvent = LoadProgress | LoadResult

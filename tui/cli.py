@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,11 @@ def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale without ● is no reason to fail
-    args = _parsed(argv)
+    try:
+        with _beginning():
+            args = _parsed(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     try:
         code = _run(args, engine_factory)
         sys.stdout.flush()
@@ -86,7 +90,8 @@ def _run(args: argparse.Namespace, engine_factory: EngineFactory | None) -> int:
 
         if args.command in ONLY_PERFORM:
             return int(args.command(_performer(settings), args))
-    engine = (engine_factory or _engine)(settings)
+    with _beginning():
+        engine = (engine_factory or _engine)(settings)
     try:
         return int(args.command(engine, args))
     finally:
@@ -104,6 +109,16 @@ def _engine(settings: Settings) -> "Engine":
     from engine import facade
 
     return facade.Engine(settings)
+
+
+@contextlib.contextmanager
+def _beginning() -> Iterator[None]:
+    """What takes a moment before the command itself begins, and is for it to say what an interrupt has left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("It was stopped before it had begun; nothing was done.")
+        raise
 
 
 def _say(text: str) -> None:

@@ -20,17 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "ask"]
 
+LISTED = 50
+"""Of the history, unless told"""
 LOOKED_AT = 50
 """Of earlier runs of the same prompt, for one that was answered"""
 
 
 def ask(engine: Engine, args: Namespace) -> int:
     """Exit 0 when all was answered, 1 when anything failed. Raises KeyboardInterrupt when it was cancelled."""
+    if args.limit and not args.history:
+        args.wrong("--limit says how many --history lists")
+    if args.force and not args.save:
+        args.wrong("--force is about the file that --save writes")
     if args.history:
         return _history(engine, args)
     request = request_of(engine, args)
     if args.save:
-        out.talk(f"saved as {engine.save_prompt(SavedPrompt(args.save, request))}")
+        out.talk(f"saved as {engine.save_prompt(SavedPrompt(args.save, request), overwrite=args.force)}")
     if args.against:
         return _against(engine, args, request)
     if args.repeat:
@@ -132,6 +138,7 @@ def _against(engine: Engine, args: Namespace, request: PromptRequest) -> int:
                 out.talk(f"The earlier one was asked with other options: {different}")
         names, results = (args.name, args.name), [kept.result]
     else:
+        engine.require_running(args.against)  # before the first is asked in vain
         names = labels = (args.name, args.against)
         results = []
     for name, label in list(zip(names, labels, strict=True))[len(results) :]:
@@ -197,7 +204,7 @@ def _heading(label: str) -> None:
 
 
 def _history(engine: Engine, args: Namespace) -> int:
-    kept = engine.kept_prompts(args.name)
+    kept = engine.kept_prompts(args.name, args.limit or LISTED)
     if args.json:
         more = ("id", "at", "run", "what")
         out.print_json(

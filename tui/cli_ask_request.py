@@ -1,20 +1,19 @@
 """What `tritontui ask` is told: its options, and the prompt that they make."""
 
 import argparse
-import math
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, Exit, OperationFailed
 from engine.inference.prompt import PromptRequest, Style, Transport
-from engine.prompts.options import OPTIONS, Option
+from engine.prompts.options import OPTIONS
 from engine.text import clean_line
 from tui import cli_values as values
 from tui.cli_engine import Engine
+from tui.cli_sampling import add_options, given
 
 STDIN = "-"
 LAST = "last"
@@ -49,39 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", choices=[str(transport) for transport in Transport])
     text = "the longest silence that is waited for; 60s unless told"
     parser.add_argument("--timeout", type=values.some_time, metavar="TIME", help=text)
-    for option in OPTIONS:
-        _add_option(parser, option)
+    add_options(parser.add_argument, OPTIONS)
     several = parser.add_mutually_exclusive_group()
     several.add_argument("--repeat", type=values.count, metavar="N", help="so many times, one after the other")
     text = "the same prompt to another deployment, too; last: beside its last run on this one"
     several.add_argument("--against", metavar=f"NAME|{LAST}", help=text)
     several.add_argument("--history", action="store_true", help="list the runs that were kept, and send nothing")
+    text = "with --history: at most so many; 50 unless told"
+    parser.add_argument("--limit", type=values.count, metavar="N", help=text)
     parser.add_argument("--save", metavar="NAME", help="also save the prompt, in your folder of prompts")
-
-
-def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
-    flag = f"--{option.name.replace('_', '-')}"
-    if option.kind is bool:
-        parser.add_argument(flag, action="store_true", default=None, help=option.text)
-    elif option.kind is tuple:
-        parser.add_argument(flag, action="append", metavar="TEXT", help=option.text)
-    else:
-        parser.add_argument(flag, type=_number(option), metavar="N", help=option.text)
-
-
-def _number(option: Option) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = int(text) if option.kind is int else float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or (option.least is not None and value < option.least):
-            kind = "a whole number" if option.kind is int else "a number"
-            bound = "" if option.least is None else f" from {option.least} upwards"
-            raise argparse.ArgumentTypeError(f"{text} is not {kind}{bound}")
-        return value
-
-    return number
+    parser.add_argument("--force", action="store_true", help="with --save: over the one of that name in your folder")
+    parser.set_defaults(wrong=parser.error)
 
 
 def _blank(text: str) -> tuple[str, str]:
@@ -94,11 +71,6 @@ def _blank(text: str) -> tuple[str, str]:
 def request_of(engine: Engine, args: Namespace) -> PromptRequest:
     """Raises `EngineError` when the command line makes no prompt."""
     request = _texts(engine, args)
-    given: dict[str, Any] = {
-        option.name: value for option in OPTIONS if (value := getattr(args, option.name)) is not None
-    }
-    if "stop" in given:
-        given["stop"] = tuple(given["stop"])
     changes: dict[str, Any] = {
         "system": args.system,
         "style": args.style,
@@ -109,7 +81,7 @@ def request_of(engine: Engine, args: Namespace) -> PromptRequest:
         "idle_timeout_s": args.timeout,
     }
     changed = {key: value for key, value in changes.items() if value is not None}
-    request = replace(request, sampling=replace(request.sampling, **given), **changed)
+    request = replace(request, sampling=replace(request.sampling, **given(args, OPTIONS)), **changed)
     try:
         "\0".join((request.prompt, request.system, request.model or "", *request.sampling.stop)).encode()
     except UnicodeEncodeError:

@@ -23,10 +23,14 @@ NOISE = "Noise: how far apart two such means are in 19 of 20 cases if nothing ch
 
 
 def load(engine: Engine, args: Namespace) -> int:
-    _check(args.out)
-    wanted = plan(args)
-    with _Progress(wanted) as progress:
-        result = engine.load_blocking(args.name, wanted, progress.show)
+    try:
+        _check(args.out)
+        wanted = plan(args)
+        with _Progress(wanted) as progress:
+            result = engine.load_blocking(args.name, wanted, progress.show)
+    except KeyboardInterrupt:
+        out.talk("tritontui: It was stopped before it had begun; nothing was measured.")
+        raise
     _print(result, as_json=args.json)
     kept = f"Kept as {result.id}; `tritontui loads --show {result.id}` prints it again."
     out.talk(kept if result.id else "It could not be kept in the history of load tests.")
@@ -98,20 +102,10 @@ def _print(result: LoadResult, *, as_json: bool) -> None:
 
 
 def _export(engine: Engine, result: LoadResult, paths: Sequence[Path]) -> None:
-    from engine.load.store import MOST_RECORDS
-
     for path in paths:
-        engine.export_load(result, path)
-        out.talk(f"Written to {path}.")
-    if not any(path.suffix.lower() in (".csv", ".json") for path in paths):
-        return
-    sent = sum(level.done + level.failed + level.not_sent for level in result.levels)
-    if not result.id:
-        out.talk("Its requests were not kept: the files have none of them.")
-    elif sent > MOST_RECORDS:
-        out.talk(
-            f"Of {sent} requests the first {MOST_RECORDS} are kept, of each level alike; the others are not in it."
-        )
+        left_out = engine.export_load(result, path)
+        lacks = f" It lacks {left_out} of the requests, which are not kept." if left_out else ""
+        out.talk(f"Written to {path}.{lacks}")
 
 
 def _row(result: LoadResult) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """What `tritontui load` and `loads` take, and the plan of a load test that it says."""
 
-import math
 import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +10,7 @@ from engine.inference.prompt import Sampling, Style, Transport
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
 from engine.prompts.options import OPTIONS, Option
 from tui import cli_values as values
+from tui.cli_sampling import add_options, given
 
 T = TypeVar("T")
 
@@ -39,9 +39,8 @@ def add_arguments(one: ArgumentParser) -> None:
     one.add_argument("--prefix-tokens", type=_count_or_0, default=0, metavar="N", help="that all prompts begin with; 0")
     one.add_argument("--seed", type=int, default=0, metavar="N", help="the same one: the same prompts and times; 0")
     one.add_argument("--file", type=Path, metavar="PATH", help="prompts to send: a line each, or JSON Lines")
-    one.add_argument(
-        "--no-ignore-eos", action="store_true", help="let the model end its answers before --output-tokens"
-    )
+    text = "no: the model may end its answers before --output-tokens; without either they go on where it takes that"
+    one.add_argument("--ignore-eos", action=BooleanOptionalAction, help=text)
     one.add_argument("--slo", type=objectives, default=Objectives(), metavar="ttft=T,…", help="ttft, itl, e2e; goodput")
     one.add_argument("--model", metavar="MODEL", help="of a server that has several")
     one.add_argument("--lora", metavar="ADAPTER", help="a LoRA adapter that the server has")
@@ -51,9 +50,7 @@ def add_arguments(one: ArgumentParser) -> None:
     style.add_argument("--completion", dest="style", action="store_const", const=Style.COMPLETION, help="as plain text")
     _out(one)
     sampling = one.add_argument_group("sampling", "the server's own unless told")
-    for option in _sampling():
-        flag = f"--{option.name.replace('_', '-')}"
-        sampling.add_argument(flag, dest=option.name, type=_number(option), metavar="N", help=option.text)
+    add_options(sampling.add_argument, _sampling())
     one.set_defaults(wrong=one.error)
 
 
@@ -85,7 +82,6 @@ def plan(args: Namespace) -> LoadPlan:
         args.seed,
         args.file.absolute() if args.file is not None else None,
     )
-    chosen = {option.name: getattr(args, option.name) for option in _sampling()}
     return LoadPlan(
         levels,
         requests=_requests(args),
@@ -93,7 +89,8 @@ def plan(args: Namespace) -> LoadPlan:
         warmup=args.warmup,
         repeats=args.repeats,
         workload=workload,
-        sampling=Sampling(ignore_eos=not args.no_ignore_eos, **chosen),
+        sampling=Sampling(ignore_eos=args.ignore_eos is not False, **given(args, _sampling())),
+        insists_on_ignore_eos=bool(args.ignore_eos),
         objectives=args.slo,
         style=args.style,
         model=args.model,
@@ -137,21 +134,6 @@ def _out(one: ArgumentParser) -> None:
 
 def _sampling() -> tuple[Option, ...]:
     return tuple(option for option in OPTIONS if option.name not in _NOT_ASKED)
-
-
-def _number(option: Option) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = option.kind(text)
-        except ValueError:
-            value = None
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ArgumentTypeError(f"{text} is no {'whole ' if option.kind is int else ''}number")
-        if option.least is not None and value < option.least:
-            raise ArgumentTypeError(f"{text} is less than {option.least}")
-        return value
-
-    return number
 
 
 def _several(one: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:

@@ -27,6 +27,8 @@ class ServedModel:
     """vLLM's `max_model_len`"""
     owner: str = ""
     """`owned_by`: `vllm`, `Triton Inference Server` …"""
+    root: str | None = None
+    """What it was loaded from: the same for all names of one model (vLLM's `--served-model-name a b`)"""
 
 
 def served_models(listing: Mapping[str, Any]) -> tuple[ServedModel, ...]:
@@ -38,10 +40,20 @@ def served_models(listing: Mapping[str, Any]) -> tuple[ServedModel, ...]:
             entry["parent"] if isinstance(entry.get("parent"), str) else None,
             entry["max_model_len"] if isinstance(entry.get("max_model_len"), int) else None,
             entry["owned_by"] if isinstance(entry.get("owned_by"), str) else "",
+            entry["root"] if isinstance(entry.get("root"), str) else None,
         )
         for entry in (data if isinstance(data, list) else ())
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     )
+
+
+def names_of(served: Sequence[ServedModel], model: ServedModel) -> list[str]:
+    """All names that the model is served under, adapters left out; the first is its own, as vLLM's metrics have it."""
+    return [
+        other.name
+        for other in served
+        if other.base is None and (other is model or (other.root is not None and other.root == model.root))
+    ]
 
 
 def model_to_send(served: Sequence[ServedModel], where: str, wanted: str | None, lora: str | None) -> str:
@@ -50,14 +62,16 @@ def model_to_send(served: Sequence[ServedModel], where: str, wanted: str | None,
     A wanted model is taken on trust: a server answers to names that it does not list. vLLM lists adapters by their own
     names, Triton's OpenAI frontend by the model's name, a separator of the operator's choice, and theirs.
     """
-    models = [model.name for model in served if model.base is None]
+    first = next((model for model in served if model.base is None), None)
+    aliases = names_of(served, first) if first else []
+    models = [model.name for model in served if model.base is None and model.name not in aliases[1:]]
     if not (models or wanted):
         raise Unfit(f"{where} serves no model.")
     if wanted is None and lora is None and len(models) > 1:
         raise Unfit(f"{where} serves several models: {excerpt(', '.join(models))}.", "Say which one is meant.")
     if lora is None:
         return wanted or models[0]
-    names = [model.name for model in served if model.base is not None or model.name not in (wanted, *models[:1])]
+    names = [model.name for model in served if model.base is not None or model.name not in (wanted, *aliases)]
     if lora in names:
         return lora
     base = wanted or models[0]

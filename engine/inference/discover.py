@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.deployment import Protocol, Service
 from engine.inference import sampling_tensors
-from engine.inference.bodies import ServedModel, served_models, wants_template
+from engine.inference.bodies import ServedModel, names_of, served_models, wants_template
 from engine.inference.channel import PromptFailed
 from engine.inference.control import ControlFailed, connected, path_of
 from engine.inference.http import HttpConnection
@@ -64,7 +64,7 @@ async def _openai(service: Service, transports: tuple[Transport, ...]) -> Offer:
                 await _styles(connection, model),
                 model.context_tokens,
                 _parameters(model, version),
-                tuple(clean_line(other.name) for other in served if other.base == model.name),
+                tuple(clean_line(other.name) for other in served if other.base in names_of(served, model)),
             )
             for model in _meant_first(models, service.model)[:MOST_MODELS]
         ]

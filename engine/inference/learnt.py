@@ -20,6 +20,18 @@ class Learnt(Generic[T]):
             task = self._asked[key] = asyncio.create_task(ask())
         return task.result() if task.done() else await asyncio.shield(task)
 
+    def known(self, key: Hashable) -> T | None:
+        """What was answered already; None when nothing was, yet."""
+        task = self._asked.get(key)
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return task.result()
+
+    def forget(self, key: Hashable, answer: T) -> None:
+        """It may have changed: the next who wants it asks anew, unless somebody has done so since this answer."""
+        if self.known(key) is answer:
+            del self._asked[key]
+
     def close(self) -> None:
         for task in self._asked.values():
             task.cancel()

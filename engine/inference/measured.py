@@ -150,9 +150,11 @@ class Measured:
         sent_at, times = self._sent_at, self._times
         if rest and self._on_token is not None and outcome is not PromptOutcome.CANCELLED:
             self._on_token(Token(rest, times[-1] - (sent_at or times[-1])))
-        fault = None
+        fault, error = None, ""
         if failure:
-            fault = Fault.UNFIT if isinstance(failure, Unfit) else failure.fault
+            fault, error = Fault.UNFIT if isinstance(failure, Unfit) else failure.fault, str(failure)
+            if times and fault in (Fault.ERROR, Fault.RUBBISH):  # other sentences say themselves what came before
+                error = f"{self._so_far.capitalize()}: {error}"
         return PromptResult(
             request=self.request,
             outcome=outcome,
@@ -160,7 +162,7 @@ class Measured:
             model=self.model,
             transport=self.transport,
             finish_reason=self._finish_reason,
-            error=str(failure) if failure else "",
+            error=error,
             timing=self._timing(),
             no_text_model=isinstance(failure, NoTextModel),
             gaps_s=tuple(later - earlier for earlier, later in pairwise(times)),

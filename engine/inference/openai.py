@@ -1,5 +1,6 @@
 """The OpenAI protocol: chat completions, or plain completions where the model has no chat template."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +42,7 @@ class OpenAi:
     async def carry_out(self, request: PromptRequest, measured: Measured) -> None:
         if request.tensors is not None:
             raise Unfit(f"{self.where} takes text, not tensors: it speaks the OpenAI protocol.", "Send a prompt.")
-        served = await self._served.get(None, lambda: self._list(request, measured))
-        measured.model = model_to_send(served, self.where, request.model or self._meant, request.lora)
+        measured.model = await self._model(request, measured)
         styles = styles_of(request)
         for style in styles:
             measured.style = style
@@ -61,6 +61,17 @@ class OpenAi:
     async def close(self) -> None:
         self._served.close()
         await self._connection.close()
+
+    async def _model(self, request: PromptRequest, measured: Measured) -> str:
+        """Which one is meant. What the listing that is known lacks may have been loaded since: it is asked for once."""
+        wanted = request.model or self._meant
+        known = self._served.known(None)
+        if known is not None:
+            with contextlib.suppress(Unfit):
+                return model_to_send(known, self.where, wanted, request.lora)
+            self._served.forget(None, known)
+        served = await self._served.get(None, lambda: self._list(request, measured))
+        return model_to_send(served, self.where, wanted, request.lora)
 
     async def _list(self, request: PromptRequest, measured: Measured) -> tuple[ServedModel, ...]:
         status, body = await self._connection.call("GET", "/v1/models", limits=request)

@@ -14,6 +14,9 @@ MAX_EVENT = 4 << 20
 SHOWN = 120
 """Characters that are shown of what is not understood"""
 NO_REASON = "no reason given"
+_BLANKS = " \t\n\r"
+_decode = json.JSONDecoder().raw_decode
+"""Half the time of `json.loads`, which looks for blanks by itself"""
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
 _MARK = b"\xef\xbb\xbf"
 """Byte order mark, which may stand before the first line"""
@@ -35,10 +38,10 @@ class EventReader:
         if self._returned or b"\r" in block:
             block = self._with_line_feeds(block)
         # As servers write them, whole and of one line: these are cut without a look at each line.
-        if block.endswith(b"\n\n") and not self._rest and not self._data:
-            events = block[:-2].split(b"\n\n")
-            if block.count(b"\n") == 2 * len(events) and all(event.startswith(b"data: ") for event in events):
-                return [event[6:] for event in events]
+        if block.startswith(b"data: ") and block.endswith(b"\n\n") and not self._rest and not self._data:
+            events = block[6:-2].split(b"\n\ndata: ")
+            if block.count(b"\n") == 2 * len(events):
+                return events
         return self._by_lines(block)
 
     def _with_line_feeds(self, block: bytes) -> bytes:
@@ -98,11 +101,12 @@ def no_events(data: bytes, content_type: bytes = b"") -> PromptFailed:
 
 def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object; bytes that are no UTF-8 are kept as `surrogateescape` does. Raises `PromptFailed`."""
+    text = data.decode("utf-8", "surrogateescape").strip(_BLANKS)
     try:
-        value = json.loads(data.decode("utf-8", "surrogateescape"))
+        value, end = _decode(text)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+        value, end = None, 0
+    if end != len(text) or not isinstance(value, dict):
         raise PromptFailed(f"The server answered with something that is not a JSON object: {excerpt(data, SHOWN)}")
     return value
 

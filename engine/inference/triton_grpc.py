@@ -154,10 +154,10 @@ class TritonGrpc:
         return PromptFailed(f"{self.where} refused the prompt ({code}): {details}", fault=Fault.REFUSED)
 
     def _failure(self, error: Exception, late: Fault = Fault.IDLE) -> PromptFailed:
-        details, code = _details(error).rpartition(_WHY)[2], _code(error)
+        details, code = _details(error), _code(error)
         if code == "UNAVAILABLE" and (_UNREACHED.search(details) or _LOST.search(details)):
             return PromptFailed(
-                f"Cannot talk to {self.where}: {details}.",
+                f"Cannot talk to {self.where}: {details.rpartition(_WHY)[2]}.",
                 "Start the deployment, or wait for it: a server opens its port only when its models are loaded.",
                 Fault.CONNECTION,
             )

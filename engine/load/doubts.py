@@ -10,6 +10,10 @@ from engine.load_result import Doubt, Generator, RequestRecord, ServerFigures
 MOST_LAG_S = 0.010
 """So late a loop may wake in one of a hundred times"""
 MOST_CPU = 0.9
+FEW = 0.5
+"""Arrivals of text for each token: where there are fewer, tokens came by several"""
+MOST_WITH_FEW = 0.1
+"""Share of the answers"""
 LEAST_DONE = 30
 LEAST_ROUNDS = 2
 """Requests that each of those under way at once should be followed by"""
@@ -31,8 +35,12 @@ def doubts(
     generator: Generator,
     *,
     stopped: bool,
+    free_ends: bool = False,
 ) -> tuple[Doubt, ...]:
-    """`done`: those of the records that were answered to their end."""
+    """`done`: those of the records that were answered to their end.
+
+    `free_ends`: `ignore_eos` was left out, because the model does not take it.
+    """
     lag = generator.lag.p99 if generator.lag.p99 is not None else generator.lag.p95
     slow = (lag or 0.0) > MOST_LAG_S or (generator.cpu or 0.0) > MOST_CPU
     least = LEAST_DONE if level.arrival is not Arrival.CLOSED else max(LEAST_DONE, LEAST_ROUNDS * level.amount)
@@ -41,11 +49,20 @@ def doubts(
         Doubt.NOT_SENT: any(record.sent is None and record.fault is None for record in records),
         Doubt.OVERLOADED: level.arrival is not Arrival.CLOSED and queue_grows(done),
         Doubt.OTHERS: server is not None and not server.alone,
+        Doubt.OTHER_MODELS: server is not None and not server.own,
         Doubt.SHORT: len(done) < least,
         Doubt.STOPPED: stopped,
         Doubt.COUNTED_BY_CHUNKS: any(record.tokens_out is not None and not record.counted for record in done),
+        Doubt.FEW_ARRIVALS: by_several(done) > MOST_WITH_FEW,
+        Doubt.FREE_ENDS: free_ends,
     }
     return tuple(doubt for doubt, holds in found.items() if holds)
+
+
+def by_several(done: Sequence[RequestRecord]) -> float:
+    """The share of answers whose tokens came by several; of those that are long enough to tell."""
+    known = [(one.arrivals, one.tokens_out) for one in done if one.arrivals and one.tokens_out and one.tokens_out > 2]
+    return sum(arrivals < FEW * tokens for arrivals, tokens in known) / len(known) if known else 0.0
 
 
 def queue_grows(done: Sequence[RequestRecord]) -> bool:

@@ -37,8 +37,11 @@ th { color: #6b7280; font-weight: 500; } th:first-child, td:first-child { text-a
 """
 
 
-def export(result: LoadResult, records: Records, path: Path) -> None:
-    """By the file's suffix, over what is there. Blocks. Raises `EngineError` for another suffix, or when it fails."""
+def export(result: LoadResult, records: Records, path: Path) -> int:
+    """By the file's suffix, over what is there. How many requests are missing in it because they are not kept.
+
+    Blocks. Raises `EngineError` for another suffix, or when it fails.
+    """
     write = _FORMATS.get(path.suffix.lower())
     if write is None:
         raise EngineError(
@@ -50,6 +53,7 @@ def export(result: LoadResult, records: Records, path: Path) -> None:
         path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     except (OSError, ValueError) as error:
         raise EngineError(f"{clean_line(str(path))} cannot be written: {clean_line(str(error))}.") from error
+    return left_out(result, records) if write in (_json, _csv) else 0
 
 
 def document(result: LoadResult) -> dict[str, Any]:

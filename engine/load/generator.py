@@ -4,12 +4,14 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.errors import EngineError
+from engine.inference.offer import Offer
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.load.codec import Records
 from engine.load.level import LevelRun, Sender
@@ -36,13 +38,25 @@ class Unprepared(EngineError):
 
 
 class LoadTest:
-    """Runs once, on one event loop. `tell` is called about twice a second, and must not block."""
+    """Runs once, on one event loop."""
 
-    def __init__(self, target: Target, plan: LoadPlan, sender: Sender, tell: Callable[[LoadProgress], None]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        plan: LoadPlan,
+        sender: Sender,
+        tell: Callable[[LoadProgress], None],
+        offer: Callable[[], Coroutine[Any, Any, Offer]],
+    ) -> None:
+        """`tell` is called about twice a second, and must not block.
+
+        `offer`: what the server says can be asked of it; raises `EngineError`.
+        """
         self._target = target
         self._plan = plan
         self._sender = sender
         self._tell = tell
+        self._offer = offer
         self._began_at = time.time()
         self._number = 0
         """Of prompts so far: no two are the same"""
@@ -52,6 +66,9 @@ class LoadTest:
         self._current: LevelRun | None = None
         self._preparing: asyncio.Task[Texts] | None = None
         self._stopped = False
+        self._streams = True
+        self._free_ends = False
+        """`ignore_eos` was left out"""
 
     def stop(self) -> None:
         """Ends it soon, with what was measured."""
@@ -93,8 +110,27 @@ class LoadTest:
             machine=machine(),
         )
 
+    async def _look(self) -> None:
+        """At what the model takes. `ignore_eos` is left out where it is not, unless the plan insists on it."""
+        plan = self._plan
+        try:
+            models = (await self._offer()).models
+        except EngineError:
+            return  # the first request tells what is wrong, in words about requests
+        wanted = plan.model or self._target.service.model
+        unnamed = models[0] if models and plan.model is None else None
+        model = next((model for model in models if model.name == wanted), unnamed)
+        if model is None:
+            return
+        self._streams = model.streams
+        taken = any(parameter.name == "ignore_eos" for parameter in model.parameters)
+        if plan.sampling.ignore_eos and not taken and not plan.insists_on_ignore_eos:
+            self._plan = replace(plan, sampling=replace(plan.sampling, ignore_eos=False))
+            self._free_ends = True
+
     async def _prepare(self) -> Texts:
         """What is to be sent. Also finds out, before anything is measured, whether the server answers at all."""
+        await self._look()
         workload = self._plan.workload
         if workload.file is not None:
             texts: Texts = FromFile(workload, await aside(read, workload.file))
@@ -163,7 +199,7 @@ class LoadTest:
         if self._stopped:
             return
         run = self._current = LevelRun(plan, level, self._sender, request, f"{plan.workload.seed} {repeat}")
-        server = ServerSide(self._target.service.metrics)
+        server = ServerSide(self._target.service.metrics, streams=self._streams)
         await server.begin()
         began_at = time.time()
         async with Watch() as watch, self._telling(level, number, run, watch):
@@ -185,6 +221,7 @@ class LoadTest:
                 figures,
                 watch.figures(run.late),
                 stopped=run.stopped,
+                free_ends=self._free_ends,
             )
         )
 
@@ -209,7 +246,11 @@ class LoadTest:
         ttft, itl, e2e = run.running.digests()
         requests_per_s, output_tokens_per_s = run.recent_rates()
         of = len(self._plan.levels) * self._plan.repeats
-        seen = {Doubt.CLIENT_SLOW: watch is not None and watch.slow, Doubt.NOT_SENT: run.not_sent > 0}
+        seen = {
+            Doubt.CLIENT_SLOW: watch is not None and watch.slow,
+            Doubt.NOT_SENT: run.not_sent > 0,
+            Doubt.FREE_ENDS: self._free_ends,
+        }
         return LoadProgress(
             level=level,
             number=number,

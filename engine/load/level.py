@@ -190,7 +190,7 @@ class LevelRun:
             self.transport = self.transport or (result.transport or "")
         record = RequestRecord(
             intended=sent if intended is None else intended,
-            sent=sent,
+            sent=None if result.sent_at is None else sent,
             first_token=at(timing.first_token_s),
             last_token=at(timing.last_token_s),
             ended=at(timing.total_s) if timing.total_s is not None else self.elapsed_s,
@@ -198,7 +198,13 @@ class LevelRun:
             tokens_out=timing.tokens_out,
             counted=timing.counted,
             fault=fault,
+            arrivals=_arrivals(result),
         )
         self.records.append(record)
         self.running.add(record)
         return fault is not None
+
+
+def _arrivals(result: PromptResult) -> int | None:
+    """Pieces of text that were read at once have the same time: no gap."""
+    return None if result.timing.first_token_s is None else 1 + len(result.gaps_s) - result.gaps_s.count(0.0)

@@ -45,8 +45,8 @@ def server_table(result: LoadResult) -> tuple[Row, list[Row]]:
     rows = [
         (
             level.level.words,
-            f"{_count(server.requests)} / {level.done}",
-            f"{_count(server.tokens_in)} / {level.tokens_in}",
+            f"{_count(server.requests)} / {level.sent}",
+            f"{_count(server.tokens_in)} / {_count(level.tokens_in or None)}",
             f"{_count(server.tokens_out)} / {level.tokens_out}",
             *(
                 f"{milliseconds(own.mean)} / {milliseconds(seen.mean)}"
@@ -135,14 +135,27 @@ def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
         case Doubt.OTHERS:
             if level.server is None or level.server.requests is None:
                 return "the server began to count anew meanwhile, as after a restart."
-            sent = level.done + level.failed
-            return f"the server counted {_count(level.server.requests)} requests of {sent} sent: it was not alone."
+            return (
+                f"the server counted {_count(level.server.requests)} requests of {level.sent} sent: it was not alone."
+            )
+        case Doubt.OTHER_MODELS:
+            return "the server counts several models, none by the name that was asked: its figures are of all of them."
         case Doubt.SHORT:
             return f"only {level.done} requests were answered, too few for such figures. Send more."
         case Doubt.STOPPED:
             return "it was stopped before it was through."
         case Doubt.COUNTED_BY_CHUNKS:
             return "the server did not count its tokens; each piece of text counts as one."
+        case Doubt.FEW_ARRIVALS:
+            return (
+                "many tokens came at once: ITL is too short by those that came with the first, and 0 where all did. "
+                "The server's own count of it, where it has one, is beside it."
+            )
+        case Doubt.FREE_ENDS:
+            return (
+                "the model takes no `ignore_eos`, so it was not asked for: answers may end early, "
+                "and their lengths differ with what the model says."
+            )
 
 
 def _slow(level: LevelResult) -> str:

@@ -33,9 +33,12 @@ _ITL = (
 _E2E = (("vllm:e2e_request_latency_seconds", 1.0),)
 _QUEUE = (("vllm:request_queue_time_seconds", 1.0),)
 _TRITON_QUEUE, _TRITON_SUCCESSES = "nv_inference_queue_duration_us", "nv_inference_request_success"
+_TRITON_E2E = "nv_inference_request_duration_us"
 _BEGAN = "process_start_time_seconds"
 
-_COUNTERS = frozenset({name for names in _FINISHED for name in names} | {_TOKENS_IN, _TOKENS_OUT, _TRITON_QUEUE})
+_COUNTERS = frozenset(
+    {name for names in _FINISHED for name in names} | {_TOKENS_IN, _TOKENS_OUT, _TRITON_QUEUE, _TRITON_E2E}
+)
 _HISTOGRAMS = frozenset(family for families in (_TTFT, _ITL, _E2E, _QUEUE) for family, _ in families)
 _WANTED = _COUNTERS | {_BEGAN} | _HISTOGRAMS | {f"{name}{end}" for name in _HISTOGRAMS for end in ("_sum", "_count")}
 _MODEL_LABELS = ("model", "model_name")
@@ -46,11 +49,16 @@ Look = Mapping[Slot, float]
 class ServerSide:
     """Two looks at a server's metrics. Belongs to one level: `begin`, send, `end`. Both take up to `SETTLE_S`."""
 
-    def __init__(self, url: str | None) -> None:
-        """`url`: of its metrics; None when it has none."""
+    def __init__(self, url: str | None, *, streams: bool = True) -> None:
+        """`url`: of its metrics; None when it has none.
+
+        `streams`: the model answers in more than one response. Triton counts the time of such a request until its model
+        has taken it over, which is no time of an answer.
+        """
         self.problem = ""
         """Why there are no figures; empty when there are, or the server has no metrics"""
         self._url = url
+        self._streams = streams
         self._reader = ExpositionReader(_WANTED)
         self._before: Look | None = None
 
@@ -69,14 +77,14 @@ class ServerSide:
         done = sum(map(is_done, records))
 
         def counted(look: Look) -> bool:
-            growth = _Growth(before, look, model)
+            growth = _Growth(before, look, model, self._streams)
             requests = growth.requests()
             return requests is None or requests >= done or growth.began_anew()
 
         after = await self._settled(counted)
         if after is None:
             return None
-        growth = _Growth(before, after, model)
+        growth = _Growth(before, after, model, self._streams)
         return growth.figures(done, sum(record.sent is not None for record in records))
 
     async def _settled(self, enough: Callable[[Look], bool]) -> Look | None:
@@ -115,6 +123,7 @@ class _Growth:
     before: Look
     after: Look
     model: str
+    streams: bool
 
     def figures(self, done: int, sent: int) -> ServerFigures:
         if self.began_anew():
@@ -126,9 +135,10 @@ class _Growth:
             tokens_out=self._counter(_TOKENS_OUT),
             ttft=self._distribution(_TTFT),
             itl=self._distribution(_ITL),
-            e2e=self._distribution(_E2E),
-            queue=self._queue(),
+            e2e=self._of_all(_E2E, None if self.streams else _TRITON_E2E),
+            queue=self._of_all(_QUEUE, _TRITON_QUEUE),
             alone=requests is None or done <= requests <= sent,
+            own=self._is_own(),
         )
 
     def requests(self) -> float | None:
@@ -144,11 +154,22 @@ class _Growth:
             return True
         return any(self.after.get(slot, -math.inf) < value for slot, value in self.before.items())
 
+    def _is_own(self) -> bool:
+        """Whether the requests that were counted are the model's.
+
+        One model alone is, whatever its name: vLLM counts those of an adapter, and of a second name, by its first one.
+        """
+        counters = [name for names in _FINISHED for name in names]
+        models = {_model(slot) for name in counters for slot in self._slots(name)} - {None}
+        return len(models) < 2 or self.model in models
+
+    def _slots(self, name: str) -> list[Slot]:
+        return [slot for slot in self.after if slot.name in (name, f"{name}_total")]
+
     def _grown(self, name: str) -> Iterator[tuple[Slot, float]]:
         """Each series of that name, only the model's where some are; with what it has grown by."""
-        slots = [slot for slot in self.after if slot.name in (name, f"{name}_total")]
-        own = [slot for slot in slots if self.model in (dict(slot.labels).get(label) for label in _MODEL_LABELS)]
-        for slot in own or slots:
+        slots = self._slots(name)
+        for slot in [slot for slot in slots if _model(slot) == self.model] or slots:
             yield slot, self.after[slot] - self.before.get(slot, 0.0)
 
     def _counter(self, name: str) -> float | None:
@@ -181,10 +202,15 @@ class _Growth:
             round(count), total * scale / count, p50=within(0.50), p90=within(0.90), p95=within(0.95), p99=p99
         )
 
-    def _queue(self) -> Digest:
-        """Triton itself counts only how long all of them waited together."""
-        found = self._distribution(_QUEUE)
-        if found.n:
+    def _of_all(self, families: Sequence[tuple[str, float]], triton: str | None) -> Digest:
+        """Triton itself counts only how long all of those together took that it answered."""
+        found = self._distribution(families)
+        if found.n or triton is None:
             return found
-        waited, count = self._counter(_TRITON_QUEUE), self._counter(_TRITON_SUCCESSES)
-        return Digest(round(count), waited * MICROSECONDS / count) if waited is not None and count else Digest()
+        together, count = self._counter(triton), self._counter(_TRITON_SUCCESSES)
+        return Digest(round(count), together * MICROSECONDS / count) if together is not None and count else Digest()
+
+
+def _model(slot: Slot) -> str | None:
+    labels = dict(slot.labels)
+    return next((labels[label] for label in _MODEL_LABELS if label in labels), None)

@@ -18,6 +18,9 @@ from engine.load_result import (
     ServerFigures,
 )
 
+MANY = 50_000
+"""Values to sort; for fewer, numpy need not be imported"""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestFigures:
@@ -25,7 +28,7 @@ class RequestFigures:
 
     ttft: float | None
     itl: float | None
-    """Undefined for fewer than two tokens; 0 when all of them came in one piece"""
+    """Undefined for fewer than two tokens; 0 when all of them came at once"""
     e2e: float | None
     ttft_intended: float | None
     e2e_intended: float | None
@@ -36,12 +39,12 @@ def digest(values: Sequence[float]) -> Digest:
     count = len(values)
     if not count:
         return Digest()
-    ordered = sorted(values)
+    ordered = _in_order(values)
     mean = math.fsum(ordered) / count
     return Digest(
         n=count,
         mean=mean,
-        spread=math.sqrt(math.fsum([(value - mean) ** 2 for value in ordered]) / (count - 1)) if count > 1 else None,
+        spread=math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / (count - 1)) if count > 1 else None,
         least=ordered[0],
         p50=quantile(ordered, 0.50),
         p90=quantile(ordered, 0.90),
@@ -49,6 +52,15 @@ def digest(values: Sequence[float]) -> Digest:
         p99=quantile(ordered, 0.99) if count >= LEAST_FOR_P99 else None,
         most=ordered[-1],
     )
+
+
+def _in_order(values: Sequence[float]) -> Sequence[float]:
+    """Many as plain numbers: as objects of Python's own, millions would take hundreds of megabytes."""
+    if len(values) < MANY:
+        return sorted(values)
+    import numpy as np
+
+    return np.sort(np.asarray(values, dtype=np.float64)).data
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -99,11 +111,13 @@ def level_result(
     generator: Generator,
     *,
     stopped: bool,
+    free_ends: bool = False,
 ) -> LevelResult:
     """Of all that was meant to be sent at this level, warm-up left out.
 
     Latencies, tokens and rates are of the requests that were answered to their end. A request with a `fault` failed,
     sent or not; one without, that was not sent, could not be; one that is neither was under way when it was stopped.
+    `free_ends`: as `engine.load.doubts` has it.
     """
     done = [record for record in records if is_done(record)]
     figures = [request_figures(record) for record in done]
@@ -134,7 +148,8 @@ def level_result(
         goodput_per_s=None if good is None else _per(good, seconds),
         server=server,
         generator=generator,
-        doubts=doubts(level, records, done, server, generator, stopped=stopped),
+        doubts=doubts(level, records, done, server, generator, stopped=stopped, free_ends=free_ends),
+        sent=sum(record.sent is not None for record in records),
     )
 
 

@@ -14,9 +14,11 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn, TextIO
 
 from engine.inference.client import PromptClient
+from engine.inference.discover import discover
 from engine.load import codec
 from engine.load.codec import Records
 from engine.load.generator import LoadTest
@@ -115,7 +117,8 @@ def main() -> NoReturn:
 
 async def _run(order: Order, tell: Callable[[LoadProgress], None], stop: Stop) -> tuple[LoadResult, Records]:
     client = PromptClient(order.target.service)
-    test = LoadTest(order.target, order.plan, client, tell)
+    offer = partial(discover, order.target.service, order.plan.transport)
+    test = LoadTest(order.target, order.plan, client, tell, offer)
     stop.reaches(asyncio.get_running_loop(), test.stop)
     threading.Thread(target=_watch_input, args=(stop,), name="input", daemon=True).start()
     try:

@@ -71,12 +71,14 @@ class Monitor:
         lease: Callable[[], LeaseStatus | None] | None = None,
         ask: "Ask | None" = None,
         metrics: MetricHistory | None = None,
+        kept: Callable[[], str] = lambda: "",
         read_only: str = "",
     ) -> None:
         """`plan`: of a profile on a runtime; without it nothing is told of drift. `history`: for estimates.
 
         `usual`: the phases of past starts; without it starts are not followed. `diagnose`: why one failed.
         `ask`: sends a prompt, for the canaries of profiles that want one. `metrics`: where they outlive a run.
+        `kept`: what is wrong with other histories; empty when all is well. It must not block.
         """
         self._runtimes = runtimes
         self._catalog_reader = catalog
@@ -99,6 +101,7 @@ class Monitor:
         self._awaited = {"journal", *(["lease"] if lease else []), *(["plans"] if plan else [])}
         """Which of those have not reported yet"""
         self._metric_history = metrics
+        self._kept = kept
         self._runs = Runs(self._begin, self._news.set, metrics, lambda one: runtimes[one.runtime].stranger(one.name))
         self._comparisons = Comparisons(metrics, self._runs, lambda: self._known.operations)
         hostname = clean_line(socket.gethostname())
@@ -352,7 +355,7 @@ class Monitor:
     @property
     def _trouble(self) -> str:
         kept = self._metric_history.problem if self._metric_history else ""
-        return next(iter(self._troubles.values()), self._journal.problem or kept)
+        return next(iter(self._troubles.values()), self._journal.problem or kept or self._kept())
 
 
 async def _nudged(nudge: asyncio.Event, at_most_s: float) -> None:

@@ -70,6 +70,11 @@ class KeptPrompts:
     def problem(self) -> str:
         """Why what is kept is not whole; empty when all is well. Waits for what is being written."""
         self._written()
+        return self.known_problem
+
+    @property
+    def known_problem(self) -> str:
+        """As `problem`, of what has been written and read by now. Waits for nothing."""
         return self._database.problem or self._damaged or self._too_large
 
     def keeping(self, deployment: Deployment, on_event: Callable[[PromptEvent], None]) -> Callable[[PromptEvent], None]:

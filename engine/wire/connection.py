@@ -141,7 +141,8 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._fail(self._cut(error.strerror or str(error)), time.perf_counter())
+            untaken = self._unanswered and not self._sent
+            self._fail(UnansweredError(Failure.CUT, error.strerror or str(error), untaken=untaken), time.perf_counter())
             return
         answer = self._answer
         if answer is None:  # it ends, or speaks without being asked
@@ -187,12 +188,14 @@ class Connection:
             self.close()
             answer.receiver.end(at)
         else:
-            self._fail(self._cut(), at)
+            # The end acknowledges what was received before it, which a reset does not. A POST may be repeated only when
+            # it is known that nobody has it (RFC 9110, 9.2.2).
+            untaken = self._unanswered and self._unacknowledged() >= self._sent
+            self._fail(UnansweredError(Failure.CUT, untaken=untaken), at)
 
-    def _cut(self, said: str = "") -> UnansweredError:
-        """A POST may be repeated only when it is known that nobody has it (RFC 9110, 9.2.2)."""
-        nothing_came = self._answer is not None and not self._answer.begun
-        return UnansweredError(Failure.CUT, said, untaken=nothing_came and self._unacknowledged() >= self._sent)
+    @property
+    def _unanswered(self) -> bool:
+        return self._answer is not None and not self._answer.begun
 
     def _unacknowledged(self) -> int:
         """Bytes of which the other end's system has not said that it received them (tcp(7), SIOCOUTQ)."""

@@ -451,10 +451,11 @@ class FakeApi:
             raise self.loads_error
         return [result for result in self.kept_loads if name in (None, result.deployment)][:limit]
 
-    def export_load(self, result: LoadResult, path: Path) -> None:
+    def export_load(self, result: LoadResult, path: Path) -> int:
         if self.export_error:
             raise self.export_error
         self.exported.append((result.id, path))
+        return 0
 
 
 INVALID = InvalidProfile("profiles/x.yaml: `image` is missing.", "Name the container image to run it on Docker.")

@@ -114,6 +114,8 @@ class FakeEngine:
         self.load_events: tuple[LoadEvent, ...] = ()
         """Of a load test; the last is its result"""
         self.kept_loads: tuple[LoadResult, ...] = ()
+        self.left_out = 0
+        """Requests that an exported load test lacks"""
         self.saved = SavedPrompt("greet", PromptRequest("Greet {{who}} in {{language=English}}."))
 
     def __call__(self, settings: Settings) -> "FakeEngine":
@@ -232,6 +234,9 @@ class FakeEngine:
         for at in (1000.0, 1001.0):
             yield replace(self.gpus(), at=at)
 
+    def require_running(self, name: str) -> None:
+        self._ask("require_running", name)
+
     def ask_blocking(self, name: str, request: PromptRequest, on_event: Callable[[PromptEvent], None]) -> PromptResult:
         self._ask("ask", name, request)
         on_event(Token("Hello ", 0.04))
@@ -271,8 +276,9 @@ class FakeEngine:
         self._ask("loads", name, limit)
         return self.kept_loads[:limit]
 
-    def export_load(self, result: LoadResult, path: Path) -> None:
+    def export_load(self, result: LoadResult, path: Path) -> int:
         self._ask("export_load", result, path)
+        return self.left_out if path.suffix in (".csv", ".json") else 0
 
     def close(self) -> None:
         self.closed = True

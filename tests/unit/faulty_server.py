@@ -99,6 +99,11 @@ class FaultyHttp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def say(self, data: bytes) -> None:
+        """To everybody, unasked."""
+        for writer in self._open.values():
+            writer.write(data)
+
     def end_connections(self) -> None:
         """At once, without a turn of the event loop."""
         for writer in self._open.values():
@@ -249,15 +254,16 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.shown = shown or Shown()
         self.gone = asyncio.Event()
         self.stalled = asyncio.Event()
-        self.asked = 0
+        self.asked = self.connections = 0
         self.port = 0
-        self._script = script
+        self.script = script
         self._drips = drips
         self._first = first
         self._left: int | None = None
         """Bytes that still reach the client; None: all"""
         self._then: Act | None = None
         self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
@@ -278,6 +284,8 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(asyncio.current_task())
+        self._open.add(writer)
+        self.connections += 1
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._inner)
         up = asyncio.ensure_future(self._up(reader, inner_writer))
         self._tasks.add(up)
@@ -287,6 +295,7 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             pass
         finally:
             up.cancel()
+            self._open.discard(writer)
             inner_writer.close()
             writer.close()
 
@@ -315,7 +324,12 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                 if self._then is not Act.STALL:
                     return
 
+    def end_connections(self) -> None:
+        for writer in self._open:
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     def _break(self, after_bytes: int, act: Act) -> None:
+        """For all time."""
         self._left, self._then = after_bytes, act
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802 (the service's names)
@@ -344,7 +358,7 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             self.asked += 1
             break
         try:
-            for step in self._script:
+            for step in self.script:
                 match step:
                     case Seen():
                         await self.shown.wait(step.pieces)

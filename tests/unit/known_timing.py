@@ -15,13 +15,12 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2
 
 from engine.deployment import Protocol, Service
 from engine.inference.prompt import PromptRequest, PromptResult, Sampling, Transport
+from tests.unit.grpc_frames import serve_frames
 
 MODEL = "timed"
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -88,49 +87,46 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 writer.write(_whole(_answer(path)))
 
 
-class _Grpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+def _described(method: str) -> bytes:
     """As far as a prompt needs it."""
+    tensor = service_pb2.ModelMetadataResponse.TensorMetadata
+    inputs = [tensor(name=name, datatype="BYTES", shape=[1]) for name in INPUTS]
+    policy = model_config_pb2.ModelTransactionPolicy(decoupled=True)
+    config = model_config_pb2.ModelConfig(name=MODEL, model_transaction_policy=policy)
+    index = service_pb2.RepositoryIndexResponse.ModelIndex(name=MODEL, state="READY")
+    answers = {
+        "ServerLive": service_pb2.ServerLiveResponse(live=True),
+        "RepositoryIndex": service_pb2.RepositoryIndexResponse(models=[index]),
+        "ModelMetadata": service_pb2.ModelMetadataResponse(name=MODEL, inputs=inputs),
+        "ModelConfig": service_pb2.ModelConfigResponse(config=config),
+    }
+    return bytes(answers[method].SerializeToString())
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802 (the service's names)
-        return service_pb2.ServerLiveResponse(live=True)
 
-    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        model = service_pb2.RepositoryIndexResponse.ModelIndex(name=MODEL, state="READY")
-        return service_pb2.RepositoryIndexResponse(models=[model])
-
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        tensor = service_pb2.ModelMetadataResponse.TensorMetadata
-        inputs = [tensor(name=name, datatype="BYTES", shape=[1]) for name in INPUTS]
-        return service_pb2.ModelMetadataResponse(name=MODEL, inputs=inputs)
-
-    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        policy = model_config_pb2.ModelTransactionPolicy(decoupled=True)
-        config = model_config_pb2.ModelConfig(name=MODEL, model_transaction_policy=policy)
-        return service_pb2.ModelConfigResponse(config=config)
-
-    async def ModelStreamInfer(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        async for request in requests:
-            raw = request.raw_input_contents
-            given = {tensor.name: raw[number][4:] for number, tensor in enumerate(request.inputs)}
-            count = json.loads(given["sampling_parameters"])["max_tokens"]
-            async for number in _tokens(given["text_input"].decode(), count):
-                text = f" {number}".encode()
-                response = service_pb2.ModelInferResponse(model_name=MODEL)
-                response.outputs.add(name="text_output", datatype="BYTES", shape=[1])
-                response.raw_output_contents.append(len(text).to_bytes(4, "little") + text)
-                yield service_pb2.ModelStreamInferResponse(infer_response=response)
+async def _grpc(method: str, message: bytes) -> AsyncIterator[bytes]:
+    if method != "ModelStreamInfer":
+        yield _described(method)
+        return
+    request = service_pb2.ModelInferRequest.FromString(message)
+    raw = request.raw_input_contents
+    given = {tensor.name: raw[number][4:] for number, tensor in enumerate(request.inputs)}
+    count = json.loads(given["sampling_parameters"])["max_tokens"]
+    async for number in _tokens(given["text_input"].decode(), count):
+        text = f" {number}".encode()
+        response = service_pb2.ModelInferResponse(model_name=MODEL)
+        response.outputs.add(name="text_output", datatype="BYTES", shape=[1])
+        response.raw_output_contents.append(len(text).to_bytes(4, "little") + text)
+        yield bytes(service_pb2.ModelStreamInferResponse(infer_response=response).SerializeToString())
 
 
 async def serve() -> None:
     http = await asyncio.start_server(_http, "127.0.0.1", 0, backlog=256)
-    server = grpc.aio.server()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Grpc(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    rpc, port = await serve_frames(_grpc)
     sys.stdout.write(f"{http.sockets[0].getsockname()[1]} {port}\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until its parent has gone
-    await server.stop(0)
+    rpc.close()
+    http.close()
 
 
 # -- its users ---------------------------------------------------------------------------------------------------------

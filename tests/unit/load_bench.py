@@ -23,12 +23,18 @@ class LoadServer:
     first_s: float = 0.0
     """Until its first token, once it has begun with a request"""
     gap_s: float = 0.0
+    at_a_time: int = 1
+    """Tokens that are written together"""
     capacity: int = 1 << 30
     """Requests that it works at; others wait"""
     fault: Fault = lambda _: ""
     """By the number of the measured request: refuse, error, cut or stall"""
     most_words: int = 1 << 30
     """Of a prompt; longer ones are refused"""
+    owner: str = "vllm"
+    """Of its model: other servers are not known to take `ignore_eos`"""
+    ignores_eos: set[bool] = field(default_factory=set)
+    """Whether requests asked for it"""
     at_once: int = 0
     most_at_once: int = 0
     """Requests that were under way, those that wait included"""
@@ -66,11 +72,15 @@ class LoadServer:
         length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
         body = await reader.readexactly(length)
         if not lines[0].startswith("POST"):
-            writer.write(reply({"object": "list", "data": [{"id": "tiny"}]}))
+            writer.write(reply({"object": "list", "data": [{"id": "tiny", "owned_by": self.owner}]}))
+            return b""
+        if "/tokenize" in lines[0]:
+            writer.write(reply({"count": 1}))
             return b""
         asked = json.loads(body)
         prompt = asked["prompt"] if "prompt" in asked else asked["messages"][-1]["content"]
         self.prompts.append(prompt)
+        self.ignores_eos.add(asked.get("ignore_eos", False))
         fault = ""
         if asked["max_tokens"] > 1:
             fault = self.fault(len(self.asked))
@@ -98,6 +108,7 @@ class LoadServer:
         async with self._room:
             await asyncio.sleep(self.first_s)
             writer.write(head())
+            held = b""
             for number in range(tokens):
                 if number:
                     await asyncio.sleep(self.gap_s)
@@ -105,8 +116,11 @@ class LoadServer:
                     return await self._fail(writer, fault)
                 choice = {"index": 0, "text": " w", "delta": {"content": " w"}}
                 reason = {"finish_reason": "length"} if number == tokens - 1 else {}
-                writer.write(event({"choices": [{**choice, **reason}]}))
-                await writer.drain()
+                held += event({"choices": [{**choice, **reason}]})
+                if (number + 1) % self.at_a_time == 0 or reason:
+                    writer.write(held)
+                    held = b""
+                    await writer.drain()
         count = len(prompt.split()) + OVERHEAD
         self.tokens_in += count if tokens > 1 else 0
         writer.write(event({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": tokens}}))

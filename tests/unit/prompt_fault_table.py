@@ -5,7 +5,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -71,7 +71,8 @@ async def run(case: Case, transport: Transport) -> Ran:
             port = closed_port()
             address = case.address.format(closed=port)
         else:
-            server = await stack.enter_async_context(server_of(case, transport, shown))
+            server = server_of(case, transport, shown)
+            await stack.enter_async_context(server)
             port = server.port
             address = f"127.0.0.1:{port}"
         client = PromptClient(service(transport, address))
@@ -117,10 +118,10 @@ def closed_port() -> int:
 
 def routes(
     transport: Transport, script: Iterable[Step], first: Iterable[Step] | None = None
-) -> Mapping[str, list[Step]]:
+) -> dict[str, Sequence[Step]]:
     """Of a good server whose answer to a prompt is the script."""
     known = openai([]) if transport is Transport.OPENAI else triton([], model=MODEL)
-    answers: dict[str, list[Step]] = {
+    answers: dict[str, Sequence[Step]] = {
         path: [step for step in steps if isinstance(step, bytes)] for path, steps in known.items()
     }
     for path in answers:
@@ -158,7 +159,7 @@ def told(ran: Ran) -> str:
         ended = f" ({result.ended_by})" if result.ended_by else ""
         return f"**done**{ended}: {_cell(_shortened(result.text))}"
     fault = result.fault.value if result.fault else "unnamed"
-    said = result.error.replace(str(ran.port), "PORT")
+    said = re.sub(rf"(http://)?127\.0\.0\.1:{ran.port}\b", "ADDRESS", result.error)
     for varies, instead in VARY:
         said = varies.sub(instead, said)
     return f"**{fault}**: {_cell(said)}"
@@ -179,13 +180,16 @@ def page(ran: Mapping[str, Ran]) -> str:
     for section, found in groupby(CASES, lambda case: case.section):
         lines += ["", f"## {section}", "", f"| fault | {' | '.join(titles.values())} |", "|---|---|---|---|"]
         for case in found:
-            cells = (ran.get(key(case, transport)) for transport in titles)
-            lines.append(f"| {case.name} | {' | '.join(told(cell) if cell else '–' for cell in cells)} |")
+            found_of = [ran.get(key(case, transport)) for transport in titles]
+            first, *others = [told(cell) if cell else "–" for cell in found_of]
+            cells = [first, *("the same" if cell == first != "–" else cell for cell in others)]
+            lines.append(f"| {case.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 _HEAD = """
 # When an answer goes wrong
+
 What becomes of a prompt, in the console, by `tritontui ask` and in a load test, when a server does something else
 than it should. The page is a record: `python -m tests.unit.prompt_fault_table > docs/prompt-faults.md` does each of
 these things on a server of bytes on loopback, by each [protocol](protocols.md), and writes down what came of it; a
@@ -193,10 +197,9 @@ test holds it to be true.
 
 ## What holds in every case
 
-- **It ends.** Silence is waited for as long as the prompt says (60 s; here 1 s). Silence ends with text, or whatever
-  else is a message of the protocol; not with a comment, nor with half an event. Nor is an answer read without bounds:
-  not more than 4 MiB as one piece, 1 Mi characters in all, and of messages without text twice as many as tokens were
-  asked for, and 1000.
+- **It ends.** Silence is waited for as long as the prompt says (60 s; here 1 s). Any message of the protocol breaks
+  it; a comment does not, nor half an event. And no answer is read without bounds: 4 MiB as one piece, 1 Mi characters
+  in all, and of messages without text 1000 and twice as many as tokens were asked for.
 - **It is named**: a kind, by which a load test counts, and a sentence that says what came and what did not. The text
   that had come by then is kept.
 - **The server learns of it.** Who stops reading closes the connection, within a second also when the user cancels. In
@@ -216,6 +219,7 @@ test holds it to be true.
 | idle | nothing came for as long as is waited |
 | not understood | something else came than the protocol says, or too much |
 | cannot be sent | the address, the model or a value is not fit for it |
+
 Where it is **done** the answer is shown, and in brackets why it ended, where the server said so. A dash: the protocol
 has no such thing. A stream of Triton's HTTP ends by the end of its body alone: where that is well, no more was meant
 to come.

@@ -10,6 +10,7 @@ from tests.unit.faulty_server import (
     Step,
 )
 from tests.unit.inference_server import END, block, event, reply
+from tests.unit.inference_server import head as stream_head
 from tests.unit.prompt_fault_case import (
     CUT,
     ERROR,
@@ -26,7 +27,6 @@ from tests.unit.prompt_fault_case import (
     HttpScript,
     good,
     refused,
-    stream_head,
     two,
     whole,
 )
@@ -204,8 +204,12 @@ def _with_length(change: int, *then: Step) -> HttpScript:
     return script
 
 
+_NO_LISTS: tuple[object, ...] = ([], None, 7, "x")
+_NO_TEXTS: tuple[object, ...] = (None, 7, {"a": 1}, [])
+
+
 def _odd_choices(dialect: Dialect) -> list[Step]:
-    return [HEAD, *(event({"choices": odd}) for odd in ([], None, 7, "x")), event({"id": "1"}), *_rest(dialect)]
+    return [HEAD, *(event({"choices": odd}) for odd in _NO_LISTS), event({"id": "1"}), *_rest(dialect)]
 
 
 def _rest(dialect: Dialect) -> list[Step]:
@@ -290,10 +294,7 @@ ODD = (
         None,
         lambda dialect: [
             HEAD,
-            *(
-                event({"choices": [{"delta": {"content": odd}, "text": odd}], "text_output": odd})
-                for odd in (None, 7, {"a": 1}, [])
-            ),
+            *(event({"choices": [{"delta": {"content": odd}, "text": odd}], "text_output": odd}) for odd in _NO_TEXTS),
             *_rest(dialect),
         ],
         ({"text_output": 7}, b"one "),
@@ -347,7 +348,11 @@ ODD = (
         "one two ",
     ),
     Case(
-        "Odd, but well", "content-length longer than the body", {OPENAI: None, HTTP: CUT}, _with_length(10, Act.CLOSE)
+        "Odd, but well",
+        "content-length longer than the body",
+        {OPENAI: None, HTTP: CUT},
+        _with_length(10, Act.CLOSE),
+        text="one two ",
     ),
     Case("Odd, but well", "content-length shorter by half an event", RUBBISH, _with_length(-24)),
 )

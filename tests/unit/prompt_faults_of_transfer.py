@@ -16,6 +16,7 @@ from tests.unit.faulty_server import (
     Step,
 )
 from tests.unit.inference_server import END, block, event, reply
+from tests.unit.inference_server import head as stream_head
 from tests.unit.prompt_fault_case import (
     CONNECTION,
     CUT,
@@ -36,7 +37,6 @@ from tests.unit.prompt_fault_case import (
     Dialect,
     HttpScript,
     refused,
-    stream_head,
     two,
 )
 
@@ -96,9 +96,13 @@ def _broken() -> Iterator[Case]:
         "closed within the end of the body",
         {OPENAI: None, HTTP: CUT},
         lambda dialect: [*two(dialect), dialect.finish(), dialect.end[:-2], Seen(2), Act.CLOSE],
+        text="one two ",
     )
 
 
+# HTTP/2 (RFC 9113, 6.5 and 6.8): length, type, flags, stream
+_SETTINGS = bytes.fromhex("000000 04 00 00000000")
+_GOAWAY = bytes.fromhex("000008 07 00 00000000 00000000 00000000")
 _SILENT = {OPENAI: IDLE, HTTP: IDLE, GRPC: CONNECTION}
 _CLOSED = {OPENAI: CUT, HTTP: CUT, GRPC: CONNECTION}
 _NO_SERVER = {OPENAI: RUBBISH, HTTP: RUBBISH, GRPC: CONNECTION}
@@ -120,6 +124,30 @@ CONNECTIONS = (
         _NO_SERVER,
         greeting=(b"SSH-2.0-OpenSSH_9.2\r\n", Act.STALL),
         idle_s=SHORT_S,
+    ),
+    Case(
+        "No answer at all",
+        "HTTP/2 settings, then silent",
+        CONNECTION,
+        greeting=(_SETTINGS, Act.STALL),
+        idle_s=SHORT_S,
+        only=(GRPC,),
+    ),
+    Case(
+        "No answer at all",
+        "HTTP/2 settings, then a farewell",
+        CONNECTION,
+        greeting=(_SETTINGS + _GOAWAY, Act.CLOSE),
+        idle_s=SHORT_S,
+        only=(GRPC,),
+    ),
+    Case(
+        "No answer at all",
+        "HTTP/1.1 where gRPC is spoken",
+        CONNECTION,
+        greeting=(reply({"error": "bad request"}, status=400), Act.CLOSE),
+        idle_s=SHORT_S,
+        only=(GRPC,),
     ),
     Case(
         "No answer at all", "models: stall", IDLE, asked_first=(Act.STALL,), asked_first_grpc=Act.STALL, idle_s=SHORT_S

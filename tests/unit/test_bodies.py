@@ -89,6 +89,12 @@ def test_text_for_a_model_without_a_template_is_plain(request_: PromptRequest, e
 
 
 VLLM_LISTING = {"data": [{"id": "llama", "max_model_len": 64, "owned_by": "vllm"}, {"id": "style", "parent": "llama"}]}
+TWO_NAMES = {
+    "data": [
+        *({"id": name, "root": "/m", "parent": None, "owned_by": "vllm"} for name in ("a", "b")),
+        {"id": "style", "root": "/adapter", "parent": "a"},
+    ]
+}
 FRONTEND_LISTING = {
     "data": [{"id": name, "owned_by": "Triton Inference Server"} for name in ("llama", "llama_l_style")]
 }
@@ -100,6 +106,9 @@ FRONTEND_LISTING = {
         (VLLM_LISTING, None, None, "llama"),
         (VLLM_LISTING, None, "style", "style"),
         (VLLM_LISTING, "alias", None, "alias"),
+        (TWO_NAMES, None, None, "a"),
+        (TWO_NAMES, "b", None, "b"),
+        (TWO_NAMES, None, "style", "style"),
         (FRONTEND_LISTING, "llama", None, "llama"),
         (FRONTEND_LISTING, "llama", "style", "llama_l_style"),
         (FRONTEND_LISTING, "llama", "llama_l_style", "llama_l_style"),
@@ -114,6 +123,8 @@ def test_an_adapter_is_a_model_by_name(
 @pytest.mark.parametrize(
     ("listing", "lora", "said"),
     [
+        (TWO_NAMES, "b", "server has no LoRA adapter 'b': it lists style."),
+        ({"data": [{"id": "a", "root": "/m"}, {"id": "b", "root": "/n"}]}, None, "server serves several models: a, b."),
         ({"data": [{"id": "a"}, {"id": "b"}]}, None, "server serves several models: a, b. Say which one is meant."),
         ({"data": []}, None, "server serves no model."),
         (

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.errors import OperationFailed
 from engine.inference.prompt import (
     Fault,
     PromptEvent,
@@ -193,6 +194,7 @@ def test_a_file_that_cannot_be_read_is_told(engine: Answering, capsys: Capture, 
         ["--chat", "--completion"],
         ["--repeat", "2", "--against", "other"],
         ["--repeat", "0"],
+        ["--limit", "0", "--history"],
         ["--timeout", "0"],
     ],
 )
@@ -209,6 +211,16 @@ def test_it_is_saved_before_it_is_sent(engine: Answering, capsys: Capture) -> No
     assert [what[0] for what in engine.asked] == ["save_prompt", "ask"]
     assert engine.asked[0] == ("save_prompt", saved, False)
     assert "saved as mine.yaml" in capsys.readouterr().err
+    assert main(["ask", "demo", "hi", "--max-tokens", "3", "--save", "mine", "--force"], engine) == 0
+    assert engine.asked[2] == ("save_prompt", saved, True)
+
+
+@pytest.mark.parametrize("argv", [["--limit", "3"], ["--force"]])
+def test_options_without_what_they_are_about_are_refused(argv: list[str], engine: Answering) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["ask", "demo", "hi", *argv], engine)
+    assert stopped.value.code == 2
+    assert engine.asked == []
 
 
 # -- what comes of it -------------------------------------------------------------------------------------------------
@@ -263,7 +275,11 @@ def test_repeating_ends_with_the_first_failure(capsys: Capture) -> None:
 
 def test_two_deployments_are_asked_the_same_and_compared(engine: Answering, capsys: Capture) -> None:
     assert main(["ask", "demo", "hi", "--against", "other"], engine) == 0
-    assert [what[1:] for what in engine.asked] == [("demo", PromptRequest("hi")), ("other", PromptRequest("hi"))]
+    assert engine.asked == [
+        ("require_running", "other"),
+        ("ask", "demo", PromptRequest("hi")),
+        ("ask", "other", PromptRequest("hi")),
+    ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == ["== demo ==", "Yes. ", "== other ==", "No. ", ""]
     rows = {line[:18].strip(): line[18:].split() for line in lines[5:-1]}
@@ -271,6 +287,18 @@ def test_two_deployments_are_asked_the_same_and_compared(engine: Answering, caps
     assert rows["tokens out"] == ["11", "11", "+0.0", "%"]
     assert "gaps, p99" not in rows, "neither has a hundred"
     assert lines[-1] == "same text: no"
+
+
+def test_a_second_one_that_does_not_run_is_told_before_the_first_is_asked(capsys: Capture) -> None:
+    class Alone(Answering):
+        def require_running(self, name: str) -> None:
+            raise OperationFailed(f"{name} does not run.")
+
+    engine = Alone(answer())
+    assert main(["ask", "demo", "hi", "--against", "other"], engine) == 1
+    out, err = capsys.readouterr()
+    assert (out, engine.asked) == ("", [])
+    assert "other does not run." in err
 
 
 def test_one_is_compared_with_its_last_answer(engine: Answering, capsys: Capture) -> None:

@@ -89,6 +89,16 @@ def test_the_plan_is_what_the_options_say(engine: FakeEngine) -> None:
     )
 
 
+def test_ignoring_the_end_may_be_insisted_on(engine: FakeEngine) -> None:
+    plan = asked(engine, "--ignore-eos")
+    assert (plan.sampling, plan.insists_on_ignore_eos) == (Sampling(ignore_eos=True), True)
+
+
+def test_an_interrupt_before_anything_was_measured_is_told(capsys: Capture) -> None:
+    assert main(["load", "demo"], FakeEngine(KeyboardInterrupt())) == 130
+    assert "It was stopped before it had begun; nothing was measured." in capsys.readouterr().err
+
+
 def test_rates_are_random_unless_they_are_constant(engine: FakeEngine) -> None:
     assert asked(engine, "--rate", "0.5,2").levels == (Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2))
     assert asked(engine, "--rate", "20", "--constant").levels == (Level(Arrival.CONSTANT, 20),)
@@ -226,13 +236,11 @@ def test_it_is_written_to_files(measured: FakeEngine, capsys: Capture, tmp_path:
     assert main(["load", "demo", "--out", str(paths[0]), "--out", str(paths[1])], measured) == 0
     assert measured.asked[1:] == [("export_load", RESULT, path) for path in paths]
     assert f"Written to {paths[1]}." in capsys.readouterr().err
-    many = replace(RESULT, levels=(replace(RESULT.levels[0], done=30_000),))
-    measured.load_events = (many,)
-    assert main(["load", "demo", "--out", str(paths[0])], measured) == 0
-    assert "Of 30000 requests the first 20000 are kept" in capsys.readouterr().err
-    measured.load_events = (replace(RESULT, id=""),)
-    assert main(["load", "demo", "--out", str(paths[0])], measured) == 0
-    assert "have none of them" in capsys.readouterr().err
+    measured.left_out = 10_000
+    assert main(["loads", "--show", "3fa", *(word for path in paths for word in ("--out", str(path)))], measured) == 0
+    told = capsys.readouterr().err
+    assert f"Written to {paths[0]}. It lacks 10000 of the requests, which are not kept." in told
+    assert told.endswith(f"Written to {paths[1]}.\n")
 
 
 def keys(value: object) -> set[str]:

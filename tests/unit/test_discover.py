@@ -55,6 +55,15 @@ async def test_vllm_tells_its_adapters_limits_and_template() -> None:
     assert {"top_k", "min_p", "repetition_penalty", "ignore_eos"} <= limits.keys()
 
 
+async def test_a_model_of_two_names_has_its_adapters_by_both() -> None:
+    listed = [{"id": name, "owned_by": "vllm", "parent": None, "root": "/m"} for name in ("a", "b")]
+    listed.append({"id": "style", "owned_by": "vllm", "parent": "a", "root": "/adapter"})
+    routes = vllm(reply({"count": 4})) | {"GET /v1/models": [reply({"data": listed})]}
+    async with ScriptedServer(routes) as server:
+        offer = await discover(server.service(Protocol.OPENAI))
+    assert [(model.name, model.loras) for model in offer.models] == [("a", ("style",)), ("b", ("style",))]
+
+
 async def test_a_model_without_a_template_is_offered_for_completion_alone() -> None:
     async with ScriptedServer(vllm(NO_TEMPLATE)) as server:
         [model] = (await discover(server.service(Protocol.OPENAI))).models

@@ -242,6 +242,17 @@ def test_what_is_asked_of_the_engine_is_kept(engines: Callable[..., Engine]) -> 
     assert engine.kept_prompts_problem() == ""
 
 
+def test_what_could_not_be_kept_is_told_in_the_console(engines: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = engines()
+    told: "SimpleQueue[str]" = SimpleQueue()
+    engine.subscribe(lambda snapshot: told.put(snapshot.trouble))
+    engine.open()
+    (tmp_path / "prompts.sqlite").write_bytes(b"no database, and long enough to be seen as none" * 9)
+    engine.ask_blocking("m", PromptRequest("hello"), lambda _: None)
+    while "prompts.sqlite cannot be written" not in told.get(timeout=20):
+        pass
+
+
 def test_a_configuration_may_forbid_to_keep(engines: Callable[..., Engine], tmp_path: Path) -> None:
     engine = engines(keep_prompts=False)
     engine.ask_blocking("m", PromptRequest("hello"), lambda _: None)

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from engine.inference.client import PromptClient
+from engine.inference.discover import discover
 from engine.inference.prompt import Fault, Sampling
 from engine.load.codec import Records
 from engine.load.generator import LoadTest
@@ -35,9 +36,15 @@ async def run(server: LoadServer, plan: LoadPlan, told: list[LoadProgress] | Non
     client = PromptClient(server.service)
     heard: list[LoadProgress] = [] if told is None else told
     try:
-        return await LoadTest(server.target, plan, client, heard.append).run()
+        return await load_test(server, plan, client, heard.append).run()
     finally:
         await client.close()
+
+
+def load_test(
+    server: LoadServer, plan: LoadPlan, client: PromptClient, tell: Callable[[LoadProgress], None] = lambda _: None
+) -> LoadTest:
+    return LoadTest(server.target, plan, client, tell, partial(discover, server.service, plan.transport))
 
 
 def all_gone(server: LoadServer, count: int) -> bool:
@@ -193,7 +200,7 @@ async def test_stopping_lets_go_of_what_is_under_way(server: LoadServer) -> None
     for level in (Level(Arrival.CLOSED, 4), Level(Arrival.CONSTANT, 1000)):
         before = server.hung_up
         client = PromptClient(server.service)
-        test = LoadTest(server.target, plan(level, requests=4, workload=long), client, lambda _: None)
+        test = load_test(server, plan(level, requests=4, workload=long), client)
         running = asyncio.create_task(test.run())
         async with asyncio.timeout(10):
             await until(lambda: server.at_once == 4)
@@ -203,7 +210,7 @@ async def test_stopping_lets_go_of_what_is_under_way(server: LoadServer) -> None
         await client.close()
         assert (result.outcome, len(result.levels)) == (LoadOutcome.STOPPED, 1)
         measured = result.levels[0]
-        assert (measured.done, measured.failed, measured.not_sent) == (0, 0, 0)
+        assert (measured.done, measured.failed, measured.not_sent, measured.sent) == (0, 0, 0, 4)
         assert Doubt.STOPPED in measured.doubts
         assert [one.ended for one in records[0]] == [None] * 4
 
@@ -234,8 +241,33 @@ async def test_the_sampling_is_the_plans_and_the_length_the_workloads(server: Lo
 
     client = Noting(server.service)
     sampling = Sampling(ignore_eos=True, temperature=0.5)
-    await LoadTest(server.target, closed(1, requests=2, sampling=sampling), client, lambda _: None).run()
+    await load_test(server, closed(1, requests=2, sampling=sampling), client).run()
     await client.close()
     assert {one.sampling.ignore_eos for one in seen} == {True}
     assert {one.sampling.temperature for one in seen} == {0.5}
     assert [one.sampling.max_tokens for one in seen[-2:]] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("owner", "insists", "asked", "doubted"),
+    [("vllm", False, True, False), ("somebody", False, False, True), ("somebody", True, True, False)],
+)
+async def test_a_model_that_takes_no_ignore_eos_is_not_asked_for_it(
+    server: LoadServer, owner: str, insists: bool, asked: bool, doubted: bool
+) -> None:
+    server.owner = owner
+    result, _ = await run(server, closed(2, requests=40, insists_on_ignore_eos=insists))
+    assert server.ignores_eos == {asked}
+    assert (Doubt.FREE_ENDS in result.levels[0].doubts) is doubted
+    assert result.plan.sampling.ignore_eos is asked
+    assert result.outcome is LoadOutcome.DONE
+
+
+async def test_text_that_comes_at_once_is_one_arrival(server: LoadServer) -> None:
+    server.gap_s = 0.02
+    _, records = await run(server, closed(1, requests=2))
+    assert [one.arrivals for one in records[0]] == [4, 4]
+    server.at_a_time = 4
+    result, records = await run(server, closed(2, requests=30))
+    assert {(one.arrivals, one.tokens_out) for one in records[0]} == {(1, 4)}
+    assert Doubt.FEW_ARRIVALS in result.levels[0].doubts

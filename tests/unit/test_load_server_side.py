@@ -66,10 +66,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def grown(
-    metrics: Metrics, under_load: Callable[[], None], records: Sequence[RequestRecord], model: str = "tiny"
+    metrics: Metrics,
+    under_load: Callable[[], None],
+    records: Sequence[RequestRecord],
+    model: str = "tiny",
+    *,
+    streams: bool = True,
 ) -> ServerFigures | None:
     async with served(metrics) as url:
-        side = ServerSide(url)
+        side = ServerSide(url, streams=streams)
         await side.begin()
         under_load()
         return await side.end(records, model)
@@ -128,6 +133,43 @@ async def test_triton_counts_the_model_that_was_asked() -> None:
     assert (found.requests, found.tokens_out, found.alone) == (3, 33, True)
     assert found.ttft.mean == pytest.approx(0.040)
     assert found.queue.mean == pytest.approx(0.002)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("streams", [False, True])
+async def test_triton_s_time_of_a_request_is_that_of_its_answer_where_that_is_one_response(streams: bool) -> None:
+    metrics = Metrics()
+    series = 'nv_inference_%s{model="echo",version="1"}'
+
+    def under_load() -> None:
+        metrics.values[series % "request_success"] = 3
+        metrics.values[series % "request_duration_us"] = 150_000
+
+    found = await grown(metrics, under_load, three(), "echo", streams=streams)
+    assert found is not None
+    assert found.e2e == (Digest() if streams else Digest(3, pytest.approx(0.050)))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("models", "asked", "own", "requests"),
+    [
+        (("echo",), "another name", True, 3),  # vLLM counts an adapter's by its model's name
+        (("echo", "ocr"), "echo", True, 3),
+        (("echo", "ocr"), "another name", False, 6),
+    ],
+)
+async def test_models_that_are_counted_together_are_told(
+    models: tuple[str, ...], asked: str, own: bool, requests: float
+) -> None:
+    metrics = Metrics()
+
+    def under_load() -> None:
+        metrics.values |= {f'nv_inference_request_success{{model="{name}",version="1"}}': 3.0 for name in models}
+
+    found = await grown(metrics, under_load, three(), asked)
+    assert found is not None
+    assert (found.own, found.requests) == (own, requests)
 
 
 @pytest.mark.usefixtures("quick")

@@ -4,6 +4,8 @@ import heapq
 import math
 import random
 import statistics
+from array import array
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.inference.prompt import Fault
+from engine.load import statistics as load_statistics
 from engine.load.doubts import queue_grows
 from engine.load.running import PRECISION, Running, RunningDigest
 from engine.load.statistics import digest, is_good, level_result, request_figures
@@ -63,6 +66,14 @@ def test_a_quantile_lies_between_its_two_nearest_ranks(values: list[float]) -> N
     below = sum(value <= p90 for value in values)
     assert below >= math.floor(0.9 * (len(values) - 1))
     assert sum(value >= p90 for value in values) >= math.floor(0.1 * (len(values) - 1))
+
+
+def test_many_values_have_the_same_figures_as_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = array("d", np.random.default_rng(1).lognormal(size=501))
+    few = digest(values)
+    monkeypatch.setattr(load_statistics, "MANY", 10)
+    assert digest(values) == digest(list(values)) == few
+    assert all(type(getattr(few, one.name)) is float for one in fields(few) if one.name != "n")
 
 
 def test_nothing_has_no_figures() -> None:
@@ -161,10 +172,25 @@ def test_a_calm_level_leaves_no_doubt() -> None:
         (Doubt.SHORT, measured(at_once(100, 64), Level(Arrival.CLOSED, 64))),
         (Doubt.STOPPED, measured(at_once(100, 4), stopped=True)),
         (Doubt.COUNTED_BY_CHUNKS, measured([*at_once(99, 4), request(0.0, counted=False)])),
+        (Doubt.OTHER_MODELS, measured(at_once(100, 4), server=ServerFigures(100, own=False))),
+        (Doubt.FEW_ARRIVALS, measured([*at_once(89, 4), *([replace(request(0.0), arrivals=5)] * 11)])),
     ],
 )
 def test_a_level_that_is_to_be_doubted_says_why(doubt: Doubt, level: LevelResult) -> None:
     assert level.doubts == (doubt,)
+
+
+def test_tokens_that_came_by_several_are_told_of_many_answers_only() -> None:
+    """Of 11 tokens in 6 arrivals nearly each had its own; of two in one nothing can be said."""
+    some = [replace(request(0.0), arrivals=1)] * 10
+    assert measured([*at_once(90, 4), *(replace(one, arrivals=6) for one in at_once(90, 4)), *some]).doubts == ()
+    assert measured([replace(request(0.0, tokens=2), arrivals=1)] * 100).doubts == ()
+
+
+def test_what_was_sent_is_counted_whatever_became_of_it() -> None:
+    cut = RequestRecord(0.5, 0.5)
+    level = measured([request(0.0), failed(0.1), failed(None, Fault.CONNECTION), RequestRecord(0.4, None), cut])
+    assert (level.done, level.failed, level.not_sent, level.sent) == (1, 2, 1, 3)
 
 
 def queue(load: float, count: int, seed: int, servers: int = 8, service_s: float = 1.0) -> list[RequestRecord]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
@@ -23,6 +23,7 @@ def of(run: int = 7, **options: object) -> Synthetic:
     return Synthetic(Workload(**options), EXACT, run)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # of a busy machine
 @given(tokens=st.integers(1, 3000), index=st.integers(0, 10**6), number=st.integers(0, 10**9))
 def test_a_prompt_has_as_many_words_as_its_tokens_need(tokens: int, index: int, number: int) -> None:
     words = of(prompt=Lengths(tokens)).text(index, number).prompt.split(" ")
@@ -34,6 +35,7 @@ def test_one_longer_than_all_words_that_there_are() -> None:
     assert len(of(prompt=Lengths(2 * POOL + 105)).text(0, 0).prompt.split()) == 2 * POOL + 100
 
 
+@settings(deadline=None)
 @given(seed=st.integers(), number=st.integers(0, 10**9), other=st.integers(0, 10**9))
 def test_no_two_begin_alike(seed: int, number: int, other: int) -> None:
     texts = of(seed=seed)

@@ -1,14 +1,19 @@
 """What is typed into the form of a load test, and the plan that it comes to. Knows no widget."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from engine.inference.prompt import Sampling, Transport
+from engine.inference.offer import ModelOffer
+from engine.inference.prompt import Sampling, Style, Transport
 from engine.load_plan import MOST_IN_FLIGHT, Arrival, Lengths, Level, LoadPlan, Objectives, Workload
+from engine.text import clean_line
+from tui.widgets.prompt_settings import parameters, read, written
 
-AUTOMATIC = "automatic"
+AUTOMATIC = ""
 LOADS = ("closed loop", "rate, Poisson", "rate, constant")
-ENDS = ("exactly", "or until it ends")
-TRANSPORTS = (AUTOMATIC, *(transport.value for transport in Transport))
+EXACTLY, FREELY, ONLY_EXACTLY = ENDS = ("exactly", "or until it ends", "exactly or not at all")
+"""The first gives way to the second where the model takes no `ignore_eos`; the third does not"""
 _ARRIVALS = dict(zip(LOADS, (Arrival.CLOSED, Arrival.POISSON, Arrival.CONSTANT), strict=True))
 MOST_LEVELS = 20
 MOST_REQUESTS = 100_000
@@ -16,6 +21,12 @@ MOST_RATE = 10_000.0
 MOST_SECONDS = 24 * 3600.0
 MOST_TOKENS = 1_000_000
 MOST_REPEATS = 20
+SAMPLED = ("temperature", "top_p")
+"""Of `Sampling`, with fields of their own"""
+_UNSAMPLED = ("max_tokens", "ignore_eos", "stop")
+"""Of `Sampling`: what the lengths say, and what would cut them short"""
+OTHERS = tuple(one.name for one in fields(Sampling) if one.name not in (*SAMPLED, *_UNSAMPLED))
+"""The rest of `Sampling`, as `name=value` in one field"""
 
 Values = dict[str, str]
 DEFAULTS: Values = {
@@ -28,7 +39,7 @@ DEFAULTS: Values = {
     "spread-in": "0",
     "tokens-out": "64",
     "spread-out": "0",
-    "end": ENDS[0],
+    "end": EXACTLY,
     "ttft": "",
     "itl": "",
     "e2e": "",
@@ -39,6 +50,10 @@ DEFAULTS: Values = {
     "model": "",
     "lora": "",
     "transport": AUTOMATIC,
+    "style": AUTOMATIC,
+    "temperature": "",
+    "top_p": "",
+    "others": "",
 }
 """Less than a minute: three levels of at most a quarter of one"""
 
@@ -51,8 +66,10 @@ class FieldError(ValueError):
         self.field = field
 
 
-def plan_of(values: Values) -> LoadPlan:
-    """Raises `FieldError`."""
+def plan_of(values: Values, model: ModelOffer | None = None) -> LoadPlan:
+    """`model`: what the one that is asked takes, when its server has said so. Raises `FieldError`."""
+    if model and not model.styles:
+        raise FieldError("model", f"{clean_line(model.name)} takes tensors only, and a load test sends text.")
     requests = _optional(values, "requests", "Requests", 1, MOST_REQUESTS, whole=True)
     seconds = _optional(values, "seconds", "Seconds", 1, MOST_SECONDS)
     if requests is None and seconds is None:
@@ -71,15 +88,17 @@ def plan_of(values: Values) -> LoadPlan:
             seed=int(_number(values, "seed", "Seed", 0, 2**32 - 1, whole=True)),
             file=Path(file).expanduser() if file else None,
         ),
-        sampling=Sampling(ignore_eos=values["end"] == ENDS[0]),
+        sampling=Sampling(ignore_eos=values["end"] != FREELY, **_sampling(values, model)),
+        insists_on_ignore_eos=values["end"] == ONLY_EXACTLY,
         objectives=Objectives(
             ttft_s=_milliseconds(values, "ttft", "TTFT"),
             itl_s=_milliseconds(values, "itl", "ITL"),
             e2e_s=_optional(values, "e2e", "E2E", 0.001, MOST_SECONDS),
         ),
+        style=Style(values["style"]) if values["style"] else None,
         model=values["model"].strip() or None,
         lora=values["lora"].strip() or None,
-        transport=None if values["transport"] == AUTOMATIC else Transport(values["transport"]),
+        transport=Transport(values["transport"]) if values["transport"] else None,
     )
 
 
@@ -97,7 +116,7 @@ def values_of(plan: LoadPlan) -> Values:
         "spread-in": _typed(workload.prompt.spread),
         "tokens-out": _typed(workload.output.mean),
         "spread-out": _typed(workload.output.spread),
-        "end": ENDS[0] if plan.sampling.ignore_eos else ENDS[1],
+        "end": FREELY if not plan.sampling.ignore_eos else ONLY_EXACTLY if plan.insists_on_ignore_eos else EXACTLY,
         "ttft": _typed(None if wanted.ttft_s is None else wanted.ttft_s * 1000),
         "itl": _typed(None if wanted.itl_s is None else wanted.itl_s * 1000),
         "e2e": _typed(wanted.e2e_s),
@@ -108,6 +127,11 @@ def values_of(plan: LoadPlan) -> Values:
         "model": plan.model or "",
         "lora": plan.lora or "",
         "transport": plan.transport.value if plan.transport else AUTOMATIC,
+        "style": plan.style.value if plan.style else AUTOMATIC,
+        **{name: written(getattr(plan.sampling, name)) for name in SAMPLED},
+        "others": " ".join(
+            f"{name}={written(value)}" for name in OTHERS if (value := getattr(plan.sampling, name)) is not None
+        ),
     }
 
 
@@ -125,6 +149,27 @@ def _levels(values: Values) -> tuple[Level, ...]:
     if twice is not None:
         raise FieldError("amounts", f"{title}: {twice:g} is there twice. For the same again, give repeats.")
     return tuple(Level(arrival, amount) for amount in amounts)
+
+
+def _sampling(values: Values, model: ModelOffer | None) -> dict[str, Any]:
+    """What was typed of it, each value as the model takes it."""
+    typed = [(name, name, values[name].strip()) for name in SAMPLED if values[name].strip()]
+    for part in values["others"].replace(",", " ").split():
+        name, sign, text = part.partition("=")
+        if not sign or not text or name not in OTHERS:
+            raise FieldError("others", f"Others are {', '.join(OTHERS)}, each as top_k=40: {clean_line(part)} is not.")
+        typed.append(("others", name, text))
+    taken = {parameter.name: parameter for parameter in parameters(model)}
+    found = {}
+    for field, name, text in typed:
+        if name not in taken:
+            asked = clean_line(model.name) if model else "the model"
+            raise FieldError(field, f"{asked} takes no {name}: leave it out.")
+        try:
+            found[name] = read(text, taken[name])
+        except ValueError as error:
+            raise FieldError(field, str(error)) from None
+    return found
 
 
 def _lengths(values: Values, way: str, title: str) -> Lengths:

@@ -23,9 +23,12 @@ DOUBTS = {
     Doubt.NOT_SENT: "more were under way than are allowed: the rate was lower than asked for",
     Doubt.OVERLOADED: "more came than was answered, and latencies depend on how long it went on",
     Doubt.OTHERS: "the server counted more requests than were sent from here",
+    Doubt.OTHER_MODELS: "the server names none as the one that was asked; its figures are of all",
     Doubt.SHORT: "the high percentiles rest on little",
     Doubt.STOPPED: "it is what was measured until then",
     Doubt.COUNTED_BY_CHUNKS: "the server did not count them",
+    Doubt.FEW_ARRIVALS: "ITL is too short by those that came with the first, and 0 where all did",
+    Doubt.FREE_ENDS: "the model takes no ignore_eos: lengths differ with what it says",
 }
 DEFINITIONS = (
     ("TTFT", "time to first token: from sending to the first text that is not empty, reasoning included"),
