@@ -2,10 +2,10 @@
 
 Definitions, of each request:
 TTFT: from sending to the first non-empty text (reasoning included). ITL: (last - first) / (tokens - 1), undefined for
-fewer than two tokens; tokens that came with the first are taken to have taken no time (`Doubt.FEW_ARRIVALS`). Gap:
-between successive chunks with text. E2E: from sending to the last text. With a rate both TTFT and E2E are also from
-when the request was *meant* to be sent, which is what a user waits. Percentiles are linearly interpolated between the
-two nearest ranks (numpy's default).
+fewer than two tokens; those that came with the first took no time by it, see `Doubt.FEW_ARRIVALS`. Gap: between
+successive chunks with text. E2E: from sending to the last text. With a rate both TTFT and E2E are also from when the
+request was *meant* to be sent, which is what a user waits. Percentiles are linearly interpolated between the two
+nearest ranks (numpy's default).
 """
 
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ class Doubt(StrEnum):
     STOPPED = "stopped early"
     COUNTED_BY_CHUNKS = "tokens are chunks"
     FEW_ARRIVALS = "many tokens at once"
-    """ITL is too short where some came with the first, and 0 where all did; what each took was not seen"""
+    """What was read at once has one time: where more than one came first, TTFT may be late, and ITL is short, or 0"""
     FREE_ENDS = "answers may end early"
     """The model takes no `ignore_eos`, so it was left out: lengths differ with what the model says"""
 

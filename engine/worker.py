@@ -9,51 +9,15 @@ import os
 import signal
 import sys
 import threading
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from engine.operation_json import to_json
 from engine.request import Request
 from engine.settings import Settings
-from engine.snapshot import OperationStatus
+from engine.teller import Teller
 
 LAST_WORDS_S = 2.0
 """How long a reader may take to read the outcome"""
-
-
-class Teller:
-    """Writes the latest status from a thread of its own: a console that is suspended must not hold the operation."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._news = threading.Condition()
-        self._latest: OperationStatus | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._write_all, name="teller", daemon=True)
-        self._thread.start()
-
-    def tell(self, status: OperationStatus) -> None:
-        with self._news:
-            self._latest = status
-            self._news.notify()
-
-    def close(self) -> None:
-        with self._news:
-            self._closed = True
-            self._news.notify()
-        self._thread.join(LAST_WORDS_S)
-
-    def _write_all(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._latest is not None or self._closed)
-                status, self._latest = self._latest, None
-            if status is None:
-                return
-            try:
-                self._out.write(f"{to_json(status)}\n")
-                self._out.flush()
-            except (OSError, ValueError):
-                return  # nobody reads any more
 
 
 def main() -> NoReturn:
@@ -65,7 +29,7 @@ def main() -> NoReturn:
     # What a library prints must not stand between the statuses.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    teller = Teller(out)
+    teller = Teller(out, to_json, LAST_WORDS_S)
     from engine.operating import Parts
 
     conductor = Parts(Settings.from_json(order["settings"])).conductor

@@ -86,6 +86,14 @@ class Console(App[None]):
             for seconds in collecting.SETTLED_AFTER_S:
                 self.set_timer(seconds, collecting.settle)
 
+    async def action_quit(self) -> None:
+        """ctrl+q, which also reaches here out of a field or a dialog: asks as q does; once more, and it leaves."""
+        self._main.action_quit()
+
+    def action_help_quit(self) -> None:
+        """ctrl+c, which ends other programs."""
+        self.notify("ctrl+q leaves the console; what runs goes on running.", markup=False)
+
     def _draw_all(self, _: App[object]) -> None:
         """After a suspension nothing of the console is left in the terminal."""
         self.screen.refresh(layout=True)

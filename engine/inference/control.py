@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from engine.deployment import Service
 from engine.errors import EngineError
 from engine.inference.channel import PromptFailed
-from engine.inference.http import HttpConnection
-from engine.inference.prompt import PromptRequest
+
+if TYPE_CHECKING:
+    from engine.inference.calls import Calls
 
 
 class ControlFailed(EngineError):
@@ -17,13 +19,14 @@ class ControlFailed(EngineError):
 
 
 @asynccontextmanager
-async def connected(service: Service, timeout_s: float, doing: str) -> AsyncIterator[HttpConnection]:
-    """A connection for the requests of the block, which ends after `timeout_s` at the latest, whatever the server does.
+async def connected(service: Service, timeout_s: float, doing: str) -> AsyncIterator["Calls"]:
+    """A way to the server for the block, which ends after `timeout_s` at the latest, whatever the server does.
 
     Raises `ControlFailed`. `doing`: for the sentence, as in `mixtral was not loaded within 5 s`.
     """
-    limits = PromptRequest("", idle_timeout_s=timeout_s)
-    connection = HttpConnection(service.http, limits, service.api_key)
+    from engine.inference.calls import Calls
+
+    connection = Calls(service.http, service.api_key)
     try:
         async with asyncio.timeout(timeout_s):
             try:

@@ -7,9 +7,9 @@ from typing import Any
 from engine.deployment import Protocol, Service
 from engine.inference import sampling_tensors
 from engine.inference.bodies import ServedModel, names_of, served_models, wants_template
+from engine.inference.calls import Calls
 from engine.inference.channel import PromptFailed
 from engine.inference.control import ControlFailed, connected, path_of
-from engine.inference.http import HttpConnection
 from engine.inference.limits import frontend_parameters, openai_parameters, triton_parameters, vllm_parameters
 from engine.inference.offer import ModelOffer, Offer, Parameter, TensorOffer
 from engine.inference.prompt import Style, Transport
@@ -55,7 +55,7 @@ async def _openai(service: Service, transports: tuple[Transport, ...]) -> Offer:
                 f"{connection.base} does not let its models be listed (HTTP {status}): {why}.",
                 "Check `secrets` in the profile, and start it anew when the key has changed.",
             )
-        served = served_models(parse_object(await connection.expect(status, body)))
+        served = served_models(parse_object(connection.expect(status, body)))
         models = [model for model in served if model.base is None]
         version = await _version(connection) if any(model.owner == _VLLM for model in models) else ""
         offers = [
@@ -75,7 +75,7 @@ def _meant_first(models: Sequence[ServedModel], meant: str | None) -> list[Serve
     return sorted(models, key=lambda model: model.name != meant)
 
 
-async def _version(connection: HttpConnection) -> str:
+async def _version(connection: Calls) -> str:
     """Of vLLM; empty when it does not say."""
     status, body = await connection.call("GET", "/version")
     try:
@@ -85,7 +85,7 @@ async def _version(connection: HttpConnection) -> str:
     return excerpt(version, 40) if isinstance(version, str) else ""
 
 
-async def _styles(connection: HttpConnection, model: ServedModel) -> tuple[Style, ...]:
+async def _styles(connection: Calls, model: ServedModel) -> tuple[Style, ...]:
     """vLLM applies the chat template to count the tokens of messages, and refuses as for a chat when it has none."""
     if model.owner != _VLLM:
         return BOTH_STYLES
@@ -105,7 +105,7 @@ def _parameters(model: ServedModel, version: str) -> tuple[Parameter, ...]:
 
 async def _triton(service: Service, transports: tuple[Transport, ...]) -> Offer:
     async with connected(service, LIMIT_S, "Which models it holds was not told") as connection:
-        body = await connection.expect(*await connection.call("POST", "/v2/repository/index", {"ready": True}))
+        body = connection.expect(*await connection.call("POST", "/v2/repository/index", {"ready": True}))
     ready = ready_names(_entries(body))
     ready.sort(key=lambda name: name != service.model)
     asked = ready[:MOST_MODELS]

@@ -15,7 +15,6 @@ from engine.inference.prompt import (
     Timing,
     Token,
 )
-from engine.inference.unfit import Unfit
 
 MOST_WITHOUT_TEXT = 2
 """Messages without text for each token that was asked for: special tokens have none, nor have parts of a character"""
@@ -152,7 +151,7 @@ class Measured:
             self._on_token(Token(rest, times[-1] - (sent_at or times[-1])))
         fault, error = None, ""
         if failure:
-            fault, error = Fault.UNFIT if isinstance(failure, Unfit) else failure.fault, str(failure)
+            fault, error = failure.fault, str(failure)
             if times and fault in (Fault.ERROR, Fault.RUBBISH):  # other sentences say themselves what came before
                 error = f"{self._so_far.capitalize()}: {error}"
         return PromptResult(

@@ -78,7 +78,7 @@ class OpenAi:
         measured.connected_s = self._connection.connected_s
         if status in (401, 403):
             raise self._unauthorised(status)
-        return served_models(parse_object(await self._connection.expect(status, body)))
+        return served_models(parse_object(self._connection.server.expect(status, body)))
 
     def _unauthorised(self, status: int) -> PromptFailed:
         if self._has_key:
@@ -94,7 +94,7 @@ class OpenAi:
         )
 
     def _refused(self, status: int, body: bytes) -> PromptFailed:
-        reason = self._connection.reason(body)
+        reason = self._connection.server.reason(body)
         return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
 
 

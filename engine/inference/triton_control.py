@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.deployment import Service
+from engine.inference.calls import Calls
 from engine.inference.channel import PromptFailed
 from engine.inference.control import ControlFailed, connected, path_of
-from engine.inference.http import HttpConnection
 from engine.inference.sse import excerpt, parse_object
 from engine.text import clean_line
 
@@ -71,7 +71,7 @@ async def unload(
             await asyncio.sleep(POLL_EVERY_S)
 
 
-async def _change(connection: HttpConnection, model: str, verb: str, body: dict[str, Any]) -> None:
+async def _change(connection: Calls, model: str, verb: str, body: dict[str, Any]) -> None:
     status, answer = await connection.call("POST", f"/v2/repository/models/{path_of(model)}/{verb}", body)
     if status == 200:
         return
@@ -84,8 +84,8 @@ async def _change(connection: HttpConnection, model: str, verb: str, body: dict[
     raise ControlFailed(f"{connection.base} did not {verb} the model {name} (HTTP {status}): {word}")
 
 
-async def _index(connection: HttpConnection) -> dict[str, Held]:
-    body = await connection.expect(*await connection.call("POST", "/v2/repository/index", {}))
+async def _index(connection: Calls) -> dict[str, Held]:
+    body = connection.expect(*await connection.call("POST", "/v2/repository/index", {}))
     entries = parse_object(b'{"models":' + (body or b"[]") + b"}")["models"]
     states: dict[str, set[str]] = defaultdict(set)
     reasons: dict[str, str] = {}

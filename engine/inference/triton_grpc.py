@@ -1,23 +1,26 @@
 """Triton's gRPC streaming: one request per stream, so that the end of the stream is the end of the answer.
 
 Models such as `tensorrt_llm_bls` end with a message that carries flags only, which Triton sends to nobody unless it was
-asked for, and the asyncio client cannot ask. Half-closing after the request makes the server end the stream instead.
+asked for. To a client that has said all it will, it ends the stream instead. So `ModelStreamInfer` is called as one
+that takes a single message: on the wire that is the same, and the request goes out at once and whole.
+
+gRPC receives in threads of its own, and does not tell when: see `Arrivals` for what the times of messages are.
 """
 
 import asyncio
 import re
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any
 
 from engine.deployment import Service
+from engine.inference.arrivals import Arrivals
 from engine.inference.channel import PromptFailed
+from engine.inference.grpc_messages import first_values, infer_request, tensors_text
 from engine.inference.learnt import Learnt
 from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Style, Transport
 from engine.inference.sse import NO_REASON, excerpt
-from engine.inference.tensor_outputs import outputs_text
 from engine.inference.triton_model import Reader, TritonModel, find_model
 from engine.inference.unfit import Unfit
 from engine.text import mask_secrets
@@ -25,21 +28,19 @@ from engine.wire.address import address_of
 from engine.wire.failure import UnansweredError
 
 if TYPE_CHECKING:
-    from tritonclient.grpc.aio import InferenceServerClient
+    import grpc.aio  # type: ignore[import-untyped]
 
 MAX_MESSAGE = 4 << 20
-_COUNTS = {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}
+STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 # gRPC's own words, by which alone what happened to a connection differs from a status that the server sent.
 _UNREACHED = re.compile("failed to connect|resol", re.IGNORECASE)
 _LOST = re.compile("stream removed|socket closed|connection reset|recvmsg|broken pipe|goaway|transport", re.IGNORECASE)
 _WHY = "Failed to connect to remote host: "
 _TOO_LARGE = "larger than max"
-_LENGTH = struct.Struct("<I")
 
 
 class TritonGrpc:
     transport = Transport.TRITON_GRPC
-    lag_s = 0.0
 
     def __init__(self, service: Service) -> None:
         if service.grpc is None:
@@ -50,10 +51,15 @@ class TritonGrpc:
             why = f": {error}" if str(error) else ""
             raise Unfit(f"{excerpt(service.grpc)!r} is no address of a gRPC server{why}.") from error
         self._meant = service.model
-        self._client: InferenceServerClient | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._arrivals = Arrivals()
         self._models: Learnt[TritonModel] = Learnt()
         self._reached: Learnt[None] = Learnt()
         self.where = service.grpc
+
+    @property
+    def lag_s(self) -> float:
+        return self._arrivals.lag_s
 
     async def carry_out(self, request: PromptRequest, measured: Measured) -> None:
         await self._reached.get(None, lambda: self._reach(request, measured))
@@ -66,54 +72,68 @@ class TritonGrpc:
     async def close(self) -> None:
         self._reached.close()
         self._models.close()
-        if self._client is not None:
-            await self._client.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     async def _reach(self, request: PromptRequest, measured: Measured) -> None:
-        """One empty call's round trip is in `connected_s`: the client does not tell them apart."""
-        from tritonclient.grpc.aio import InferenceServerClient
+        """One empty call's round trip is in `connected_s`: gRPC does not tell them apart."""
+        import grpc.aio
+        from tritonclient.grpc import service_pb2
 
-        if self._client is None:
+        if self._channel is None:
             # never a proxy of the environment: the server is at hand, and prompts are nobody else's business
             options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
-            self._client = InferenceServerClient(self.where, channel_args=options)
+            self._channel = grpc.aio.insecure_channel(self.where, options)
         began = time.perf_counter()
-        await self._call(self._client.is_server_live(client_timeout=request.connect_timeout_s), Fault.CONNECTION)
+        await self._ask("ServerLive", service_pb2.ServerLiveRequest(), request.connect_timeout_s, Fault.CONNECTION)
         measured.connected_s = time.perf_counter() - began
 
     async def _find(self, wanted: str | None, request: PromptRequest) -> TritonModel:
         return await find_model(_Repository(self, request), wanted, tensors=request.tensors is not None)
 
     async def _stream(self, model: TritonModel, request: PromptRequest, measured: Measured) -> None:
-        import grpc  # type: ignore[import-untyped]
-        from tritonclient.utils import InferenceServerException
+        import grpc.aio
+        from google.protobuf.message import DecodeError
+        from tritonclient.grpc import service_pb2
 
-        reader = Reader(model)
-        sent = {"model_name": model.name, "inputs": _inputs(model, request)}
-        measured.sent(time.perf_counter())
-        answers = self.client.stream_infer(_once(sent))
+        parse, reader, arrivals = service_pb2.ModelStreamInferResponse.FromString, Reader(model), self._arrivals
+        body = infer_request(model, request)
+
+        def going_out() -> bytes:
+            measured.sent(time.perf_counter())
+            return body
+
+        # gRPC asks for a request's bytes right before it sends them
+        infer = self.channel.unary_stream(STREAM_INFER, request_serializer=lambda bytes_of: bytes_of())
+        answers = infer(going_out)
         patience = _Patience(request.idle_timeout_s, answers.cancel)
         messages = 0
         try:
-            async for result, error in answers:
-                at = patience.heard()
-                measured.began(at)
-                messages += 1
-                measured.check(messages, self.where)
-                if error is not None:
-                    raise PromptFailed(f"The model reported an error: {_details(error)}", fault=Fault.ERROR)
-                if request.tensors is not None:
-                    measured.text(_tensors_text(result).encode(), at)
-                else:
-                    measured.chunk(reader.read(_outputs(result.get_response())), at)
+            with arrivals:
+                async for message in answers:
+                    at = arrivals.now()
+                    patience.heard(at)
+                    measured.began(at)
+                    messages += 1
+                    measured.check(messages, self.where)
+                    answer = parse(message)
+                    if answer.error_message:
+                        said = _cleaned(answer.error_message)
+                        raise PromptFailed(f"The model reported an error: {said}", fault=Fault.ERROR)
+                    if request.tensors is not None:
+                        measured.text(tensors_text(answer.infer_response).encode(), at)
+                    else:
+                        measured.chunk(reader.read(first_values(answer.infer_response)), at)
         except asyncio.CancelledError:
             if not patience.lost:
                 raise
             raise measured.silent(self.where) from None
-        except (grpc.RpcError, InferenceServerException) as error:
+        except grpc.RpcError as error:
             if patience.lost:
                 raise measured.silent(self.where) from None
             raise self._broken(error, measured) from error
+        except DecodeError as error:
+            raise PromptFailed(f"{self.where} sent a message that cannot be read.", "Check the port.") from error
         except (struct.error, ValueError) as error:
             raise PromptFailed(f"{self.where} sent a tensor that cannot be read: {excerpt(str(error))}") from error
         finally:
@@ -126,23 +146,23 @@ class TritonGrpc:
         measured.chunk(reader.end(), at)
 
     @property
-    def client(self) -> "InferenceServerClient":
-        assert self._client is not None, "it is reached first"  # noqa: S101
-        return self._client
+    def channel(self) -> "grpc.aio.Channel":
+        assert self._channel is not None, "it is reached first"  # noqa: S101
+        return self._channel
 
-    async def _call(self, call: Awaitable[Any], late: Fault = Fault.IDLE) -> Any:
+    async def _ask(self, method: str, question: Any, limit_s: float, late: Fault = Fault.IDLE) -> Any:
         """`late`: what it is when no answer comes in time."""
         import grpc
-        from tritonclient.utils import InferenceServerException
+        from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
         try:
-            return await call
-        except (grpc.RpcError, InferenceServerException) as error:
+            return await getattr(GRPCInferenceServiceStub(self.channel), method)(question, timeout=limit_s)
+        except grpc.RpcError as error:
             raise self._failure(error, late) from error
 
-    def _broken(self, error: Exception, measured: Measured) -> PromptFailed:
+    def _broken(self, error: "grpc.RpcError", measured: Measured) -> PromptFailed:
         """Of a stream, which has begun when something has come of it."""
-        details, code = _details(error), _code(error)
+        details, code = _cleaned(error.details()), error.code().name
         if code == "UNAVAILABLE" and _UNREACHED.search(details):
             return self._failure(error)
         if code == "UNAVAILABLE" and _LOST.search(details):
@@ -153,8 +173,8 @@ class TritonGrpc:
             return PromptFailed(f"The server ended its answer with an error ({code}): {details}", fault=Fault.ERROR)
         return PromptFailed(f"{self.where} refused the prompt ({code}): {details}", fault=Fault.REFUSED)
 
-    def _failure(self, error: Exception, late: Fault = Fault.IDLE) -> PromptFailed:
-        details, code = _details(error), _code(error)
+    def _failure(self, error: "grpc.RpcError", late: Fault = Fault.IDLE) -> PromptFailed:
+        details, code = _cleaned(error.details()), error.code().name
         if code == "UNAVAILABLE" and (_UNREACHED.search(details) or _LOST.search(details)):
             return PromptFailed(
                 f"Cannot talk to {self.where}: {details.rpartition(_WHY)[2]}.",
@@ -175,17 +195,26 @@ class _Repository:
         self._limit_s = limits.idle_timeout_s
 
     async def index(self) -> list[dict[str, Any]]:
-        asked = self._channel.client.get_model_repository_index(as_json=True, client_timeout=self._limit_s)
-        listed = await self._channel._call(asked)  # noqa: SLF001 (of this file)
+        from tritonclient.grpc import service_pb2
+
+        listed = await self._ask("RepositoryIndex", service_pb2.RepositoryIndexRequest())
         return [entry for entry in listed.get("models", ()) if isinstance(entry, dict)]
 
     async def metadata(self, model: str) -> dict[str, Any]:
-        asked = self._channel.client.get_model_metadata(model, as_json=True, client_timeout=self._limit_s)
-        return dict(await self._channel._call(asked))  # noqa: SLF001 (of this file)
+        from tritonclient.grpc import service_pb2
+
+        return await self._ask("ModelMetadata", service_pb2.ModelMetadataRequest(name=model))
 
     async def config(self, model: str) -> dict[str, Any]:
-        asked = self._channel.client.get_model_config(model, as_json=True, client_timeout=self._limit_s)
-        return dict((await self._channel._call(asked)).get("config") or {})  # noqa: SLF001 (of this file)
+        from tritonclient.grpc import service_pb2
+
+        return (await self._ask("ModelConfig", service_pb2.ModelConfigRequest(name=model))).get("config") or {}
+
+    async def _ask(self, method: str, question: Any) -> dict[str, Any]:
+        from google.protobuf.json_format import MessageToDict
+
+        answer = await self._channel._ask(method, question, self._limit_s)  # noqa: SLF001 (of this file)
+        return dict(MessageToDict(answer, preserving_proto_field_name=True))
 
 
 class _Patience:
@@ -199,10 +228,8 @@ class _Patience:
         self._last = time.perf_counter()
         self._timer = self._loop.call_later(limit_s, self._look)
 
-    def heard(self) -> float:
-        """When, on the clock of `time.perf_counter`."""
-        self._last = time.perf_counter()
-        return self._last
+    def heard(self, at: float) -> None:
+        self._last = at
 
     def end(self) -> None:
         self._timer.cancel()
@@ -216,53 +243,5 @@ class _Patience:
             self._give_up()
 
 
-def _inputs(model: TritonModel, request: PromptRequest) -> list[Any]:
-    import numpy as np
-    from tritonclient.grpc import InferInput
-    from tritonclient.utils import triton_to_np_dtype
-
-    tensors = []
-    for tensor in model.tensors(request):
-        array = np.array(tensor.data, dtype=triton_to_np_dtype(tensor.datatype)).reshape(tensor.shape)
-        tensors.append(InferInput(tensor.name, list(tensor.shape), tensor.datatype).set_data_from_numpy(array))
-    return tensors
-
-
-def _outputs(response: Any) -> dict[str, Any]:
-    """The first value of each output: of those that text models have, read without making an array of each.
-
-    Raises `struct.error` and `ValueError` for what is shorter than it says.
-    """
-    found: dict[str, Any] = {}
-    for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
-        if output.datatype == "BYTES" and raw:
-            length = _LENGTH.unpack_from(raw)[0]
-            if len(raw) - _LENGTH.size < length:
-                raise ValueError(f"{output.name} ends after {len(raw)} bytes")
-            found[output.name] = raw[_LENGTH.size : _LENGTH.size + length]
-        elif output.datatype in _COUNTS and raw:
-            found[output.name] = struct.unpack_from(_COUNTS[output.datatype], raw)[0]
-    return found
-
-
-def _tensors_text(result: Any) -> str:
-    outputs = []
-    for output in result.get_response().outputs:
-        array = result.as_numpy(output.name)
-        data = [] if array is None else array.reshape(-1).tolist()
-        described = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape), "data": data}
-        outputs.append(described)
-    return outputs_text(outputs)
-
-
-def _details(error: Exception) -> str:
-    message = error.message() if hasattr(error, "message") else getattr(error, "details", lambda: str(error))()
-    return excerpt(mask_secrets(str(message))).rstrip(".") or NO_REASON
-
-
-def _code(error: Exception) -> str:
-    return str(error.status() if hasattr(error, "status") else getattr(error, "code", str)()).rpartition(".")[2]
-
-
-async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    yield request
+def _cleaned(said: str | None) -> str:
+    return excerpt(mask_secrets(said or "")).rstrip(".") or NO_REASON

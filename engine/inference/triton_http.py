@@ -74,7 +74,7 @@ class TritonHttp:
         return found
 
     def _refused(self, status: int, body: bytes) -> PromptFailed:
-        reason = self._connection.reason(body)
+        reason = self._connection.server.reason(body)
         return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
 
 
@@ -87,7 +87,7 @@ class _Repository:
 
     async def index(self) -> list[dict[str, Any]]:
         call = self._connection.call("POST", "/v2/repository/index", {"ready": True}, self._limits)
-        listed = await self._connection.expect(*await call)
+        listed = self._connection.server.expect(*await call)
         entries = parse_object(b'{"models":' + (listed or b"[]") + b"}")["models"]
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise PromptFailed(f"{self._connection.base} lists its models in an unknown way: {excerpt(listed)}")

@@ -5,8 +5,8 @@ key, which is sent all the same, for what may stand before the server.
 """
 
 from engine.deployment import Service
+from engine.inference.calls import Calls
 from engine.inference.control import ControlFailed, connected
-from engine.inference.http import HttpConnection
 from engine.inference.sse import excerpt, parse_object
 
 LEVEL = 1
@@ -37,14 +37,14 @@ async def wake(service: Service, timeout_s: float) -> None:
             raise ControlFailed(f"{connection.base} was woken and says that it sleeps.", "See its log.")
 
 
-async def _is_asleep(connection: HttpConnection) -> bool:
+async def _is_asleep(connection: Calls) -> bool:
     answer = parse_object(await _ask(connection, "GET", "/is_sleeping")).get("is_sleeping")
     if not isinstance(answer, bool):
         raise ControlFailed(f"{connection.base} does not say whether it sleeps: {excerpt(str(answer))}.")
     return answer
 
 
-async def _ask(connection: HttpConnection, method: str, path: str) -> bytes:
+async def _ask(connection: Calls, method: str, path: str) -> bytes:
     status, body = await connection.call(method, path)
     if status == 404:
         raise ControlFailed(

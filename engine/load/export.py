@@ -23,7 +23,7 @@ FORMAT = "tritontui-load/1"
 CSV_HEADER = (
     *("level", "arrival", "amount", "repeat", "number", "intended_s", "sent_s", "first_token_s", "last_token_s"),
     *("ended_s", "ttft_s", "itl_s", "e2e_s", "ttft_intended_s", "e2e_intended_s", "tokens_in", "tokens_out"),
-    *("counted", "good", "fault"),
+    *("counted", "arrivals", "good", "fault"),
 )
 _STYLE = """
 body { font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1f2937; background: #fff;
@@ -78,9 +78,10 @@ def _csv(result: LoadResult, records: Records) -> str:
             times = (one.intended, one.sent, one.first_token, one.last_token, one.ended)
             measured = (own.ttft, own.itl, own.e2e, own.ttft_intended, own.e2e_intended)
             good = is_good(one, wanted) if wanted.any else None
-            tokens = (one.tokens_in, one.tokens_out, int(one.counted), "" if good is None else int(good))
+            tokens = (one.tokens_in, one.tokens_out, int(one.counted), one.arrivals)
             fault = one.fault.value if one.fault else ""
-            writer.writerow((*about, number, *map(_seconds, (*times, *measured)), *tokens, fault))
+            kept = "" if good is None else int(good)
+            writer.writerow((*about, number, *map(_seconds, (*times, *measured)), *tokens, kept, fault))
     return found.getvalue()
 
 

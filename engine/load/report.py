@@ -148,8 +148,8 @@ def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
             return "the server did not count its tokens; each piece of text counts as one."
         case Doubt.FEW_ARRIVALS:
             return (
-                "many tokens came at once: ITL is too short by those that came with the first, and 0 where all did. "
-                "The server's own count of it, where it has one, is beside it."
+                "many tokens came at once, and what comes at once has one time: where more than one came first, TTFT "
+                "may be late, and ITL is short, or 0 where all did."
             )
         case Doubt.FREE_ENDS:
             return (

@@ -21,6 +21,7 @@ from engine.load.plan_check import check
 from engine.load.store import LoadStore
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadOutcome, LoadProgress, LoadResult
+from engine.prompts.kept import run_of
 from engine.text import clean_line
 
 SILENCE_S = 90.0
@@ -51,7 +52,7 @@ class LoadRuns:
         check(plan)
         target = Target(
             deployment=deployment.name,
-            run=f"{deployment.id} {deployment.started_at or deployment.created_at:.0f}",
+            run=run_of(deployment),
             what=deployment.what,
             service=deployment.service,
         )

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from engine.inference.client import PromptClient
 from engine.inference.discover import discover
@@ -25,47 +25,12 @@ from engine.load.generator import LoadTest
 from engine.load.order import Order
 from engine.load.store import LoadStore
 from engine.load_result import LoadProgress, LoadResult
+from engine.teller import Teller
 
 LAST_WORDS_S = 5.0
 """How long a reader may take to read the result"""
 MOST_FILES = 16_384
 """Open at once, of which each connection is one; many systems begin with 1024"""
-
-
-class Teller:
-    """Encodes and writes the latest progress in a thread of its own: a reader that is suspended holds up nothing."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._news = threading.Condition()
-        self._latest: LoadProgress | LoadResult | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._write_all, name="teller", daemon=True)
-        self._thread.start()
-
-    def tell(self, event: LoadProgress | LoadResult) -> None:
-        with self._news:
-            self._latest = event
-            self._news.notify()
-
-    def close(self) -> None:
-        with self._news:
-            self._closed = True
-            self._news.notify()
-        self._thread.join(LAST_WORDS_S)
-
-    def _write_all(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._latest is not None or self._closed)
-                event, self._latest = self._latest, None
-            if event is None:
-                return
-            try:
-                self._out.write(f"{codec.dump(event)}\n")
-                self._out.flush()
-            except OSError:
-                return  # nobody reads any more
 
 
 class Stop:
@@ -102,7 +67,7 @@ def main() -> NoReturn:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then fewer connections are open at once, and it shows
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, most) if most >= 0 else MOST_FILES, most))
-    teller = Teller(out)
+    teller: Teller[LoadProgress | LoadResult] = Teller(out, codec.dump, LAST_WORDS_S)
     try:
         result, records = asyncio.run(_run(order, teller.tell, stop))
         store = LoadStore(order.store)

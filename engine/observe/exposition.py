@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import accumulate, compress
 from operator import ne
 
 Labels = tuple[tuple[str, str], ...]
@@ -17,6 +17,8 @@ LONGEST_LINE = 1 << 16
 UNWANTED = -1
 NO_SAMPLE = "\n"
 """What no line begins with"""
+HELP = "# HELP "
+"""What a family begins with, as servers write it"""
 _NAME = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t{]")
 _WITH_EXEMPLAR = re.compile(
     r'([^{\s]*(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*+")*+\})?[ \t]+[^\s#]++(?:[ \t]+[^\s#]++)?)[ \t]+# \{'
@@ -84,7 +86,10 @@ class Exposition:
 
 
 class ExpositionReader:
-    """Compares each scrape with the one before it: where only numbers changed, only those are read."""
+    """Compares each scrape with the one before it: where only numbers changed, only those are read.
+
+    Families are compared first, and their lines where they differ: most of what a server says stays the same.
+    """
 
     def __init__(self, wanted: frozenset[str]) -> None:
         """`wanted`: names of families, without `_total` and `_bucket`."""
@@ -96,6 +101,10 @@ class ExpositionReader:
         self._numbers: dict[Slot, int] = {}
         self._values: list[float] = []
         self._present: tuple[int, ...] = ()
+        self._parts: list[str] = []
+        """The last exposition, parted before each family"""
+        self._firsts: list[int] = []
+        """The number of each part's first line, and of the line after the last one's"""
         self._lines: list[str] = []
         self._line_numbers: list[int] = []
         self._heads: list[str] = []
@@ -114,11 +123,15 @@ class ExpositionReader:
 
     def read(self, text: str) -> Exposition:
         """Raises `ExpositionError`, and has then read nothing."""
-        lines = text.split("\n")
-        changes = self._changes(lines) if len(lines) == len(self._heads) else None
-        if changes is None:
+        parts = text.split(f"\n{HELP}")
+        found = self._changes(parts) if self._heads and len(parts) == len(self._parts) else None
+        if found is None:
+            lines = text.split("\n")
             changes = self._read_all(lines)
-        self._lines = lines
+            self._firsts = list(accumulate((part.count("\n") + 1 for part in parts), initial=0))
+        else:
+            lines, changes = found
+        self._parts, self._lines = parts, lines
         for number, value in changes:
             self._values[number] = value
         return Exposition(self._slots, self._values.copy(), self._present, [number for number, _ in changes])
@@ -139,17 +152,23 @@ class ExpositionReader:
     def _is_full(self) -> bool:
         return len(self._known) > MOST_KNOWN_LINES or self._known_characters > MOST_KNOWN_CHARACTERS
 
-    def _changes(self, lines: list[str]) -> list[tuple[int, float]] | None:
-        """None when more than numbers changed."""
-        changes: list[tuple[int, float]] = []
-        for index in compress(range(len(lines)), map(ne, lines, self._lines)):
-            line, head = lines[index], self._heads[index]
-            if not line.startswith(head):
+    def _changes(self, parts: list[str]) -> tuple[list[str], list[tuple[int, float]]] | None:
+        """All lines, and the changes in them; None when more than numbers changed."""
+        lines, changes = self._lines.copy(), list[tuple[int, float]]()
+        for place in compress(range(len(parts)), map(ne, parts, self._parts)):
+            first, end = self._firsts[place : place + 2]
+            found = f"{HELP if place else ''}{parts[place]}".split("\n")
+            if len(found) != end - first:
                 return None
-            number = self._line_numbers[index]
-            if number != UNWANTED:
-                changes.append((number, _value(line[len(head) :], index + 1)))
-        return changes
+            lines[first:end] = found
+            for index in compress(range(first, end), map(ne, found, self._lines[first:end])):
+                line, head = lines[index], self._heads[index]
+                if not line.startswith(head):
+                    return None
+                number = self._line_numbers[index]
+                if number != UNWANTED:
+                    changes.append((number, _value(line[len(head) :], index + 1)))
+        return lines, changes
 
     def _read_all(self, lines: list[str]) -> list[tuple[int, float]]:
         self._make_room()

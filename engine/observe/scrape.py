@@ -16,9 +16,10 @@ MOST_LINES = 200_000
 OK = 200
 USUAL_HEAD = 1 << 12
 """Characters within which a usual exposition has its first sample"""
+_LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*"'
 _USUAL = re.compile(
     r"(?:#[^\n]*\n)*[a-zA-Z_:][a-zA-Z0-9_:]*"
-    r'(?:\{(?:[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*",?)*\})? (?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\n'
+    rf"(?:\{{(?:{_LABEL}(?:,{_LABEL})*,?)?\}})? (?:\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\n"
 )
 """Comments and one sample: a look at it costs a hundredth of what a parser does"""
 _ADDRESS = "Correct the profile's metrics address."

@@ -131,7 +131,7 @@ def save(settings: "Settings", prompt: SavedPrompt, *, overwrite: bool = False) 
         finally:
             Path(new).unlink(missing_ok=True)
     except FileExistsError:
-        raise _taken(prompt.name, target) from None
+        raise _taken(prompt.name, target, "Choose another.") from None
     except OSError as error:
         raise OperationFailed(
             f"The folder {folder} cannot be written: {error.strerror or error}.",
@@ -200,15 +200,17 @@ def _replaced(settings: "Settings", target: Path, *, overwrite: bool) -> SavedPr
             if not os.path.lexists(path):
                 continue
             if path != target or not overwrite:
-                raise _taken(target.stem, path)
+                raise _taken(
+                    target.stem, path, "Choose another." if path != target else "Choose another, or write over it."
+                )
             if path.is_symlink():
                 raise Refused(f"{path} is a link to another file.", "Choose another name, or remove the link.")
             return read(path)
     return None
 
 
-def _taken(name: str, path: Path) -> Refused:
-    return Refused(f"The name {name} is taken by {clean_line(str(path))}.", "Choose another.")
+def _taken(name: str, path: Path, remedy: str) -> Refused:
+    return Refused(f"The name {name} is taken by {clean_line(str(path))}.", remedy)
 
 
 def _text(prompt: SavedPrompt, target: Path, old: SavedPrompt | None) -> str:

@@ -78,7 +78,7 @@ class Connection:
             with contextlib.suppress(OSError):  # a system without them
                 sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 self._read = self._read_stamped
-        self._loop.add_reader(sock, self._readable)
+        self._loop.add_reader(sock.fileno(), self._readable)  # of a socket, asyncio writes a description each time
 
     def send(self, request: bytes, receiver: Receiver, *, piecemeal: bool = False) -> float:
         """When it was sent, on the clock of `time.perf_counter`. Failures are told to the receiver.
@@ -112,9 +112,9 @@ class Connection:
         self._answer = None
         if not self._closed:
             self._closed = True
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._sock.fileno())
             if self._unsent:
-                self._loop.remove_writer(self._sock)
+                self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
 
     def _write(self, data: memoryview) -> None:
@@ -128,9 +128,9 @@ class Connection:
             sent = len(data)  # what it has still said is read, and then how it ended
         self._unsent = data[sent:]
         if self._unsent and not waited:
-            self._loop.add_writer(self._sock, self._writable)
+            self._loop.add_writer(self._sock.fileno(), self._writable)
         elif waited and not self._unsent:
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._sock.fileno())
 
     def _writable(self) -> None:
         self._write(self._unsent)

@@ -46,11 +46,17 @@ def totals_are_the_servers(level: LevelResult, requests: int) -> None:
     assert Doubt.COUNTED_BY_CHUNKS not in level.doubts
 
 
-def latencies_are_the_servers(level: LevelResult) -> None:
-    server, lag = level.server, level.generator.lag.mean
-    assert server is not None
+def late_by_others(level: LevelResult) -> float:
+    """What other work on the machine may have put between the two clocks, in seconds."""
+    lag = level.generator.lag.mean
     assert lag is not None
-    margin = WITHIN_S + WAKINGS * max(0.0, lag - GRAIN_S)
+    return WAKINGS * max(0.0, lag - GRAIN_S)
+
+
+def latencies_are_the_servers(level: LevelResult) -> None:
+    server = level.server
+    assert server is not None
+    margin = WITHIN_S + late_by_others(level)
     for what, ours, theirs in (("TTFT", level.ttft, server.ttft), ("E2E", level.e2e, server.e2e)):
         assert theirs.n == ours.n
         assert ours.mean is not None
@@ -94,7 +100,7 @@ def test_totals_are_those_that_triton_counts(triton: Engine, transport: Transpor
     assert server.ttft.mean is not None
     # Its model's process, the server's threads and gRPC's own stand between the two clocks, too many to tell how busy
     # each was. Within half a token's time, though, no empty message was taken for the first one, and none was missed.
-    assert -0.001 < alone.ttft.mean - server.ttft.mean < 0.0125
+    assert -0.001 < alone.ttft.mean - server.ttft.mean < 0.0125 + late_by_others(alone)
     assert triton.loads("demo")[0] == result
 
 

@@ -141,7 +141,8 @@ def start_and_use(tritontui: Commands, name: str) -> int:
     for answer in answers:
         assert (answer["outcome"], answer["transport"], answer["model"]) == ("done", "openai", name)
         assert (answer["timing"]["tokens_out"], answer["timing"]["token_source"]) == (24, "server")
-        assert 0 < answer["timing"]["first_token_s"] < answer["timing"]["last_token_s"]
+        # equal where a client had no processor meanwhile: of what it reads at once, the system says when the last came
+        assert 0 < answer["timing"]["first_token_s"] <= answer["timing"]["last_token_s"]
         assert len(answer["gaps_s"]) > 10, "it comes in pieces"
     assert answers[0]["text"] == answers[1]["text"], "the profile's temperature of 0 has reached the engine"
 

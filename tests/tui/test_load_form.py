@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.errors import Refused
-from engine.inference.prompt import Transport
+from engine.errors import EngineError, Refused
+from engine.inference.offer import Parameter
+from engine.inference.prompt import Sampling, Style, Transport
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
 from tests.tui.driving import MODELS, on_main, opened, screen_text, settled, shown, told, until
-from tests.tui.fake_api import NOW, FakeApi, snapshot
+from tests.tui.fake_api import NOW, OFFER, FakeApi, snapshot
 from tests.tui.load_driving import OTHER, IdleApi, at, begin, field, says
 from tests.tui.loads_at_hand import FOUR, ONE, PLAN, result
 from tui import format as write
@@ -18,6 +20,7 @@ from tui.app import Console
 from tui.screens.load_confirm import LoadConfirm
 from tui.widgets import load_run
 from tui.widgets.load_fields import DEFAULTS, FieldError, plan_of, values_of
+from tui.widgets.load_offer import caution, to_whom
 from tui.widgets.load_words import what_is_sent
 
 
@@ -48,6 +51,9 @@ def test_what_is_typed_and_the_plan_that_it_comes_to_are_the_same_either_way() -
         "model": "prose",
         "lora": "french",
         "transport": "triton-grpc",
+        "style": "chat",
+        "temperature": "0.7",
+        "others": "top_k=40, seed=3",
     }
     plan = plan_of(typed)
     assert plan.levels == (Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2.0))
@@ -56,8 +62,11 @@ def test_what_is_typed_and_the_plan_that_it_comes_to_are_the_same_either_way() -
     assert plan.workload == Workload(Lengths(512, 64), Lengths(64), shared_prefix=100, seed=7, file=file)
     assert plan.objectives == Objectives(ttft_s=0.25, e2e_s=2.5)
     assert (plan.model, plan.lora, plan.transport) == ("prose", "french", Transport.TRITON_GRPC)
-    assert not plan.sampling.ignore_eos
+    assert plan.style is Style.CHAT
+    assert plan.sampling == Sampling(temperature=0.7, top_k=40, seed=3)
     assert plan_of(values_of(plan)) == plan
+    insisting = replace(plan, sampling=Sampling(ignore_eos=True, min_p=0.1), insists_on_ignore_eos=True)
+    assert plan_of(values_of(insisting)) == insisting
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,10 @@ def test_what_is_typed_and_the_plan_that_it_comes_to_are_the_same_either_way() -
         ("spread-in", "-1", "Tokens in ± is a number from 0"),
         ("ttft", "[x]", "TTFT is a number from 0.001"),
         ("seed", "1e3", "Seed is a whole number from 0"),
+        ("temperature", "warm", "temperature is a number from 0: 'warm' is not."),
+        ("others", "top_k", "Others are top_k, min_p, presence_penalty"),
+        ("others", "stop=x", "Others are top_k"),
+        ("others", "seed=1.5", "seed is a whole number: '1.5' is not."),
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence_with_its_field(key: str, typed: str, sentence: str) -> None:
@@ -80,6 +93,49 @@ def test_what_cannot_be_is_told_in_a_sentence_with_its_field(key: str, typed: st
         plan_of({**DEFAULTS, key: typed})
     assert refused.value.field == key
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "sentence"),
+    [
+        ("temperature", "3", "temperature is 0 to 2: 3 is not."),
+        ("others", "top_k=40", "prose takes no top_k: leave it out."),
+    ],
+)
+def test_what_the_server_takes_sets_the_limits(key: str, typed: str, sentence: str) -> None:
+    with pytest.raises(FieldError) as refused:
+        plan_of({**DEFAULTS, key: typed}, OFFER.models[0])
+    assert (refused.value.field, str(refused.value)) == (key, sentence)
+
+
+def test_a_model_that_takes_no_text_cannot_be_tested() -> None:
+    with pytest.raises(FieldError, match="tiny takes tensors only, and a load test sends text"):
+        plan_of(DEFAULTS, OFFER.models[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "whom", "against"),
+    [
+        ({}, "to prose by openai as chat", ""),
+        (
+            {"lora": "sql", "style": Style.COMPLETION, "sampling": Sampling(temperature=0.5, ignore_eos=True)},
+            "to prose with LoRA sql by openai as completion; temperature 0.5",
+            "",
+        ),
+        ({"lora": "none"}, "to prose with LoRA none by openai as chat", "prose tells of no LoRA adapter none."),
+        ({"model": "verse"}, "to verse by openai", "The server tells of no model verse."),
+        (
+            {"workload": Workload(Lengths(8000), Lengths(500))},
+            "to prose by openai as chat",
+            "8,500 tokens a request are more than the 8,192 that prose takes.",
+        ),
+    ],
+)
+def test_to_whom_it_goes_and_what_speaks_against_it(changes: dict[str, Any], whom: str, against: str) -> None:
+    plan = replace(PLAN, **changes)
+    assert to_whom(plan, OFFER) == whom
+    assert caution(plan, OFFER) == against
+    assert caution(plan, None) == ""
 
 
 def test_a_test_needs_an_end() -> None:
@@ -111,7 +167,7 @@ async def test_nothing_is_sent_before_it_was_asked(api: IdleApi) -> None:
         await pilot.press("n")
         await shown(pilot, "At most 300 requests of ~128 tokens in, 64 out, at 1, 4, 16 at once")
         await pilot.press("enter")
-        await shown(pilot, "others who use llama3-70b")
+        await shown(pilot, "Others who use llama3-70b")
         await pilot.press("n")
         await on_main(pilot)
         assert not api.loads_asked
@@ -128,6 +184,61 @@ async def test_keys_make_the_plan(api: IdleApi) -> None:
         await begin(pilot, api)
         levels = (Level(Arrival.CLOSED, 2.0), Level(Arrival.CLOSED, 8.0))
         assert api.loads_asked == [("llama3-70b", replace(PLAN, levels=levels, requests=20, duration_s=None))]
+
+
+async def test_what_the_server_has_is_chosen_by_keys(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await shown(
+            pilot, "‹ automatic: prose", "‹ none", "‹ automatic: openai", "‹ automatic: chat", "to prose by openai"
+        )
+        assert "others" not in screen_text(pilot), "it takes none of them"
+        await pilot.press(*["down"] * 5, "tab", "space", "tab", "space", "space")
+        await shown(pilot, "to prose with LoRA sql by triton-grpc as chat.")
+        await begin(pilot, api)
+        [(_, plan)] = api.loads_asked
+        assert (plan.model, plan.lora, plan.transport) == (None, "sql", Transport.TRITON_GRPC)
+
+
+async def test_what_a_model_does_not_take_is_left_out(api: IdleApi) -> None:
+    free = replace(OFFER.models[0], parameters=(Parameter("max_tokens"), Parameter("top_k")), loras=())
+    api.offered = replace(OFFER, models=(free,))
+    async with at(api, "n") as pilot:
+        await shown(pilot, "or until it ends", "! It takes no ignore_eos: answers may end before", "others")
+        assert not any(word in screen_text(pilot) for word in ("exactly", "LoRA", "temperature", "top_p"))
+        await begin(pilot, api)
+        assert not api.loads_asked[0][1].sampling.ignore_eos
+
+
+async def test_names_are_typed_where_the_server_does_not_say_what_it_has(api: IdleApi) -> None:
+    api.offered = EngineError("It does not answer.")
+    async with at(api, "n") as pilot:
+        await shown(pilot, "what it takes is not known")
+        field(pilot, "lora", "french")
+        field(pilot, "temperature", "0.5")
+        await shown(pilot, "with LoRA french; temperature 0.5.")
+        await begin(pilot, api)
+        assert (api.loads_asked[0][1].lora, api.loads_asked[0][1].sampling.temperature) == ("french", 0.5)
+
+
+async def test_a_test_that_is_repeated_drops_nothing_of_the_earlier_plan(api: IdleApi) -> None:
+    sampling = Sampling(ignore_eos=True, temperature=0.9, top_p=0.8)
+    plan = replace(PLAN, style=Style.COMPLETION, sampling=sampling, model="gone", lora="older")
+    api.kept_loads = [result(plan=plan)]
+    async with at(api) as pilot:
+        await shown(pilot, "1 test is kept")
+        await pilot.press("n")
+        await shown(pilot, "gone (not offered)", "older (not offered)", "! The server tells of no model gone.")
+        await begin(pilot, api)
+        assert api.loads_asked == [("llama3-70b", plan)]
+
+
+async def test_what_is_typed_on_a_choice_is_no_command(api: IdleApi) -> None:
+    async with at(api, "n", "up") as pilot:
+        await pilot.press("shift+tab", "x", "d", "q")
+        await shown(pilot, "‹ closed loop", "each level")
+        assert len(pilot.app.screen_stack) == 1
+        await pilot.press("space")
+        await shown(pilot, "rate, Poisson")
 
 
 async def test_a_wrong_field_is_gone_to_and_nothing_is_begun(api: IdleApi) -> None:
@@ -178,6 +289,14 @@ async def test_a_file_of_prompts_that_cannot_be_read_is_told(api: IdleApi, tmp_p
         await shown(pilot, "from none.jsonl")
         await pilot.press("enter")
         await says(pilot, "dialog-trouble", "cannot be read: No such file or directory.")
+        await pilot.press("n")
+        await on_main(pilot)
+        broken = tmp_path / "broken.jsonl"
+        broken.write_text('{"prompt": "x"}\n{\n')
+        field(pilot, "file", str(broken))
+        await shown(pilot, "from broken.jsonl")
+        await pilot.press("enter")
+        await says(pilot, "dialog-trouble", "broken.jsonl, line 2, is no JSON")
         await pilot.press("y", "n")
         await on_main(pilot)
         assert not api.loads_asked

@@ -163,7 +163,7 @@ async def test_every_distribution_of_a_level_and_what_they_mean(api: IdleApi) ->
     async with at(api, "n", size=(120, 60)) as pilot:
         await begin(pilot, api)
         await tell(api, result(levels=(open_loop,), plan=objectives))
-        await shown(pilot, "goodput/s", "88 of 100 good", "TTFT from intended", "server TTFT", "client woke late by")
+        await shown(pilot, "goodput/s", "88 of 100 good", "TTFT from sending", "server TTFT", "client woke late by")
         await pilot.press("i")
         await shown(pilot, "time to first token", "inter-token latency", "nearest ranks")
         await pilot.press("escape")

@@ -1,6 +1,7 @@
 """What the playground makes of answers: Markdown, copies, timings, gaps, earlier runs and their comparison."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from tui.widgets.prompt_answer import PromptAnswer
 from tui.widgets.prompt_gaps import GapStrip, squeezed, strip
 from tui.widgets.prompt_markdown import MarkdownText, rendered
 from tui.widgets.prompt_reasoning import told_apart
+from tui.widgets.prompt_status import seconds
 
 PAGE = "# Head\n\nSome *words* and `code`, [a link](http://example.org).\n\n- one\n- two\n\n```python\nx = 1\n```\n\n"
 
@@ -213,13 +215,30 @@ async def test_earlier_runs_are_listed_once_filtered_and_recalled() -> None:
         assert [row.split()[-1] for row in app.rows()] == ["mine", "newer", "older"]
         await pilot.press("slash", *"dogs")
         await until(pilot, lambda: len(app.rows()) == 1)
-        await pilot.press("enter", "down")
+        await pilot.press("enter")
         await until(pilot, lambda: app.answer == "olderabout dogs")
         await pilot.press("escape")
         await until(pilot, lambda: len(app.rows()) == 3)
         await pilot.press("r")
         await until(pilot, lambda: app.editor.text == "older")
         assert "temperature 0.5" in app.told
+
+
+async def test_the_newest_is_first_wherever_it_was_sent_from() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        app.select("llama")
+        await answered(pilot, app, "mine", "x")
+        later = kept(1, "elsewhere", "y")
+        app.fake.kept = [replace(later, at=app.pane._session.runs[0].at + 5)]
+        await in_history(pilot, app)
+        await until(pilot, lambda: len(app.rows()) == 2)
+        assert [row.split()[-1] for row in app.rows()] == ["elsewhere", "mine"]
+        app.editor.focus()
+        await pilot.press("ctrl+n")
+        assert "ctrl+r goes to the earlier ones" in app.status
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: app.answer == "elsewherey")
 
 
 async def test_runs_of_all_deployments() -> None:
@@ -248,14 +267,14 @@ async def test_earlier_runs_that_cannot_be_read_are_said_to_be_missing() -> None
 async def test_two_runs_side_by_side_with_the_change() -> None:
     app = Harness()
     app.fake.kept = [kept(1, "hi", "the old answer", first_s=0.4)]
-    async with app.run_test(size=(100, 40)) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         app.select("llama")
         await answered(pilot, app, "hi", "the new answer")
         await in_history(pilot, app)
         await until(pilot, lambda: len(app.rows()) == 2)
         await pilot.press("c")
         assert any("Mark the other prompt" in notice.message for notice in app._notifications)
-        await pilot.press("down", "space", "up", "c")
+        await pilot.press("space", "down", "c")  # the newer one is marked: what was before is on the left all the same
         await until(pilot, lambda: isinstance(app.screen, PromptComparison))
         text = screen_text(pilot)
         row = next(line for line in text.splitlines() if "first token" in line)
@@ -268,3 +287,49 @@ async def test_two_runs_side_by_side_with_the_change() -> None:
             "temperature 0.5",
         ):
             assert words in " ".join(text.split())
+
+
+async def test_a_comparison_keeps_to_a_small_screen() -> None:
+    app = Harness()
+    app.fake.kept = [replace(kept(1, "hi", "one"), what="/a/very/long/path/to/a/program/named/first-server")]
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.select("llama")
+        await answered(pilot, app, "hi", "two")
+        await in_history(pilot, app)
+        await until(pilot, lambda: len(app.rows()) == 2)
+        await pilot.press("space", "down", "c")
+        await until(pilot, lambda: isinstance(app.screen, PromptComparison))
+        text = screen_text(pilot)
+        for words in ("-50 %", "inter-token, mean", "/first-server"):
+            assert words in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0 ms"),
+        (0.00026, "0.3 ms"),
+        (0.00994, "9.9 ms"),
+        (0.00996, "10 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.00 s"),
+        (9.996, "10.0 s"),
+        (99.96, "100 s"),
+    ],
+)
+def test_times_have_the_digits_that_matter(value: float | None, text: str) -> None:
+    assert seconds(value) == text
+
+
+async def test_an_earlier_turn_is_shown_from_its_prompt_on() -> None:
+    app = Harness()
+    async with app.run_test(size=(80, 16)) as pilot:
+        app.select("llama")
+        await answered(pilot, app, "first", *(f"{number}\n" for number in range(40)))
+        await answered(pilot, app, "second", *(f"{number}\n" for number in range(100, 140)))
+        await answered(pilot, app, "third", "x")
+        await in_history(pilot, app)
+        await pilot.press("down")
+        lines = ["second", "100"]
+        await until(pilot, lambda: [line.strip() for line in screen_text(pilot).splitlines()[3:5]] == lines)

@@ -9,15 +9,17 @@ from textual.widgets import Input, OptionList, Select, Static, TextArea
 from engine.deployment import State
 from engine.errors import Refused
 from engine.inference.offer import ModelOffer, Offer, Parameter
-from engine.inference.prompt import PromptOutcome, PromptRequest, Role, Sampling, Style, Transport, Turn
+from engine.inference.prompt import Fault, PromptOutcome, PromptRequest, Role, Sampling, Style, Transport, Turn
 from engine.prompt_record import SavedPrompt
 from engine.snapshot import Model
+from tests.tui.driving import screen_text
 from tests.tui.test_playground_pane import NOW, Harness, Played, send, until
 from tui.screens.prompt_blanks import PromptBlanks
 from tui.screens.prompt_comparison import PromptComparison
 from tui.screens.prompt_library import PromptLibrary
 from tui.screens.prompt_options import PromptOptions
 from tui.screens.prompt_saving import PromptSaving
+from tui.screens.prompt_timings import PromptTimings
 from tui.widgets.prompt_settings import read, written
 
 PARAMETERS = (Parameter("max_tokens", 1, 300, why="max_model_len 300"), Parameter("temperature", 0, 2, "1"))
@@ -91,6 +93,16 @@ async def test_single_prompts_and_completions_stand_alone() -> None:
         assert app.told.startswith("chat · after 1 turn"), "the conversation was not lost meanwhile"
 
 
+async def test_a_conversation_that_is_too_long_says_what_to_do() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        await answered(pilot, app, "one", "first")
+        played = await send(pilot, app, "two")
+        played.end(PromptOutcome.FAILED, "It refused: the maximum context length is 300.", "", Fault.REFUSED)
+        await until(pilot, lambda: "ctrl+n begins a new one" in app.status)
+
+
 async def test_the_last_turn_is_put_in_another_way() -> None:
     app = Harness()
     async with app.run_test(size=(100, 24)) as pilot:
@@ -158,7 +170,13 @@ async def test_another_model_and_transport_are_asked_what_they_take() -> None:
         await pilot.press("ctrl+o")
         await until(pilot, lambda: app.screen is not form)
         assert app.told == "completion · model tiny · by triton-grpc · max_tokens 256"
+        form = await options(pilot, app)
+        form.query_one("#option-system", TextArea).text = "Be terse."
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: app.screen is not form)
+        assert "system “Be terse.”" in app.told
         request = (await send(pilot, app, "hi")).request
+        assert request.system == "Be terse.", "what can be typed is sent"
         assert (request.model, request.transport, request.style) == ("tiny", Transport.TRITON_GRPC, Style.COMPLETION)
 
 
@@ -211,6 +229,33 @@ async def test_a_model_without_text_is_asked_with_tensors() -> None:
         app.fake.asked[0].say('{"OUTPUT0": [3]}')
         app.fake.asked[0].end()
         await until(pilot, lambda: app.answer == '{"INPUT0": [1, 2]}{"OUTPUT0": [3]}')
+        assert "11 responses" in app.status
+        assert "tok" not in app.status, "there are no tokens"
+        app.query_one("#answer").focus()
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, PromptTimings))
+        text = screen_text(pilot)
+        assert "responses" in text
+        assert "token" not in text.replace("max_tokens", "")
+
+
+async def test_another_model_without_text_brings_its_own_example() -> None:
+    app = Harness()
+    async with app.run_test() as pilot:
+        await ready(pilot, app, replace(TENSORS, models=(*TENSORS.models, ModelOffer("sub", example='{"X": [5]}'))))
+        await choose_model(pilot, app, "sub")
+        assert app.editor.text == '{"X": [5]}'
+        app.editor.text = '{"MINE": 1}'
+        await choose_model(pilot, app, "add")
+        assert app.editor.text == '{"MINE": 1}', "what was typed stays"
+
+
+async def choose_model(pilot: Pilot[None], app: Harness, name: str) -> None:
+    form = await options(pilot, app)
+    form.query_one("#option-model", Select).value = name
+    await pilot.pause()
+    await pilot.press("ctrl+o")
+    await until(pilot, lambda: app.screen is not form)
 
 
 async def test_our_own_limit_of_tokens_gives_way_to_the_models() -> None:
@@ -241,11 +286,15 @@ async def test_the_same_prompt_to_two_one_after_the_other() -> None:
     async with app.run_test(size=(100, 40)) as pilot:
         await both(pilot, app, "after it")
         assert [played.name for played in app.fake.asked] == ["llama"]
+        waiting = app.pane.session_of("mixtral").runs[0]
+        assert (waiting.timing.tokens_out, waiting.timing.total_s) == (None, None), "it has not begun"
+        waiting.at -= 60
         first = app.fake.asked[0]
         first.say("same words")
         first.end()
         await until(pilot, lambda: len(app.fake.asked) == 2)
         second = app.fake.asked[1]
+        assert waiting.at >= app.pane.session_of("llama").runs[0].at, "it is sent when the first was answered"
         assert (second.name, second.request.prompt) == ("mixtral", "hi")
         second.say("same wares")
         second.end()
@@ -265,6 +314,7 @@ async def test_escape_cancels_both(how: str) -> None:
         for played in app.fake.asked:
             played.end(PromptOutcome.CANCELLED, reason="")
         await until(pilot, lambda: "cancelled" in app.status)
+        await until(pilot, lambda: said(app, "#comparison-words").startswith("There is no answer."))
         assert len(app.fake.asked) == (2 if how == "at once" else 1), "what waited is not sent any more"
 
 
@@ -293,6 +343,17 @@ async def test_a_saved_prompt_asks_for_its_blanks() -> None:
         await pilot.press(*"MoE", "enter", "enter")
         await until(pilot, lambda: app.editor.text == "Explain MoE to all.")
         assert "max_tokens 9" in app.told
+
+
+async def test_what_a_model_cannot_take_of_a_saved_prompt_is_said() -> None:
+    app = Harness()
+    app.fake.saved = [SavedPrompt("talk", PromptRequest("And?", history=(Turn(Role.USER, "Hm"),)))]
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app, Offer((ModelOffer("tiny", (Style.COMPLETION,)),), (Transport.OPENAI,)))
+        await library(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.editor.text == "And?")
+        assert any("earlier turns are not sent" in notice.message for notice in app._notifications)
 
 
 async def test_the_present_prompt_is_saved_and_written_over_only_when_asked_twice() -> None:

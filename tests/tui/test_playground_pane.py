@@ -17,7 +17,16 @@ from engine.api import Cancel, EngineApi
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
 from engine.errors import EngineError, OperationFailed, Refused
 from engine.inference.offer import Offer
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Timing, Token, Transport
+from engine.inference.prompt import (
+    Fault,
+    PromptEvent,
+    PromptOutcome,
+    PromptRequest,
+    PromptResult,
+    Timing,
+    Token,
+    Transport,
+)
 from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.snapshot import Model, Snapshot
 from tui.widgets.playground_pane import PlaygroundPane
@@ -47,8 +56,15 @@ class Played:
         self._text += "".join(pieces)
         self._send([Token(piece, 0.2) for piece in pieces])
 
-    def end(self, outcome: PromptOutcome = PromptOutcome.DONE, error: str = "", reason: str = "stop") -> None:
-        self._send([PromptResult(self.request, outcome, self._text, "m", None, reason, error, TIMING)])
+    def end(
+        self,
+        outcome: PromptOutcome = PromptOutcome.DONE,
+        error: str = "",
+        reason: str = "stop",
+        fault: Fault | None = None,
+    ) -> None:
+        result = PromptResult(self.request, outcome, self._text, "m", None, reason, error, TIMING, fault=fault)
+        self._send([result])
 
     def _send(self, events: Sequence[PromptEvent]) -> None:
         thread = threading.Thread(target=lambda: [self._on_event(event) for event in events])
@@ -193,6 +209,22 @@ async def test_an_answer_arrives_piece_by_piece_with_its_figures() -> None:
         assert "first 200 ms  10.0 tok/s  4 in, 11 out (server)  total 1.30 s" in app.status
         assert "●" in app.rows()[0]
         assert "200 ms   10.0  1.30 s  sq two" in app.rows()[0]
+
+
+async def test_a_silence_is_said_while_it_lasts() -> None:
+    app = Harness()
+    async with app.run_test(size=(80, 14)) as pilot:
+        app.select("llama")
+        played = await send(pilot, app, "hi")
+        run = app.pane._session.runs[0]
+        run.heard -= 9
+        await until(pilot, lambda: "waiting for the first token, nothing for 9 s (given up after 60 s)" in app.status)
+        played.say("so")
+        await until(pilot, lambda: "answering  " in app.status)
+        run.heard -= 20
+        await until(pilot, lambda: "answering, nothing for 20 s" in app.status)
+        played.end()
+        await until(pilot, lambda: "done, stop  " in app.status)
 
 
 async def test_escape_cancels_a_running_prompt_and_otherwise_leaves() -> None:

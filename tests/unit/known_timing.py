@@ -87,7 +87,7 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 writer.write(_whole(_answer(path)))
 
 
-def _described(method: str) -> bytes:
+def described(method: str) -> bytes:
     """As far as a prompt needs it."""
     tensor = service_pb2.ModelMetadataResponse.TensorMetadata
     inputs = [tensor(name=name, datatype="BYTES", shape=[1]) for name in INPUTS]
@@ -105,7 +105,7 @@ def _described(method: str) -> bytes:
 
 async def _grpc(method: str, message: bytes) -> AsyncIterator[bytes]:
     if method != "ModelStreamInfer":
-        yield _described(method)
+        yield described(method)
         return
     request = service_pb2.ModelInferRequest.FromString(message)
     raw = request.raw_input_contents

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from engine.deployment import Protocol, Service
 from engine.inference.client import PromptClient
 from engine.inference.output import MAX_CHARACTERS, Output
-from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Sampling, Token, Transport
+from engine.inference.prompt import (
+    Fault,
+    PromptEvent,
+    PromptOutcome,
+    PromptRequest,
+    PromptResult,
+    Sampling,
+    Token,
+    Transport,
+)
 from engine.inference.runner import PromptRunner
 from engine.inference.triton_model import Deltas
 from engine.text import clean
@@ -350,6 +359,22 @@ async def test_openai_models_are_discovered() -> None:
         _, result = await ask(server.service(Protocol.OPENAI))
         assert "asks for an API key" in result.error
         assert "`secrets: {VLLM_API_KEY: env}`" in result.error
+
+
+async def test_an_adapter_that_was_loaded_since_is_found_and_one_that_was_not_is_refused() -> None:
+    routes = openai([head(), delta(content="hi"), event(b"[DONE]"), END])
+    async with ScriptedServer(routes) as server:
+        client = PromptClient(server.service(Protocol.OPENAI))
+        await client.send(PromptRequest("x"))
+        listed = [{"id": "llama"}, {"id": "style", "parent": "llama"}]
+        routes["GET /v1/models"] = [reply({"data": listed})]
+        found = await client.send(PromptRequest("x", lora="style"))
+        assert (found.outcome, found.model) == (PromptOutcome.DONE, "style")
+        listings = len([asked for asked in server.asked if asked.path == "/v1/models"])
+        refused = await asyncio.gather(*(client.send(PromptRequest("x", lora="other")) for _ in range(20)))
+        assert {one.fault for one in refused} == {Fault.UNFIT}
+        assert len([asked for asked in server.asked if asked.path == "/v1/models"]) == listings + 1, "of all at once"
+        await client.close()
 
 
 class Seen:

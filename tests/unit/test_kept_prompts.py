@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -244,7 +245,7 @@ def test_what_is_asked_of_the_engine_is_kept(engines: Callable[..., Engine]) -> 
 
 def test_what_could_not_be_kept_is_told_in_the_console(engines: Callable[..., Engine], tmp_path: Path) -> None:
     engine = engines()
-    told: "SimpleQueue[str]" = SimpleQueue()
+    told: SimpleQueue[str] = SimpleQueue()
     engine.subscribe(lambda snapshot: told.put(snapshot.trouble))
     engine.open()
     (tmp_path / "prompts.sqlite").write_bytes(b"no database, and long enough to be seen as none" * 9)

@@ -187,7 +187,7 @@ def test_from_its_beginning_to_its_result(server: LoadServer, load: LoadRuns) ->
     heard = Heard()
     load.begin(server.deployment, BRIEF, heard)
     result = heard.result()
-    assert (result.outcome, result.levels[0].tokens_out, result.run) == (LoadOutcome.DONE, 24, "1 1")
+    assert (result.outcome, result.levels[0].tokens_out, result.run) == (LoadOutcome.DONE, 24, "1 1.000")
     assert len(heard.events) > 1
     assert load.store.results() == (result,)
 

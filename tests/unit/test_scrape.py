@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from engine.observe import scrape as scraping
+from engine.observe.exposition import find_rubbish
 from engine.observe.probe import Health, probe
 from engine.observe.scrape import MetricsError, scrape
 
-VLLM = (Path(__file__).parents[1] / "samples" / "metrics" / "vllm-0.32-idle.txt").read_text()
+SAMPLES = Path(__file__).parents[1] / "samples" / "metrics"
+VLLM = (SAMPLES / "vllm-0.32-idle.txt").read_text()
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,6 +52,51 @@ async def _failure(answer: bytes | Handler) -> str:
 async def test_scrapes_an_exposition() -> None:
     async with _server(_response(VLLM.encode())) as url:
         assert await scrape(url) == VLLM
+
+
+PIECES = [
+    "up",
+    "a:b_2",
+    "9x",
+    "{",
+    "}",
+    "{}",
+    'le="1"',
+    ",",
+    " ",
+    "\t",
+    "1",
+    "1.5e-3",
+    "NaN",
+    "+Inf",
+    "\n",
+    "# TYPE up gauge",
+    "\\",
+    '"',
+    "<html>",
+    "=",
+    " # {",
+    "1690000000000",
+    "é",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join), st.booleans())
+@example('up{a="1"b="2"} 1\n', False)
+@example('up{a="1",b="2",} 1\n', False)
+@example("up{,} 1\n", False)
+def test_what_a_look_takes_for_a_sample_is_one_for_the_parser(text: str, commented: bool) -> None:
+    assume(text.count("le=") < 2)  # labels that repeat are let through: they do no harm
+    text = "# HELP up Whether it is up\n" * commented + text + "\n"
+    if scraping._USUAL.match(text, 0, scraping.USUAL_HEAD):
+        assert find_rubbish(text) is None
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.txt")))
+def test_a_look_is_enough_for_what_servers_write(name: str) -> None:
+    text = (SAMPLES / name).read_text()
+    assert find_rubbish(text) is None
+    assert scraping._USUAL.match(text, 0, scraping.USUAL_HEAD)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import worker
 from engine.errors import Exit
 from engine.operating import Parts
-from engine.operation_json import from_json
+from engine.operation_json import from_json, to_json
 from engine.request import Action, Request
 from engine.settings import Settings
 from engine.snapshot import OperationStatus, Outcome
-from engine.worker import Teller
+from engine.teller import Teller
 from tests.unit.operations_bench import until
 
 COMMAND = (sys.executable, "-P", "-m", "engine.worker")
@@ -153,10 +152,10 @@ def _ignores(pid: int, number: int) -> bool:
 
 
 @contextmanager
-def pipe() -> Iterator[tuple[int, Teller]]:
+def pipe(last_words_s: float = 10.0) -> Iterator[tuple[int, Teller[OperationStatus]]]:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w", encoding="utf-8") as out:
-        yield reading, Teller(out)
+        yield reading, Teller(out, to_json, last_words_s)
     os.close(reading)
 
 
@@ -175,9 +174,8 @@ def test_the_last_status_is_always_told_and_those_before_may_be_passed_over() ->
     assert told[-1] == 199
 
 
-def test_closing_waits_only_so_long_for_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LAST_WORDS_S", 0.1)
-    with pipe() as (reading, teller):
+def test_closing_waits_only_so_long_for_who_does_not_read() -> None:
+    with pipe(0.1) as (reading, teller):
         teller.tell(status("x" * (1 << 20)))
         began = time.monotonic()
         teller.close()

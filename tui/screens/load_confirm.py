@@ -3,24 +3,29 @@
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from engine.errors import EngineError, NotFound
+from engine.errors import EngineError
 from engine.load_plan import LoadPlan
 from tui.screens.dialog import Dialog
 from tui.widgets.load_words import what_is_sent
 
 
 class LoadConfirm(Dialog[bool]):
-    def __init__(self, name: str, plan: LoadPlan, under_way: float | None) -> None:
-        """`under_way`: requests that the deployment is answering now; None where nobody knows."""
+    def __init__(self, name: str, plan: LoadPlan, whom: str, under_way: float | None) -> None:
+        """`whom`: how it is put, in words.
+
+        `under_way`: requests that the deployment is answering now; None where nobody knows.
+        """
         super().__init__(f"load test of {name}?", "Begin", "primary")
         self._name = name
         self._plan = plan
+        self._whom = whom
         self._under_way = under_way
 
     def compose_body(self) -> ComposeResult:
         yield Static(
-            f"{what_is_sent(self._plan)}; others who use {self._name} will feel it.\n"
-            "It ends with this console; X stops it, and keeps what was measured until then.",
+            f"{what_is_sent(self._plan)}{', ' if self._whom else ''}{self._whom}.\n"
+            f"Others who use {self._name} will feel it. X stops it, and so does the end of this console, and of"
+            f" {self._name}; what was measured until then is kept.",
             id="load-confirm-text",
             markup=False,
         )
@@ -37,13 +42,10 @@ class LoadConfirm(Dialog[bool]):
 
     def _check_file(self) -> None:
         """Raises `EngineError`."""
-        file = self._plan.workload.file
-        try:
-            if file:
-                with file.open("rb") as opened:
-                    opened.read(1)
-        except OSError as error:
-            raise NotFound(f"{file} cannot be read: {error.strerror}.", "Name a file with prompts, or none.") from error
+        from engine.load.prompt_file import read
+
+        if file := self._plan.workload.file:
+            read(file)
 
     def _checked(self, result: EngineError | None) -> None:
         if result:

@@ -22,8 +22,8 @@ FORMATS = {
 }
 
 
-class LoadExport(ModalScreen[Path | None]):
-    """Ends with the file that was written, or with None."""
+class LoadExport(ModalScreen[tuple[Path, int] | None]):
+    """Ends with the file that was written and how many requests it lacks, or with None."""
 
     BINDINGS = [
         Binding("escape", "no", "no", id="load_export.no", tooltip="Write no file"),
@@ -103,19 +103,19 @@ class LoadExport(ModalScreen[Path | None]):
     @work(thread=True)
     def _write(self, path: Path) -> None:
         try:
-            full = path.expanduser()
+            full = path.expanduser().absolute()
             if full.exists():
                 self.app.call_from_thread(self._refused, f"{full} exists already, and is left as it is.")
                 return
-            self._api.export_load(self._result, full)
+            lacking = self._api.export_load(self._result, full)
         except (EngineError, OSError, RuntimeError) as error:
             self.app.call_from_thread(self._refused, str(error))
         else:
-            self.app.call_from_thread(self._done, full)
+            self.app.call_from_thread(self._done, full, lacking)
 
-    def _done(self, path: Path) -> None:
+    def _done(self, path: Path, lacking: int) -> None:
         if self.is_current:  # it may have been left meanwhile; the file is there
-            self.dismiss(path)
+            self.dismiss((path, lacking))
 
     def _refused(self, sentence: str) -> None:
         if not self.is_mounted:

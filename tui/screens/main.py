@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tui.screens.notice_desk import NoticeDesk
     from tui.screens.operation_desk import OperationDesk
     from tui.screens.profile_desk import ProfileDesk
+    from tui.screens.question import Question
 
 CLOCKS_S = 1.25
 """Snapshots come every second, and move what counts seconds; it moves without them when they stay away for so long"""
@@ -65,6 +66,8 @@ class MainScreen(Behind[None]):
         """Its widgets are there, with their styles"""
         self._settling = False
         """A pane was just opened: keys typed ahead for it may still come to the list, where they mean something else"""
+        self._leaving: Question | None = None
+        """The question whether to leave"""
         self._heights: dict[str, int] = {}
         self._top = TopLine(id="top")
         self._models = ModelArea(id="models")
@@ -424,12 +427,12 @@ class MainScreen(Behind[None]):
 
     def action_quit(self) -> None:
         ending = " ".join(filter(None, (pane.ends_with_console for pane in self._panes.values())))
-        if not ending:
+        if not ending or self.app.screen is self._leaving:
             self.app.exit()
             return
         from tui.screens.question import Question
 
-        question = Question("leave the console?", ending, yes="Leave", no="Stay")
+        question = self._leaving = Question("leave the console?", ending, yes="Leave", no="Stay")
         self.app.push_screen(question, lambda leave: self.app.exit() if leave else None)
 
 

@@ -17,12 +17,15 @@ from tui import format as write
 from tui.screens.prompt_dialog import PromptDialog
 from tui.widgets.prompt_comparing import parting, requests_apart
 from tui.widgets.prompt_runs import PromptRun
-from tui.widgets.prompt_status import progress, seconds
+from tui.widgets.prompt_status import progress, seconds, silence
 from tui.widgets.streamed_text import StreamedText
 
 REFRESH_S = 0.1
 SAME = 0.02
 """A smaller change of a figure is none"""
+NEEDED = 40
+"""Cells for titles, changes and what is between them"""
+TITLES = 17
 ROOMY = 30
 SPARED = ("first byte", "gaps, p50", "longest gap", "tokens in")
 """Left out of a screen of fewer lines: the answers need them"""
@@ -30,7 +33,7 @@ SPARED = ("first byte", "gaps, p50", "longest gap", "tokens in")
 
 class PromptComparison(PromptDialog[None]):
     DEFAULT_CSS = """
-    #comparison-box { width: 100%; height: 100%; border: round $accent; background: $surface; padding: 0 1; }
+    #comparison-box { width: 100%; max-width: 100%; height: 100%; }
     #comparison-figures, #comparison-words { height: auto; }
     #comparison-words { color: $text-muted; }
     #comparison-answers { height: 1fr; border-top: solid $border-blurred; }
@@ -113,15 +116,16 @@ class PromptComparison(PromptDialog[None]):
         first, second = self._runs
         muted = Style(dim=True)
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=TITLES)
+        room = min(max((self.size.width - NEEDED) // 2, 10), 30)
         for _ in range(2):
-            table.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=30)
+            table.add_column(justify="right", no_wrap=True, overflow="ellipsis", width=room)
         table.add_column(no_wrap=True)
         table.add_row("", *(Text(clean_line(run.deployment), style="bold") for run in self._runs), "")
         if any(run.what for run in self._runs):
-            table.add_row("", *(Text(clean_line(run.what), style=muted) for run in self._runs), "")
+            table.add_row("", *(Text(_end(clean_line(run.what), room), style=muted) for run in self._runs), "")
         if self.size.height >= ROOMY or first.deployment == second.deployment:
-            table.add_row("sent", *(Text(write.moment(run.at), style=muted) for run in self._runs), "")
+            table.add_row("sent", *(Text(_sent(run), style=muted) for run in self._runs), "")
         table.add_row("ended by", ended(first), ended(second), "")
         for one in _differences(first, second):
             if self.size.height < ROOMY and one.title in SPARED:
@@ -131,6 +135,11 @@ class PromptComparison(PromptDialog[None]):
         return table
 
 
+def _end(text: str, most: int) -> str:
+    """Its end, which tells one program or image from another."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
 def _differences(first: PromptRun, second: PromptRun) -> Sequence[PromptDifference]:
     from engine.prompts.difference import differences
 
@@ -138,7 +147,11 @@ def _differences(first: PromptRun, second: PromptRun) -> Sequence[PromptDifferen
 
 
 def ended(run: PromptRun) -> str:
-    return (run.result.ended_by or run.look.word) if run.result else progress(run)
+    return (run.result.ended_by or run.look.word) if run.result else silence(run) or progress(run)
+
+
+def _sent(run: PromptRun) -> str:
+    return "–" if run.timing.total_s is None else write.moment(run.at)
 
 
 def changed(one: PromptDifference) -> str:

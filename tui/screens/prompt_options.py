@@ -36,7 +36,8 @@ class PromptOptions(PromptDialog[PromptSettings]):
     #options-box { max-width: 120; }
     #options-form .label { width: 20; }
     #options-note { height: auto; max-height: 3; color: $text-warning; }
-    #options-form { height: auto; max-height: 70vh; }
+    #options-form { height: auto; max-height: 78vh; }
+    #options-box.-noted #options-form { max-height: 68vh; }
     #options-form Horizontal { height: auto; }
     #options-form .limits {
         width: 1fr; padding: 0 0 0 2; color: $foreground-muted; text-wrap: nowrap; text-overflow: ellipsis;
@@ -155,6 +156,7 @@ class PromptOptions(PromptDialog[PromptSettings]):
         note = self.query_one("#options-note", Static)
         note.update(words)
         note.display = bool(words)
+        self.query_one("#options-box").set_class(bool(words), "-noted")
 
     # -- the form -----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from tui.widgets.noted_rows import NotedRow, NotedRows
 from tui.widgets.page import Page
 from tui.widgets.prompt_runs import PromptRun
 from tui.widgets.prompt_settings import sampling_told
-from tui.widgets.prompt_status import progress, rate, seconds
+from tui.widgets.prompt_status import progress, rate, seconds, silence
 
 REFRESH_S = 0.5
 
@@ -57,39 +57,57 @@ class PromptTimings(PromptDialog[None]):
 
 
 def rows(run: PromptRun) -> Iterator[NotedRow]:
-    from engine.load.statistics import digest
-
-    timing, result, gaps = run.timing, run.result, digest(run.gaps_s)
-
-    def row(title: str, value: str, note: str) -> NotedRow:
-        return NotedRow((title, value), note)
-
+    timing, result = run.timing, run.result
     connection = seconds(timing.connected_s) if timing.connected_s is not None else "open already" if result else "–"
-    yield row("connection", connection, "Opening it, before the request was sent; part of no other figure.")
-    yield row("first byte", seconds(timing.first_byte_s), "From sending the request to the first byte of the answer.")
-    yield row("first token", seconds(timing.first_token_s), "TTFT: to the first text that is not empty.")
-    yield row("last token", seconds(timing.last_token_s), "To the last text that is not empty.")
-    yield row("total", seconds(timing.total_s), "Until the stream was closed.")
-    yield row("between tokens", seconds(timing.inter_token_s), "ITL: (last - first) / (tokens - 1), a mean.")
-    yield row("tokens/s", rate(timing), "While decoding: (tokens - 1) / (last - first); undefined below two tokens.")
-    pieces = "Between pieces of text as they came, which may hold several tokens; linear interpolation"
-    yield row("gap p50", seconds(gaps.p50), f"{pieces}; {gaps.n} gaps.")
-    yield row("gap p99", seconds(gaps.p99), f"The same; only from {LEAST_FOR_P99} gaps on.")
-    place = f" before piece {run.gaps_s.index(gaps.most) + 2} of {gaps.n + 1}" if gaps.most is not None else ""
-    longest = f"The longest wait for more text{place}."
-    yield row("longest gap", seconds(gaps.most), longest)
-    counted = "The server counted them." if timing.counted else "Not counted by the server"
-    yield row("tokens in", _count(timing.tokens_in), counted if timing.counted else f"{counted}.")
-    out = counted if timing.counted else f"{counted}: each piece of text that is not empty counts as one."
-    yield row("tokens out", _count(timing.tokens_out), out)
-    ended = (result.ended_by or "not said") if result else progress(run)
-    yield row("ended by", ended, _WHY.get(ended, ""))
+    yield _row("connection", connection, "Opening it, before the request was sent; part of no other figure.")
+    yield _row("first byte", seconds(timing.first_byte_s), "From sending the request to the first byte of the answer.")
+    if run.takes_text:
+        yield _row("first token", seconds(timing.first_token_s), "TTFT: to the first text that is not empty.")
+        yield _row("last token", seconds(timing.last_token_s), "To the last text that is not empty.")
+    else:
+        yield _row("first outputs", seconds(timing.first_token_s), "To the first response.")
+    yield _row("total", seconds(timing.total_s), "Until the stream was closed.")
+    yield from (
+        _tokens(run) if run.takes_text else [_row("responses", _count(timing.tokens_out), "Outputs of the model.")]
+    )
+    yield from _gaps(run)
+    ended = (result.ended_by or ("not said" if run.takes_text else "")) if result else silence(run) or progress(run)
+    if ended:
+        yield _row("ended by", ended, _WHY.get(ended, ""))
     if result:
         way = ", ".join(part for part in (result.transport or "", result.style or "") if part)
-        yield row("asked", clean_line(result.model) or "–", f"{way}{'; ' if way else ''}at {write.moment(run.at)}.")
-    yield row("with", "", " · ".join(sampling_told(run.request.sampling)))
+        yield _row("asked", clean_line(result.model) or "–", f"{way}{'; ' if way else ''}at {write.moment(run.at)}.")
+    if run.takes_text:
+        yield _row("with", "", " · ".join(sampling_told(run.request.sampling)))
     if run.what:
-        yield row("served by", "", f"{clean_line(run.deployment)}, {clean_line(run.what)}")
+        yield _row("served by", "", f"{clean_line(run.deployment)}, {clean_line(run.what)}")
+
+
+def _tokens(run: PromptRun) -> Iterator[NotedRow]:
+    timing = run.timing
+    yield _row("between tokens", seconds(timing.inter_token_s), "ITL: (last - first) / (tokens - 1), a mean.")
+    yield _row("tokens/s", rate(timing), "While decoding: (tokens - 1) / (last - first); undefined below two tokens.")
+    counted = "The server counted them." if timing.counted else "Not counted by the server"
+    yield _row("tokens in", _count(timing.tokens_in), counted if timing.counted else f"{counted}.")
+    out = counted if timing.counted else f"{counted}: each piece of text that is not empty counts as one."
+    yield _row("tokens out", _count(timing.tokens_out), out)
+
+
+def _gaps(run: PromptRun) -> Iterator[NotedRow]:
+    from engine.load.statistics import digest
+
+    gaps = digest(run.gaps_s)
+    if not (gaps.n or run.takes_text):
+        return
+    pieces = "pieces of text as they came, which may hold several tokens" if run.takes_text else "responses"
+    yield _row("gap p50", seconds(gaps.p50), f"Between {pieces}; linear interpolation; {gaps.n} gaps.")
+    yield _row("gap p99", seconds(gaps.p99), f"The same; only from {LEAST_FOR_P99} gaps on.")
+    place = f" before piece {run.gaps_s.index(gaps.most) + 2} of {gaps.n + 1}" if gaps.most is not None else ""
+    yield _row("longest gap", seconds(gaps.most), f"The longest wait for more{place}.")
+
+
+def _row(title: str, value: str, note: str) -> NotedRow:
+    return NotedRow((title, value), note)
 
 
 _WHY = {

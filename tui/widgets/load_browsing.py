@@ -74,9 +74,11 @@ class LoadBrowsing(Pane):
 
         self.app.push_screen(LoadExport(self.api, event.result), self._saved)
 
-    def _saved(self, path: Path | None) -> None:
-        if path:
-            self.notify(f"The load test is saved to {path}.", markup=False)
+    def _saved(self, saved: tuple[Path, int] | None) -> None:
+        if saved:
+            path, lacking = saved
+            also = f" {lacking:,} of its requests are not kept any more, and not in it." if lacking else ""
+            self.notify(f"The load test is saved to {path}.{also}", markup=False)
 
     def _read_earlier(self) -> None:
         """One reading at a time: a store that does not answer must not take ever more threads."""

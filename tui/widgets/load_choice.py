@@ -51,8 +51,7 @@ class Choice(Widget, can_focus=True):
             self._choose(options[0][1])
         if self._options != tuple(options):
             self._options = tuple(options)
-            self.styles.width = min(MOST_CELLS, max(cell_len(label) for label, _ in options)) + 4
-            self.refresh()
+            self._fit()
 
     @property
     def value(self) -> str:
@@ -62,7 +61,15 @@ class Choice(Widget, can_focus=True):
     def value(self, value: str) -> None:
         if all(value != known for _, known in self._options):
             self._options = (*self._options, (f"{clean_line(value)} (not offered)", value))
+            self._fit()
         self._choose(value)
+
+    def _fit(self) -> None:
+        """As wide as the widest, where nothing else was said."""
+        width = self.styles.width
+        if width is None or not width.is_fraction:
+            self.styles.width = min(MOST_CELLS, max(cell_len(label) for label, _ in self._options)) + 4
+        self.refresh()
 
     def _choose(self, value: str) -> None:
         if value != self._value:

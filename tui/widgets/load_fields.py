@@ -12,7 +12,7 @@ from tui.widgets.prompt_settings import parameters, read, written
 
 AUTOMATIC = ""
 LOADS = ("closed loop", "rate, Poisson", "rate, constant")
-EXACTLY, FREELY, ONLY_EXACTLY = ENDS = ("exactly", "or until it ends", "exactly or not at all")
+EXACTLY, FREELY, ONLY_EXACTLY = ENDS = ("exactly", "or until it ends", "exactly or fail")
 """The first gives way to the second where the model takes no `ignore_eos`; the third does not"""
 _ARRIVALS = dict(zip(LOADS, (Arrival.CLOSED, Arrival.POISSON, Arrival.CONSTANT), strict=True))
 MOST_LEVELS = 20

@@ -28,6 +28,8 @@ TWO_CHARTS = 84
 """Columns beside the figures in which two charts stand side by side"""
 TABLE_FROM_ROWS = 19
 LOW_ROWS = 10
+UNDER_FROM_ROWS = 13
+"""Of the body: enough for what is wrong below the figures, where it moves no chart"""
 
 
 class LoadLive(Widget, can_focus=True):
@@ -37,11 +39,13 @@ class LoadLive(Widget, can_focus=True):
         height: 1fr; layout: vertical;
         & > #load-head { height: 2; padding: 0 1; text-wrap: nowrap; }
         & > #load-body { height: 1fr; }
-        & #load-figures { width: 42; height: 100%; padding: 0 1; }
+        & #load-left { width: 42; height: 100%; }
+        & #load-figures { height: auto; padding: 0 1; }
+        & #load-under { height: 1fr; padding: 1 1 0 1; }
         & #load-beside { width: 1fr; height: 100%; }
         & #load-trouble { height: auto; max-height: 8; padding: 0 1; }
         &.-narrow #load-body { layout: vertical; }
-        &.-narrow #load-figures { width: 1fr; height: 1fr; }
+        &.-narrow #load-left { width: 1fr; height: 1fr; }
         &.-narrow #load-beside { height: auto; max-height: 4; }
         &.-narrow.-low #load-beside { max-height: 1; }
         & #load-charts { layout: grid; grid-gutter: 0 1; width: 1fr; height: 1fr; }
@@ -59,7 +63,9 @@ class LoadLive(Widget, can_focus=True):
     def compose(self) -> ComposeResult:
         yield Static(id="load-head")
         with Horizontal(id="load-body"):
-            yield Static(id="load-figures")
+            with Vertical(id="load-left"):
+                yield Static(id="load-figures")
+                yield Static(id="load-under")
             with Vertical(id="load-beside"):
                 yield Static(id="load-trouble")
                 with Container(id="load-charts"):
@@ -78,7 +84,11 @@ class LoadLive(Widget, can_focus=True):
         inks = inks_of(self)
         progress = run.progress
         self._write("head", self._head(run, width, inks))
-        moved = self._write("trouble", self._trouble(run, inks))
+        trouble = self._trouble(run, inks)
+        narrow = self.has_class("-narrow")
+        under = not narrow and self.query_one("#load-body").size.height >= UNDER_FROM_ROWS
+        self._write("under", trouble if under else Text())
+        moved = self._write("trouble", Text() if under else trouble)
         self._write("figures", _figures(progress, inks) if progress else Text("Waiting for its first figures …"))
         finished = progress.finished if progress and self.size.height >= TABLE_FROM_ROWS else ()
         self._show_levels(finished, width, inks)
@@ -94,7 +104,7 @@ class LoadLive(Widget, can_focus=True):
             return False
         self._said[part] = text
         shown = self.query_one(f"#load-{part}", Static)
-        shown.display = bool(text) or part != "trouble"
+        shown.display = bool(text) or part not in ("trouble", "under")
         shown.update(text)
         return True
 
@@ -131,8 +141,12 @@ class LoadLive(Widget, can_focus=True):
 
     def _head(self, run: LoadRun, width: int, inks: Inks) -> Text:
         progress = run.progress
-        if run.stopping:
+        if run.stopping and run.why_stopped:
+            state = f"stopping: {run.why_stopped}"
+        elif run.stopping:
             state = "stopping: what was measured is kept"
+        elif run.waiting_s:
+            state = f"{NOTICE} no answer has ended for {fmt.duration(run.waiting_s)}"
         elif run.silent_s:
             state = f"{NOTICE} nothing heard of it for {fmt.duration(run.silent_s)}"
         else:
@@ -153,8 +167,14 @@ class LoadLive(Widget, can_focus=True):
             "\n  level  ",
             (bar(level, cells, plain=self._plain), inks.bar),
             f" {level * 100:3.0f} %  {progress.number} of {progress.of}: {progress.level.words}"
-            f"{', warming up' if progress.warming else ''}  {fmt.duration(progress.elapsed_s)}",
+            f"{', warming up' if progress.warming else _awaited(progress) if level >= 1 else ''}"
+            f"  {fmt.duration(progress.elapsed_s)}",
+            (self._hint(), inks.muted),
         )
+
+    def _hint(self) -> str:
+        """Where there is no room for charts, how to get some."""
+        return "  z shows more" if self.has_class("-low") and not self.screen.has_class("-zoomed") else ""
 
     def _trouble(self, run: LoadRun, inks: Inks) -> Text:
         progress = run.progress
@@ -172,8 +192,9 @@ def _figures(progress: LoadProgress, inks: Inks) -> Text:
         f"{progress.done:,} done  ",
         (failed, inks.failed if progress.failed else ""),
         f"  {progress.in_flight:,} in flight\n",
-        f"{rate(progress.requests_per_s)} req/s  {rate(progress.output_tokens_per_s)} tok/s",
-        ("  over 5s\n", inks.muted),
+        f"{_of_ended(progress, progress.requests_per_s)} req/s  ",
+        f"{_of_ended(progress, progress.output_tokens_per_s)} tok/s",
+        ("  ended in 5s\n", inks.muted),
         (f"{'':9}{'p50':>7}{'p95':>7}{'p99':>7}{'n':>8}\n", inks.muted),
     )
     for title, digest in (("TTFT", progress.ttft), ("ITL", progress.itl), ("E2E", progress.e2e)):
@@ -181,6 +202,11 @@ def _figures(progress: LoadProgress, inks: Inks) -> Text:
         text.append(f"{title:<5}{unit:<4}{p50:>7}{p95:>7}{p99:>7}{digest.n or UNKNOWN:>8}\n")
     text.rstrip()
     return text
+
+
+def _of_ended(progress: LoadProgress, value: float) -> str:
+    """Nothing is known of a level before its first answer has ended."""
+    return rate(value if progress.done or progress.failed else None)
 
 
 def _troubles(progress: LoadProgress, inks: Inks) -> Iterator[Text]:
@@ -201,3 +227,12 @@ def _level_share(run: LoadRun, progress: LoadProgress) -> float:
 def _left(share: float, seconds: float) -> str:
     """Nothing while it is too early to tell."""
     return f", about {fmt.roughly(seconds / share - seconds)} left" if 0.05 <= share < 1 else ""
+
+
+def _awaited(progress: LoadProgress) -> str:
+    """Nothing more is sent, and what was sent takes its time: with a rate beyond what is answered, a long one."""
+    count, each_s = progress.in_flight, progress.requests_per_s
+    if not count:
+        return ""
+    answers = "1 answer is" if count == 1 else f"{count:,} answers are"
+    return f", {answers} awaited{f', about {fmt.roughly(count / each_s)}' if each_s else ''}"

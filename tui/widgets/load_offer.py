@@ -54,7 +54,7 @@ def server_default(model: ModelOffer | None, name: str) -> str:
 
 
 def to_whom(plan: LoadPlan, offer: Offer | None) -> str:
-    """E.g. `to prose by triton-http as completion; temperature 0.5`, with what is left to the server where it is known."""
+    """E.g. `to prose by triton-http as completion; temperature 0.5`, the server's own choices where they are known."""
     model = model_of(offer, plan.model)
     name = plan.model or (model.name if model else "")
     way = plan.transport or (offer.transports[0] if offer and offer.transports else None)
@@ -78,7 +78,7 @@ def caution(plan: LoadPlan, offer: Offer | None) -> str:
     if plan.style and plan.style not in model.styles:
         return f"{clean_line(model.name)} is not asked as {plan.style.value}."
     workload = plan.workload
-    wanted = workload.output.mean + (0 if workload.file else workload.prompt.mean + workload.shared_prefix)
+    wanted = workload.output.mean + (0 if workload.file else max(workload.prompt.mean, workload.shared_prefix))
     most = model.context_tokens
     if most is not None and wanted > most:
         return f"{wanted:,.0f} tokens a request are more than the {most:,} that {clean_line(model.name)} takes."

@@ -1,5 +1,6 @@
 """The pane `Load`, what a deployment holds: a form, the test under way, what it measured, and earlier ones."""
 
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -10,19 +11,20 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.api import EngineApi
+from engine.api import Cancel, EngineApi
 from engine.errors import EngineError
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadResult
 from engine.snapshot import Model, Snapshot
-from tui.widgets.load_browsing import LoadBrowsing
 from tui.widgets.load_choice import Choice
 from tui.widgets.load_comparison import LoadComparison
 from tui.widgets.load_earlier import EarlierLoads
 from tui.widgets.load_form import LoadForm
 from tui.widgets.load_live import LoadLive
+from tui.widgets.load_offer import to_whom
+from tui.widgets.load_offering import LoadOffering
 from tui.widgets.load_report import LoadReport
-from tui.widgets.load_run import LoadRun
+from tui.widgets.load_run import LoadRun, what_ends_it
 from tui.widgets.load_session import LoadSession, Mode
 from tui.widgets.load_words import OUTCOMES, answered_now, refusal, start_text
 from tui.widgets.tab_bar import TabBar
@@ -36,11 +38,11 @@ class StartPage(Static, can_focus=True):
     """Has the keys while there is nothing else: they are the pane's already."""
 
 
-class LoadPane(LoadBrowsing):
+class LoadPane(LoadOffering):
     PARTS = (LoadForm, Choice, LoadLive, LoadReport, EarlierLoads, LoadComparison)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new test", id="load.new", tooltip="Fill in the form of a load test"),
-        Binding("X", "stop", "stop test", id="load.stop", tooltip="Stop the load test; what was measured is kept"),
+        Binding("X", "stop_load", "stop test", id="load.stop", tooltip="Stop the load test; what was measured is kept"),
         Binding("ctrl+r", "earlier", "earlier tests", id="load.earlier", tooltip="Load tests that were done before"),
     ]
     DEFAULT_CSS = """
@@ -63,11 +65,21 @@ class LoadPane(LoadBrowsing):
             super().__init__()
             self.run = run
 
+    class Obstructed(Message):
+        """Something has become of the deployment under test, as the engine's thread has seen."""
+
+        def __init__(self, run: LoadRun, why: str) -> None:
+            super().__init__()
+            self.run = run
+            self.why = why
+
     def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
         super().__init__(api, id=id)
         self._snapshot: Snapshot | None = None
         self._run: LoadRun | None = None
         """The one under way, of whichever deployment"""
+        self._watch: Cancel | None = None
+        """Ends the looking after its deployment"""
         self._sessions: dict[str, LoadSession] = {}
         self._began = False
         """It has been told what to show"""
@@ -87,6 +99,8 @@ class LoadPane(LoadBrowsing):
     def on_unmount(self) -> None:
         if self._run:
             self._run.stop()
+        if self._watch:
+            self._watch()
 
     @property
     def ends_with_console(self) -> str:
@@ -110,6 +124,7 @@ class LoadPane(LoadBrowsing):
             self._enter(self._session.mode)
         elif could != refusal(model, snapshot):
             self._show()
+            self._look_for_offer()
 
     def _tick(self) -> None:
         if self.display and self._run and self._session.mode in (Mode.LIVE, Mode.START):
@@ -151,7 +166,7 @@ class LoadPane(LoadBrowsing):
         elif mode is Mode.COMPARISON and session.compared:
             self.query_one(LoadComparison).show(*session.compared)
         elif mode is Mode.FORM:
-            self.query_one(LoadForm).fill(session.values or self._session.first_values())
+            self._fill_form()
         self._show()
         if in_here:
             self.screen.set_focus(self._first_stop(mode))
@@ -176,7 +191,7 @@ class LoadPane(LoadBrowsing):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         mode = self._session.mode
         match action:
-            case "stop":
+            case "stop_load":
                 return self._run is not None and mode is Mode.LIVE
             case "new":
                 return mode is not Mode.FORM and mode is not Mode.LIVE
@@ -190,7 +205,7 @@ class LoadPane(LoadBrowsing):
         else:
             self._enter(Mode.FORM)
 
-    def action_stop(self) -> None:
+    def action_stop_load(self) -> None:
         if self._run:
             self._run.stop()
             self._show()
@@ -232,7 +247,8 @@ class LoadPane(LoadBrowsing):
         from tui.screens.load_confirm import LoadConfirm
 
         self._keep_typed()
-        question = LoadConfirm(model.name, event.plan, answered_now(self.api.metrics(model.name)))
+        whom = to_whom(event.plan, self._session.offer.offer)
+        question = LoadConfirm(model.name, event.plan, whom, answered_now(self.api.metrics(model.name)))
         self.app.push_screen(question, partial(self._begin, model.name, event.plan))
 
     # The test
@@ -241,6 +257,7 @@ class LoadPane(LoadBrowsing):
         if not confirmed or self._run:
             return
         run = self._run = LoadRun(name, plan)
+        self._watch = self.api.subscribe(partial(self._look_after, run))
         self._mark_tab()
         if self._model and self._model.name == name:
             self._enter(Mode.LIVE)
@@ -256,9 +273,31 @@ class LoadPane(LoadBrowsing):
             if run.stopping:  # before there was a way to
                 run.cancel()
 
-    def _not_begun(self, run: LoadRun, why: str) -> None:
+    def _look_after(self, run: LoadRun, snapshot: Snapshot) -> None:
+        """On the engine's thread."""
+        if self._run is run and not run.stopping and (why := what_ends_it(snapshot, run.deployment)):
+            self._post(self.Obstructed(run, why))
+
+    @on(Obstructed)
+    def _obstructed(self, event: Obstructed) -> None:
+        event.stop()
+        run = event.run
+        if self._run is run and not run.stopping:
+            run.stop(event.why)
+            told = f"{event.why} What was measured until then is kept."
+            self.notify(told, title=f"load test of {run.deployment}: stopped", severity="warning", markup=False)
+            self._show()
+
+    def _over(self) -> None:
+        """None is under way any more."""
         self._run = None
+        if self._watch:
+            self._watch()
+            self._watch = None
         self._mark_tab()
+
+    def _not_begun(self, run: LoadRun, why: str) -> None:
+        self._over()
         self.notify(why, severity="error", timeout=NOTICE_S, markup=False)
         session = self._sessions[run.deployment]
         if session.mode is Mode.LIVE:
@@ -268,10 +307,12 @@ class LoadPane(LoadBrowsing):
 
     def _receive(self, run: LoadRun, event: LoadEvent) -> None:
         """On the engine's thread."""
-        if not run.receive(event):
-            return
+        if run.receive(event):
+            self._post(self.Arrived(run))
+
+    def _post(self, message: Message) -> None:
         try:
-            self.post_message(self.Arrived(run))
+            self.post_message(message)
         except RuntimeError:  # the screen closed just now: nobody is left to be told
             return
 
@@ -286,8 +327,9 @@ class LoadPane(LoadBrowsing):
             self._show()
 
     def _ended(self, run: LoadRun, result: LoadResult) -> None:
-        self._run = None
-        self._mark_tab()
+        self._over()
+        if run.why_stopped:
+            result = replace(result, message=f"{run.why_stopped} {result.message}".strip())
         session = self._sessions.setdefault(run.deployment, LoadSession())
         session.earlier = None
         watched = session.mode is Mode.LIVE

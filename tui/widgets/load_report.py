@@ -16,6 +16,7 @@ from engine.text import clean_line
 from tui import format as fmt
 from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.load_inks import CLASSES, CSS, Inks, inks_of
+from tui.widgets.load_offer import to_whom
 from tui.widgets.load_table import failure_lines, level_bars, level_details, level_facts, level_table
 from tui.widgets.load_words import DEFINITIONS, DOUBTS, OUTCOMES, what_is_sent
 from tui.widgets.page import Page
@@ -78,7 +79,8 @@ class LoadReport(Page):
         yield Text.assemble(
             f"{look.symbol} {look.word}  ",
             (
-                f"{fmt.moment(result.began_at)}  {clean_line(result.model or result.deployment)} by {result.transport}",
+                f"{fmt.moment(result.began_at)}  {clean_line(result.model or result.deployment)}"
+                f"{f' by {result.transport}' if result.transport else ''}",
                 "bold",
             ),
         )
@@ -101,7 +103,8 @@ class LoadReport(Page):
         for table in more:
             yield Text("")
             yield table
-        yield Text(f"\n{what_is_sent(result.plan)}.", style=inks.muted)
+        whom = to_whom(result.plan, None)
+        yield Text(f"\n{what_is_sent(result.plan)}{', ' if whom else ''}{whom}.", style=inks.muted)
         for level in result.levels:
             yield Text("")
             yield level_details(level, inks)

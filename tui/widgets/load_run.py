@@ -5,15 +5,20 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from engine.api import Cancel
+from engine.deployment import State
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadProgress, LoadResult
 from engine.metrics_reading import Mark, Series
+from engine.request import Action
+from engine.snapshot import Outcome, Snapshot
 from tui import format as fmt
+from tui.widgets.state import LOOKS
 
 SAMPLES = 4096
 """Half an hour of them"""
 SILENT_S = 5.0
 """It tells twice a second: silence for so long is worth a word"""
+WAITING_S = 5.0
 CHARTED = (
     ("throughput", "Output", "tok/s"),
     ("ttft_p50", "TTFT p50", "s"),
@@ -30,10 +35,14 @@ class LoadRun:
     began_at: float = field(default_factory=lambda: fmt.now())
     cancel: Cancel | None = None
     stopping: bool = False
+    why_stopped: str = ""
+    """A sentence, when it was not the operator who did"""
     progress: LoadProgress | None = None
     result: LoadResult | None = None
     marks: list[Mark] = field(default_factory=list)
     """Where its levels began"""
+    _ended_at: float = field(default_factory=time.monotonic)
+    """When the last of its requests ended"""
     _heard: float = field(default_factory=time.monotonic)
     _announced: bool = False
     """A message says that there is something to take, and was not handled yet"""
@@ -57,14 +66,20 @@ class LoadRun:
             if isinstance(event, LoadResult):
                 self.result = event
                 continue
-            if self.progress is None or self.progress.number != event.number:
+            before = self.progress
+            if before is None or before.number != event.number:
                 self.marks.append(Mark(fmt.now(), event.level.words))
+            if before is None or _ended(before) != _ended(event):
+                self._ended_at = time.monotonic()
             self.progress = event
-            self._samples.append((fmt.now(), event.output_tokens_per_s, event.ttft.p50, event.ttft.p95))
+            ttft = event.ttft if event.ttft_recent is None else event.ttft_recent
+            # Before the first answer of a level nothing is known of it.
+            output = event.output_tokens_per_s if event.done else None
+            self._samples.append((fmt.now(), output, ttft.p50, ttft.p95))
 
-    def stop(self) -> None:
+    def stop(self, why: str = "") -> None:
         if not self.stopping:
-            self.stopping = True
+            self.stopping, self.why_stopped = True, why
             if self.cancel:
                 self.cancel()
 
@@ -73,6 +88,15 @@ class LoadRun:
         """For how long it has told nothing; 0 while that means nothing."""
         silent = time.monotonic() - self._heard
         return silent if self.result is None and silent > SILENT_S else 0.0
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long none of those under way has ended; 0 while that is no longer than answers take."""
+        progress = self.progress
+        if progress is None or not progress.in_flight or self.silent_s:
+            return 0.0
+        waiting = time.monotonic() - self._ended_at
+        return waiting if waiting > max(WAITING_S, 2 * (progress.e2e.most or 0.0)) else 0.0
 
     @property
     def seconds(self) -> float:
@@ -86,3 +110,23 @@ class LoadRun:
             values = tuple(sample[column] for sample in self._samples)
             found.append(Series(key, title, unit, values[-1] if values else None, "", times, values))
         return tuple(found)
+
+
+def _ended(progress: LoadProgress) -> tuple[int, bool, int]:
+    return progress.number, progress.warming, progress.done + progress.failed
+
+
+def what_ends_it(snapshot: Snapshot, deployment: str) -> str:
+    """Why a load test of it measures nothing any more, or is in the way of what somebody does; empty while it does not.
+
+    One that goes on would keep a server that is asked to end from doing so, and a swap from beginning.
+    """
+    changing = (Action.STOP, Action.RESTART, Action.REMOVE, Action.SWAP)
+    for status in snapshot.operations:
+        if status.outcome is Outcome.RUNNING and status.kind in changing and deployment in status.subjects:
+            return f"“{status.title}” has begun."
+    model = next((model for model in snapshot.models if model.name == deployment), None)
+    if model is None:
+        return f"{deployment} is not there any more."
+    gone = (State.STOPPED, State.STOPPING, State.FAILED, State.ABSENT, State.ASLEEP)
+    return f"{deployment} is {LOOKS[model.state].word}." if model.state in gone else ""

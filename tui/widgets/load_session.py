@@ -1,11 +1,12 @@
 """What the pane `Load` shows of one deployment. Knows no widget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from engine.load_result import LoadResult
 from tui.widgets.load_fields import DEFAULTS, Values, values_of
+from tui.widgets.prompt_offers import KnownOffer
 
 
 class Mode(Enum):
@@ -33,6 +34,7 @@ class LoadSession:
     trouble: str = ""
     """Why they cannot be read"""
     reading: bool = False
+    offer: KnownOffer = field(default_factory=KnownOffer)
 
     def first_values(self) -> Values:
         """Those of the last test of this deployment, or such as end within a minute."""

@@ -55,11 +55,9 @@ def _columns(levels: Sequence[LevelResult]) -> Iterator[_Column]:
     yield _Column("failed", lambda level: f"{level.failed:,}")
     yield _Column("req/s", lambda level: rate(level.requests_per_s))
     yield _Column("tok/s", lambda level: rate(level.output_tokens_per_s))
-    yield _Column("TTFT p50/p99", lambda level: pair(level.ttft))
+    yield _Column("TTFT p50/p99", lambda level: pair(level.ttft_intended))
     yield _Column("ITL p50/p99", lambda level: pair(level.itl))
-    yield _Column("E2E p50/p99", lambda level: pair(level.e2e))
-    if any(level.level.arrival is not Arrival.CLOSED for level in levels):
-        yield _Column("E2E intended", lambda level: pair(level.e2e_intended))
+    yield _Column("E2E p50/p99", lambda level: pair(level.e2e_intended))
     if any(level.goodput_per_s is not None for level in levels):
         yield _Column("goodput/s", lambda level: rate(level.goodput_per_s))
     if any(level.server for level in levels):
@@ -98,13 +96,13 @@ def level_bars(levels: Sequence[LevelResult], width: int, inks: Inks, *, plain: 
         of_level.setdefault(level.level, []).append(level)
     if len(of_level) < 2:
         return None
-    high = "p99" if all(one.ttft.p99 is not None for one in levels) else "p95"
+    high = "p99" if all(one.ttft_intended.p99 is not None for one in levels) else "p95"
     rows = [
         (
             level.words,
             _mean([one.output_tokens_per_s for one in found]),
-            _mean([one.ttft.p50 for one in found]),
-            _mean([getattr(one.ttft, high) for one in found]),
+            _mean([one.ttft_intended.p50 for one in found]),
+            _mean([getattr(one.ttft_intended, high) for one in found]),
         )
         for level, found in of_level.items()
     ]
@@ -154,9 +152,10 @@ def level_details(level: LevelResult, inks: Inks) -> Table:
         table.add_column(justify="right", no_wrap=True)
     titles = (_name(level), "mean", "±", "p50", "p90", "p95", "p99", "most", "", "n")
     table.add_row(Text(titles[0], style="bold"), *(Text(title, style=inks.muted) for title in titles[1:]))
-    found: list[tuple[str, Digest]] = [("TTFT", level.ttft), ("ITL", level.itl), ("gap", level.gap), ("E2E", level.e2e)]
+    found: list[tuple[str, Digest]] = [("TTFT", level.ttft_intended), ("ITL", level.itl), ("gap", level.gap)]
+    found.append(("E2E", level.e2e_intended))
     if level.level.arrival is not Arrival.CLOSED:
-        found += [("TTFT from intended", level.ttft_intended), ("E2E from intended", level.e2e_intended)]
+        found += [("TTFT from sending", level.ttft), ("E2E from sending", level.e2e)]
         found.append(("sent late by", level.generator.late))
     if server := level.server:
         found += [("server TTFT", server.ttft), ("server ITL", server.itl), ("server E2E", server.e2e)]

@@ -27,18 +27,21 @@ DOUBTS = {
     Doubt.SHORT: "the high percentiles rest on little",
     Doubt.STOPPED: "it is what was measured until then",
     Doubt.COUNTED_BY_CHUNKS: "the server did not count them",
-    Doubt.FEW_ARRIVALS: "ITL is too short by those that came with the first, and 0 where all did",
+    Doubt.FEW_ARRIVALS: "where more than one came first, TTFT may be late, and ITL is short, or 0",
     Doubt.FREE_ENDS: "the model takes no ignore_eos: lengths differ with what it says",
 }
+SPREAD = 20.0
+"""From so many times the usual value on the largest does not choose the unit"""
 DEFINITIONS = (
-    ("TTFT", "time to first token: from sending to the first text that is not empty, reasoning included"),
+    (
+        "TTFT",
+        "time to first token: from sending to the first text that is not empty, reasoning included; with a rate from"
+        " when the request was meant to be sent, which is what a user waits",
+    ),
     ("ITL", "inter-token latency: (last - first) / (tokens - 1) of each request that has two tokens or more"),
     ("gap", "between one chunk with text and the next; a chunk may hold several tokens"),
-    ("E2E", "from sending to the last text"),
-    (
-        "from intended",
-        "with a rate: the same from when a request was meant to be sent, which is what a user waits",
-    ),
+    ("E2E", "the same to the last text"),
+    ("from sending", "with a rate: the same from when it was sent, which the server's own figures are comparable with"),
     (
         "p50, p95, p99",
         "percentiles, linear between the two nearest ranks; no p99 of fewer than 100 values",
@@ -118,10 +121,13 @@ def answered_now(reading: MetricsReading) -> float | None:
 
 
 def amounts(digest: Digest, *names: str) -> tuple[str, ...]:
-    """Those of its figures in one unit, which comes last."""
+    """Those of its figures in one unit, which comes last: that of the usual ones, so that one straggler leaves them
+    readable."""
     values: list[float | None] = [getattr(digest, name) for name in names]
     known = [abs(value) for value in values if value is not None]
-    divisor, unit = scale_for(max(known), "s") if known else (1.0, "")
+    usual = digest.p50 if digest.p50 is not None else digest.mean
+    most = max(known, default=0.0)
+    divisor, unit = scale_for(most if usual is None or usual > most / SPREAD else usual, "s") if known else (1.0, "")
     return (*(UNKNOWN if value is None else three_figures(value / divisor) for value in values), unit)
 
 
@@ -150,12 +156,11 @@ def briefly(result: LoadResult) -> str:
 
 def summary(result: LoadResult) -> str:
     """What it came to, in a line."""
-    first = next((level for level in result.levels if level.ttft.p50 is not None), None)
+    first = next((level for level in result.levels if level.ttft_intended.p50 is not None), None)
     if first is None:
         return briefly(result)
-    return (
-        f"{briefly(result)}  TTFT p50 {with_unit(first.ttft.p50, 's')} at {first.level.words.removesuffix(' at once')}"
-    )
+    ttft, where = with_unit(first.ttft_intended.p50, "s"), first.level.words.removesuffix(" at once")
+    return f"{briefly(result)}  TTFT p50 {ttft} at {where}"
 
 
 def start_text(name: str, why_not: str, earlier: Sequence[LoadResult] | None, trouble: str, elsewhere: str) -> str:

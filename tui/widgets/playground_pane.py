@@ -171,7 +171,10 @@ class PlaygroundPane(PlaygroundFacts):
         self.show_told()
 
     def on_prompt_history_compared(self, event: PromptHistory.Compared) -> None:
-        self._compare(event.marked, event.run)
+        first, second = event.marked, event.run
+        if first.deployment == second.deployment and second.at < first.at:
+            first, second = second, first  # what was before stands on the left
+        self._compare(first, second)
 
     def on_prompt_history_chosen(self) -> None:
         self.action_leave_history()
@@ -184,7 +187,7 @@ class PlaygroundPane(PlaygroundFacts):
             self.action_leave_history()
             return
         self.add_class("-history")
-        self.history.list.focus()
+        self.history.enter()
         self.read_kept()
 
     def action_leave_history(self) -> None:
@@ -231,7 +234,11 @@ class PlaygroundPane(PlaygroundFacts):
 
     def _options_chosen(self, session: PromptSession, settings: PromptSettings | None) -> None:
         if settings is not None:
+            before = self.asked_model
             session.settings = settings
+            if before and self._editor.text == before.example:
+                self._editor.text = ""
+            self._write_example()
             if session.offer.trouble:
                 session.offer = replace(session.offer, of=None)  # it is asked once more
             self.look_for_offer()
@@ -254,6 +261,8 @@ class PlaygroundPane(PlaygroundFacts):
         session.settings = replace(settings, model=session.settings.model, transport=session.settings.transport)
         session.turns, session.editing = request.history, None
         self._write(request.prompt if request.tensors is None else request.tensors)
+        if request.history and session.settings.mode_for(self.asked_model) is not Mode.CHAT:
+            self.notify("Its earlier turns are not sent: this model is not asked by chat.", markup=False)
         self.show_told()
 
     @on(PromptAnswer.TimingsWanted)
@@ -304,10 +313,14 @@ class PlaygroundPane(PlaygroundFacts):
         self._editor.move_cursor(self._editor.document.end)
 
     def offer_came(self) -> None:
+        self._write_example()
+        self.show_told()
+
+    def _write_example(self) -> None:
+        """Inputs of a model that takes no text, in an editor that is empty."""
         asked = self.asked_model
         if asked and not asked.styles and not self._editor.text:
             self._write(asked.example)
-        self.show_told()
 
     def _show_run(self) -> None:
         self.show_history()
@@ -319,6 +332,7 @@ class PlaygroundPane(PlaygroundFacts):
         session = self._session
         earlier = session.without_known(self._kept)
         self.history.show([*session.runs, *earlier], session.shown)
+        self._show_status()
 
     def _show_answer(self) -> None:
         self._conversation.show(self._session.shown)
@@ -338,5 +352,8 @@ class PlaygroundPane(PlaygroundFacts):
         growing = run is not None and run.result is None
         if self._clock is not None:
             (self._clock.resume if growing else self._clock.pause)()
-        self.query_one("#status", Static).update(status_line(run, obstacle(self._model), self.size.width - 2))
+        said = status_line(
+            run, obstacle(self._model), self.size.width - 2, earlier=bool(self._session.runs or self._kept)
+        )
+        self.query_one("#status", Static).update(said)
         self.query_one(GapStrip).show(run.gaps_s if run else (), growing=growing)

@@ -60,8 +60,7 @@ class PlaygroundSending(Pane):
         return run
 
     def begin(self, run: PromptRun) -> None:
-        run.waiting = False
-        run.began = time.monotonic()
+        run.begin()
         try:
             run.cancel = self.api.ask(run.deployment, run.request, partial(self._receive, run))
         except EngineError as error:

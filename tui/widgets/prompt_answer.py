@@ -71,16 +71,18 @@ class PromptAnswer(Vertical):
         return self.has_class("-markdown")
 
     def show(self, run: PromptRun | None) -> None:
-        """From its first turn on."""
+        """With the turns before it; one that has ended from its prompt on."""
         self._run = run
-        raw = self.raw
+        raw, last = self.raw, 0
         raw.clear()
         if run is not None:
             run.take()
             for kind, text in pieces(run, apart=False):
-                raw.append(f"\n{text}" if raw.text and kind == "prompt" else text, kind)
-            if run.result is not None and not run.request.history:
-                raw.show_start()
+                apart = bool(raw.text) and kind == "prompt"
+                last = raw.rows + apart if kind == "prompt" else last
+                raw.append(f"\n{text}" if apart else text, kind)
+            if run.result is not None:
+                raw.show_row(last)
         self._render_markdown()
 
     def grow(self, text: str) -> None:

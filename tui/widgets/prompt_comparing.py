@@ -17,6 +17,8 @@ class Parting:
 
     @property
     def words(self) -> str:
+        if self.same and not self.at:
+            return "There is no answer."
         return "The answers are the same." if self.same else f"The answers differ from character {self.at + 1:,} on."
 
 
@@ -37,6 +39,9 @@ def requests_apart(first: PromptRun, second: PromptRun) -> str:
         parts.append("the system prompt")
     if one.history != other.history:
         parts.append("the turns before")
+    ways = [run.result.style for run in (first, second) if run.result and run.result.style]
+    if len(set(ways)) > 1:
+        parts.append(f"how it was put ({', '.join(ways)})")
     if one.lora != other.lora:
         parts.append(f"the adapter ({one.lora or 'none'}, {other.lora or 'none'})")
     if first.deployment == second.deployment and first.start != second.start:
@@ -46,6 +51,7 @@ def requests_apart(first: PromptRun, second: PromptRun) -> str:
         left = " ".join(part for part in told if part not in others) or "–"
         right = " ".join(part for part in others if part not in told) or "–"
         parts.append(f"sampling ({left}; {right})")
-    if first.timing.token_source != second.timing.token_source and first.result and second.result:
+    sources = {run.timing.token_source for run in (first, second) if run.result and run.timing.tokens_out is not None}
+    if len(sources) > 1:
         parts.append("who counted the tokens")
     return f"Not the same: {', '.join(parts)}." if parts else ""

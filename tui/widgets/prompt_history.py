@@ -115,9 +115,20 @@ class PromptHistory(Vertical):
         return self.query_one(Input)
 
     def show(self, runs: Iterable[PromptRun], shown: PromptRun | None) -> None:
-        """Rebuilds the list, with the cursor on the prompt that is shown."""
-        self._runs, self._shown = tuple(runs), shown
+        """Rebuilds the list, newest first, with the cursor on the prompt that is shown."""
+        self._runs, self._shown = tuple(sorted(runs, key=lambda run: run.at, reverse=True)), shown
         self._show()
+        if self.list.has_focus:
+            self._have_cursor()
+
+    def enter(self) -> None:
+        """Keys go to the list from now on."""
+        self.list.focus()
+        self._have_cursor()
+
+    def _have_cursor(self) -> None:
+        if self._listed and self.list.highlighted is None:
+            self.list.highlighted = 0
 
     def _show(self) -> None:
         words = self.words.value.lower().split()
@@ -142,7 +153,7 @@ class PromptHistory(Vertical):
         return Content.assemble(
             f"{mark}{when} ",
             (look.symbol, f"${look.colour}"),
-            f"{seconds(timing.first_token_s):>7} {rate(timing):>6} {total:>7}  ",
+            f"{seconds(timing.first_token_s):>7} {rate(timing) if run.takes_text else '–':>6} {total:>7}  ",
             f"{name}{clean_line(run.prompt[:200])}",
         )
 
@@ -188,7 +199,7 @@ class PromptHistory(Vertical):
         event.stop()
         if not self.words.value:
             self.remove_class("-filtering")
-        self.list.focus()
+        self.enter()
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()

@@ -37,6 +37,8 @@ class PromptRun:
     """Which start of the deployment it was, as in `KeptPrompt.run`"""
     at: float = field(default_factory=lambda: write.now())
     began: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    """When something last came of it"""
     conversing: bool = False
     """The next prompt follows it"""
     waiting: bool = False
@@ -73,14 +75,32 @@ class PromptRun:
         return self.result.gaps_s if self.result else self._gaps
 
     @property
+    def takes_text(self) -> bool:
+        """Otherwise its inputs are tensors, and there are no tokens to be counted."""
+        return self.request.tensors is None
+
+    @property
+    def silent_s(self) -> float:
+        """Since something last came of it; 0 when nothing is to come."""
+        return 0.0 if self.result or self.waiting else time.monotonic() - self.heard
+
+    def begin(self) -> None:
+        """It is sent now."""
+        self.waiting = False
+        self.at, self.began = write.now(), time.monotonic()
+        self.heard = self.began
+
+    @property
     def timing(self) -> Timing:
         """The result's, or what is known so far: then every piece counts as one token."""
         if self.result is not None:
             return self.result.timing
+        if self.waiting:
+            return Timing()
         return Timing(
             first_token_s=self._first_s,
             last_token_s=self._last_s,
-            total_s=None if self.waiting else time.monotonic() - self.began,
+            total_s=time.monotonic() - self.began,
             tokens_out=len(self._pieces),
         )
 
@@ -102,6 +122,7 @@ class PromptRun:
 
     def receive(self, event: PromptEvent) -> bool:
         """Whether it has to be announced."""
+        self.heard = time.monotonic()
         self._incoming.append(event)
         announced, self.announced = self.announced, True
         return not announced

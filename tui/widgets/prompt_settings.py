@@ -44,7 +44,7 @@ class PromptSettings:
         return PromptRequest(
             text,
             self.model,
-            self.system if mode is not Mode.COMPLETION else "",
+            self.system,
             history if mode is Mode.CHAT else (),
             style,
             sampling,
@@ -121,7 +121,7 @@ def told(settings: PromptSettings, model: ModelOffer | None) -> list[str]:
         parts += sampling_told(settings.sampling_for(model))
         if settings.lora:
             parts.append(f"lora {clean_line(settings.lora)}")
-        if settings.system and mode is not Mode.COMPLETION:
+        if settings.system:
             parts.append(f"system “{shortened(settings.system, 24)}”")
     if settings.also:
         parts.append(f"also to {clean_line(settings.also)}, {'at once' if settings.at_once else 'after it'}")

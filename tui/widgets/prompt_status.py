@@ -7,13 +7,15 @@ from textual.content import Content
 
 from engine.deployment import State
 from engine.inference.offer import ModelOffer
-from engine.inference.prompt import Timing
+from engine.inference.prompt import Fault, Timing
 from engine.snapshot import Model
 from engine.text import clean_line
 from tui.widgets.prompt_runs import PromptRun, PromptSession
 from tui.widgets.prompt_settings import Mode, model_of, told
 from tui.widgets.state import LOOKS
 
+SILENT_S = 3.0
+"""An answer of which nothing comes for so long is said to be silent"""
 _ADVICE = {
     State.STARTING: "it answers prompts when it is ready",
     State.STOPPING: "start it again to send prompts",
@@ -65,21 +67,32 @@ def told_line(session: PromptSession, asked: ModelOffer | None, note: str) -> Co
     return Content.assemble((words[0], "$text-accent"), f" · {said}" if said else "")
 
 
-def status_line(run: PromptRun | None, hindrance: str, width: int = 0) -> Content:
+def status_line(run: PromptRun | None, hindrance: str, width: int = 0, *, earlier: bool = False) -> Content:
     """How the prompt stands, with its figures, and then what keeps the next one from being sent.
 
-    `width`: cells after which another line begins; 0 for none.
+    `width`: cells after which another line begins; 0 for none. `earlier`: there are others, which are not shown.
     """
     if run is None:
-        return Content(hindrance or "Nothing was sent yet.")
+        nothing = "Type a prompt; ctrl+r goes to the earlier ones." if earlier else "Nothing was sent yet."
+        return Content(hindrance or nothing)
     word = run.look.word
     if run.result is None:
-        word = progress(run)
+        word, silent = progress(run), silence(run)
+        if silent:
+            word += f", {silent} (given up after {run.request.idle_timeout_s:.0f} s)"
     elif run.result.ended_by not in ("", word):
         word = f"{word}, {run.result.ended_by}"
     said = filled([word, *figures(run)], width)
-    trouble = f"\n{hindrance}" if hindrance and run.result is not None else ""
-    return Content.assemble((f"{run.look.symbol} ", f"${run.look.colour}"), said + trouble)
+    advice = (hindrance or _advice(run)) if run.result else ""
+    return Content.assemble((f"{run.look.symbol} ", f"${run.look.colour}"), f"{said}\n{advice}" if advice else said)
+
+
+def _advice(run: PromptRun) -> str:
+    """What can be done here about a refusal; empty when it is not known."""
+    result = run.result
+    if result and result.fault is Fault.REFUSED and run.request.history and "context" in result.error:
+        return "The conversation may be too long: ctrl+n begins a new one."
+    return ""
 
 
 def progress(run: PromptRun) -> str:
@@ -88,7 +101,14 @@ def progress(run: PromptRun) -> str:
         return "cancelling"
     if run.waiting:
         return "waiting for the other's answer"
-    return "answering" if run.timing.tokens_out else "waiting for the first token"
+    if run.timing.tokens_out:
+        return "answering"
+    return "waiting for the first token" if run.takes_text else "waiting for the outputs"
+
+
+def silence(run: PromptRun) -> str:
+    """For how long nothing has come of it; empty when that is not worth a word."""
+    return f"nothing for {run.silent_s:.0f} s" if run.silent_s >= SILENT_S and not run.cancelling else ""
 
 
 def figures(run: PromptRun) -> list[str]:
@@ -97,9 +117,11 @@ def figures(run: PromptRun) -> list[str]:
     parts = []
     if timing.first_token_s is not None:
         parts.append(f"first {seconds(timing.first_token_s)}")
-    if timing.tokens_per_s is not None:
-        parts.append(f"{rate(timing)} tok/s")
-    if timing.tokens_out:
+    if timing.tokens_out and not run.takes_text:
+        parts.append("1 response" if timing.tokens_out == 1 else f"{timing.tokens_out:,} responses")
+    elif timing.tokens_out:
+        if timing.tokens_per_s is not None:
+            parts.append(f"{rate(timing)} tok/s")
         tokens_in = "" if timing.tokens_in is None else f"{timing.tokens_in} in, "
         parts.append(f"{tokens_in}{timing.tokens_out} out ({timing.token_source})")
     if timing.total_s is not None:
@@ -119,11 +141,13 @@ def filled(parts: Sequence[str], width: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Three digits that matter."""
+    """Three digits at most, and tenths of a millisecond where whole ones would hide what differs."""
     if value is None:
         return "–"
+    if value < 0.00005:
+        return "0 ms"
     if value < 0.9995:
-        return f"{value * 1000:.0f} ms"
+        return f"{value * 1000:.1f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s" if value < 99.95 else f"{value:.0f} s"
 
 

@@ -58,6 +58,11 @@ class StreamedText(ScrollView, can_focus=True):
     def text(self) -> str:
         return "".join(text for _, text in self._pieces)
 
+    @property
+    def rows(self) -> int:
+        """So many have been laid out."""
+        return len(self._rows)
+
     def clear(self) -> None:
         self._pieces.clear()
         self._rows.clear()
@@ -68,7 +73,11 @@ class StreamedText(ScrollView, can_focus=True):
 
     def show_start(self) -> None:
         """Scrolls to the first line, for an answer that is complete."""
-        self.scroll_home(animate=False, immediate=True, force=True)
+        self.show_row(0)
+
+    def show_row(self, row: int) -> None:
+        """Scrolls to that row, or as far towards it as there is text."""
+        self.scroll_to(y=row, animate=False, immediate=True, force=True)
         self._following = False
 
     def append(self, text: str, kind: str = "answer") -> None:
