@@ -143,6 +143,9 @@ def _against(engine: Engine, args: Namespace, request: PromptRequest) -> int:
         results = []
     for name, label in list(zip(names, labels, strict=True))[len(results) :]:
         results.append(_uncancelled(_send(engine, name, request, json=args.json, label=label)))
+    first, second = (result.style for result in results)
+    if first and second and first is not second and not args.json:
+        out.talk(f"Not put in the same way: {first} and {second}. --chat and --completion choose one.")
     _tell_differences(names, labels, results, json=args.json)
     return _code(*results)
 

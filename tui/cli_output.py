@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from engine.inference.prompt import PromptOutcome, PromptResult
+from engine.inference.prompt import PromptOutcome, PromptResult, Timing
 from tui.widgets.glyphs import UNKNOWN, with_unit
 
 if TYPE_CHECKING:
@@ -83,21 +83,27 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 def timing_line(result: PromptResult) -> str:
     """How long a prompt took and why it ended; docs/prompts.md defines each figure."""
     timing, between = result.timing, gaps(result)
-    slow = f"p99 {_ms(between.p99)}" if between.p99 is not None else f"longest {_ms(between.most)}"
-    tokens = [
-        f"{count} {way}" for count, way in ((timing.tokens_in, "in"), (timing.tokens_out, "out")) if count is not None
-    ]
+    p99 = f", p99 {_ms(between.p99)}" if between.p99 is not None else ""
+    first, rate, count = "first token", timing.tokens_per_s, _tokens(timing)
+    if result.request.tensors is not None:
+        first, rate, count = "first outputs", None, f"responses {timing.tokens_out}" if timing.tokens_out else ""
     parts = [
         f"connected in {_ms(timing.connected_s)}" if timing.connected_s is not None else "",
         f"first byte {_ms(timing.first_byte_s)}" if timing.first_byte_s is not None else "",
-        f"first token {_ms(timing.first_token_s)}" if timing.first_token_s is not None else "",
-        f"gaps p50 {_ms(between.p50)}, {slow}" if between.n else "",
-        with_unit(timing.tokens_per_s, "tokens/s") if timing.tokens_per_s is not None else "",
-        f"{timing.total_s:.2f} s in all" if timing.total_s is not None else "",
-        f"tokens {', '.join(tokens)} (counted by {timing.token_source})" if tokens else "",
+        f"{first} {_ms(timing.first_token_s)}" if timing.first_token_s is not None else "",
+        f"gaps p50 {_ms(between.p50)}{p99}, longest {_ms(between.most)}" if between.n else "",
+        with_unit(rate, "tokens/s") if rate is not None else "",
+        f"{_ms(timing.total_s)} in all" if timing.total_s is not None else "",
+        count,
         _ending(result),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _tokens(timing: Timing) -> str:
+    ways = ((timing.tokens_in, "in"), (timing.tokens_out, "out"))
+    said = ", ".join(f"{count} {way}" for count, way in ways if count is not None)
+    return f"tokens {said} (counted by {timing.token_source})" if said else ""
 
 
 def gaps(result: PromptResult) -> "Digest":
@@ -117,7 +123,9 @@ def _ending(result: PromptResult) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return UNKNOWN if seconds is None else f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
+    if seconds is None:
+        return UNKNOWN
+    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
 
 
 def moment(at: float) -> str:

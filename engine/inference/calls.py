@@ -23,7 +23,7 @@ _ENDED = ("disconnected", "peer closed")
 class Calls:
     """Talks to one server only: follows no redirect, asks no proxy, unfolds no answer, and sends nothing twice.
 
-    How long it waits is for who calls to say, but for a connection. Raises `PromptFailed`.
+    One call at a time. How long it waits is for who calls to say, but for a connection. Raises `PromptFailed`.
     """
 
     def __init__(self, base: str, api_key: str | None = None) -> None:

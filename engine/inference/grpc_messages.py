@@ -48,7 +48,7 @@ def first_values(response: Any) -> dict[str, Any]:
 
 
 def tensors_text(response: Any) -> str:
-    """All outputs. Raises `struct.error` and `ValueError` as above."""
+    """All outputs, and a line break. Raises `struct.error` and `ValueError` as above."""
     from tritonclient.grpc import InferResult
 
     result, outputs = InferResult(response), []
@@ -57,4 +57,4 @@ def tensors_text(response: Any) -> str:
         data = [] if array is None else array.reshape(-1).tolist()
         described = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape), "data": data}
         outputs.append(described)
-    return outputs_text(outputs)
+    return f"{outputs_text(outputs)}\n"  # several responses stand below each other

@@ -21,18 +21,17 @@ KEPT_S = 3.0
 class HttpConnection:
     """Talks to one server only: follows no redirect and asks no proxy. Raises `PromptFailed`.
 
-    Requests may go on at once; each has a connection to itself. `request` gives the limits of time where a call gives
-    none. `api_key`: reference to the key that every request carries, resolved at the first one.
+    Requests may go on at once; each has a connection to itself. `limits` are those of time. `api_key`: reference to
+    the key that every request carries, resolved at the first one.
     """
 
-    def __init__(self, base: str, request: PromptRequest, api_key: str | None = None) -> None:
+    def __init__(self, base: str, api_key: str | None = None) -> None:
         self.server = Server(base, api_key)
         self.base = self.server.base
         self.connected_s: float | None = None
         """That opening the last connection took"""
         self.lag_s = 0.0
         """As `Connection.lag_s`, of all that were used"""
-        self._request = request
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
 
     async def close(self) -> None:
@@ -42,17 +41,14 @@ class HttpConnection:
         self._idle.clear()
 
     async def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, limits: PromptRequest | None = None
+        self, method: str, path: str, body: dict[str, Any] | None, limits: PromptRequest
     ) -> tuple[int, bytes]:
         """Status and body of a request that is answered in one piece."""
         answer = await self.exchange(method, path, body, limits)
         return answer.status, answer.body
 
-    async def exchange(
-        self, method: str, path: str, body: dict[str, Any] | None = None, limits: PromptRequest | None = None
-    ) -> Answer:
+    async def exchange(self, method: str, path: str, body: dict[str, Any] | None, limits: PromptRequest) -> Answer:
         """As `call`, with its times."""
-        limits = limits or self._request
         request = await self._request_of(method, path, body)
         while True:
             connection, opened_s = await self._taken(limits)
@@ -69,9 +65,9 @@ class HttpConnection:
             self.server.refuse_redirect(answer.status, answer.headers)
             return answer
 
-    async def get_object(self, path: str, limits: PromptRequest | None = None) -> dict[str, Any]:
+    async def get_object(self, path: str, limits: PromptRequest) -> dict[str, Any]:
         """The JSON object at `path`."""
-        return parse_object(self.server.expect(*await self.call("GET", path, limits=limits)))
+        return parse_object(self.server.expect(*await self.call("GET", path, None, limits)))
 
     async def stream(self, path: str, body: dict[str, Any], stream: EventStream, limits: PromptRequest) -> None:
         """Sends what is answered by a stream of events, and returns when that has ended."""

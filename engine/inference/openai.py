@@ -29,7 +29,7 @@ class OpenAi:
     transport = Transport.OPENAI
 
     def __init__(self, service: Service) -> None:
-        self._connection = HttpConnection(service.http, PromptRequest(""), service.api_key)
+        self._connection = HttpConnection(service.http, service.api_key)
         self._has_key = service.api_key is not None
         self._meant = service.model
         self._served: Learnt[tuple[ServedModel, ...]] = Learnt()
@@ -74,7 +74,7 @@ class OpenAi:
         return model_to_send(served, self.where, wanted, request.lora)
 
     async def _list(self, request: PromptRequest, measured: Measured) -> tuple[ServedModel, ...]:
-        status, body = await self._connection.call("GET", "/v1/models", limits=request)
+        status, body = await self._connection.call("GET", "/v1/models", None, request)
         measured.connected_s = self._connection.connected_s
         if status in (401, 403):
             raise self._unauthorised(status)

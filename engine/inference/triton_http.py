@@ -22,7 +22,7 @@ class TritonHttp:
 
     def __init__(self, service: Service) -> None:
         self._meant = service.model
-        self._connection = HttpConnection(service.http, PromptRequest(""))
+        self._connection = HttpConnection(service.http)
         self._models: Learnt[TritonModel] = Learnt()
         self.where = self._connection.base
 

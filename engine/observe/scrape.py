@@ -44,7 +44,7 @@ async def scrape(url: str) -> str:
         text = answer.body.decode("utf-8")
     except UnicodeDecodeError:
         raise MetricsError(f"{url} answered 200 with bytes that are no Prometheus exposition.") from None
-    if text.count("\n") > MOST_LINES:
+    if len(text) > MOST_LINES and text.count("\n") > MOST_LINES:
         raise MetricsError(f"{url} answered with more than {MOST_LINES} lines; that is not read.")
     if _USUAL.match(text, 0, USUAL_HEAD):
         return text

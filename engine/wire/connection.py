@@ -164,7 +164,8 @@ class Connection:
         lag_s = (clock - seconds * 1_000_000_000 - nanoseconds) / 1e9
         if not 0 <= lag_s < _LATEST_S:
             return data, now
-        self.lag_s = max(self.lag_s, lag_s)
+        if lag_s > self.lag_s:
+            self.lag_s = lag_s
         return data, now - lag_s
 
     def _feed(self, answer: "_Answer", data: bytes, at: float) -> None:

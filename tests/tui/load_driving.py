@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -11,6 +12,8 @@ from engine.deployment import State
 from engine.freshness import Freshness
 from engine.load_result import LoadProgress, LoadResult
 from engine.metrics_reading import MetricsReading
+from engine.request import Action
+from engine.snapshot import OperationStatus, Outcome
 from tests.tui.driving import on_main, opened, settled, shown, until
 from tests.tui.fake_api import NOW, FakeApi, model
 from tui.app import Console
@@ -22,8 +25,19 @@ OTHER = model("mistral", State.READY, since=NOW - 50)
 class IdleApi(FakeApi):
     """Nobody else asks anything."""
 
+    export_lacks = 0
+    """Requests that are not kept any more"""
+
     def metrics(self, name: str) -> MetricsReading:
         return MetricsReading(NOW, Freshness.FRESH)
+
+    def export_load(self, result: LoadResult, path: Path) -> int:
+        return super().export_load(result, path) + self.export_lacks
+
+
+def under_way(kind: Action, target: str, outgoing: tuple[str, ...] = ()) -> OperationStatus:
+    """An operation that has just begun."""
+    return OperationStatus("1", kind, target, (), NOW - 1, Outcome.RUNNING, "ann@gpu-box-3, pid 7", outgoing=outgoing)
 
 
 @asynccontextmanager

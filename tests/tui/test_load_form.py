@@ -188,12 +188,11 @@ async def test_keys_make_the_plan(api: IdleApi) -> None:
 
 async def test_what_the_server_has_is_chosen_by_keys(api: IdleApi) -> None:
     async with at(api, "n") as pilot:
-        await shown(
-            pilot, "‹ automatic: prose", "‹ none", "‹ automatic: openai", "‹ automatic: chat", "to prose by openai"
-        )
+        await shown(pilot, "‹ automatic: prose", "‹ none", "‹ automatic: openai", "‹ automatic: chat")
+        await says(pilot, "load-says", "to prose by openai as chat.")
         assert "others" not in screen_text(pilot), "it takes none of them"
         await pilot.press(*["down"] * 5, "tab", "space", "tab", "space", "space")
-        await shown(pilot, "to prose with LoRA sql by triton-grpc as chat.")
+        await says(pilot, "load-says", "to prose with LoRA sql by triton-grpc as chat.")
         await begin(pilot, api)
         [(_, plan)] = api.loads_asked
         assert (plan.model, plan.lora, plan.transport) == (None, "sql", Transport.TRITON_GRPC)
@@ -215,7 +214,7 @@ async def test_names_are_typed_where_the_server_does_not_say_what_it_has(api: Id
         await shown(pilot, "what it takes is not known")
         field(pilot, "lora", "french")
         field(pilot, "temperature", "0.5")
-        await shown(pilot, "with LoRA french; temperature 0.5.")
+        await says(pilot, "load-says", "with LoRA french; temperature 0.5.")
         await begin(pilot, api)
         assert (api.loads_asked[0][1].lora, api.loads_asked[0][1].sampling.temperature) == ("french", 0.5)
 

@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from engine.deployment import State
 from engine.errors import EngineError
 from engine.inference.prompt import Fault
 from engine.load_plan import Arrival, Level, Objectives
 from engine.load_result import Digest, Doubt, LoadOutcome, LoadProgress, LoadResult
+from engine.request import Action
 from tests.tui.driving import MODELS, gone, on_main, opened, screen_text, settled, shown, still, told, until
-from tests.tui.fake_api import NOW, snapshot
-from tests.tui.load_driving import OTHER, IdleApi, at, begin, says, tell
+from tests.tui.fake_api import NOW, model, snapshot
+from tests.tui.load_driving import OTHER, IdleApi, at, begin, says, tell, under_way
 from tests.tui.loads_at_hand import FOUR, LEVELS, ONE, PLAN, REFUSED, digest, level, progress, result
 from tui import format as write
 from tui.app import Console
 from tui.screens.load_export import LoadExport
 from tui.screens.question import Question
 from tui.widgets import load_run
+from tui.widgets.load_words import amounts
 
 
 @pytest.fixture
@@ -128,6 +131,89 @@ async def test_leaving_the_console_says_that_it_ends_and_ends_it(api: IdleApi) -
     assert api.loads_stopped == ["llama3-70b"]
 
 
+async def test_ctrl_q_asks_too_and_once_more_leaves(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        await pilot.press("n")
+        await on_main(pilot)
+        assert not api.loads_stopped
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        await pilot.press("ctrl+q")
+    assert api.loads_stopped == ["llama3-70b"]
+
+
+async def test_it_is_not_in_the_way_of_who_stops_its_model(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress())
+        await shown(pilot, "2 of 3")
+        api.show(replace(api.latest, operations=(under_way(Action.SWAP, "mixtral", outgoing=("mistral",)),)))
+        await settled(pilot)
+        assert not api.loads_stopped, "another model's is none of its business"
+        swap = under_way(Action.SWAP, "mixtral", outgoing=("llama3-70b",))
+        api.show(replace(api.latest, operations=(swap,)))
+        api.show(replace(api.latest, operations=(swap,)))
+        await told(pilot, "“swap llama3-70b → mixtral” has begun. What was measured until then is kept.")
+        await shown(pilot, "stopping: “swap llama3-70b → mixtral” has begun.")
+        assert api.loads_stopped == ["llama3-70b"]
+        stopped = replace(result(levels=LEVELS[:1]), outcome=LoadOutcome.STOPPED, message="It was stopped.")
+        await tell(api, stopped)
+        await shown(pilot, "■ “swap llama3-70b → mixtral” has begun. It was stopped.")
+
+
+async def test_it_ends_with_its_model(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress())
+        api.change(model("llama3-70b", State.UNREACHABLE))
+        await settled(pilot)
+        assert not api.loads_stopped, "one that is too busy to say that it is well is still measured"
+        api.change(model("llama3-70b", State.FAILED, detail="exit code 1"))
+        await told(pilot, "llama3-70b has failed.")
+        assert api.loads_stopped == ["llama3-70b"]
+
+
+async def test_a_server_that_answers_nothing_any_more_is_told(api: IdleApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_run, "WAITING_S", 0.2)
+    slow = progress(e2e=Digest(2, most=0.05))
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, slow)
+        await shown(pilot, "! no answer has ended for")
+        await tell(api, replace(slow, done=slow.done + 1))
+        await gone(pilot, "no answer has ended for")
+
+
+async def test_what_is_awaited_after_the_last_was_sent(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress(elapsed_s=16.0, in_flight=92, requests_per_s=4.6))
+        await shown(pilot, "92 answers are awaited, about 20s")
+
+
+async def test_nothing_is_known_before_the_first_answer_of_a_level(api: IdleApi) -> None:
+    async with at(api, "n") as pilot:
+        await begin(pilot, api)
+        await tell(api, progress(done=0, requests_per_s=0.0, output_tokens_per_s=0.0, ttft=Digest()))
+        await shown(pilot, "– req/s  – tok/s  ended in 5s")
+
+
+def test_the_course_of_ttft_is_of_the_last_seconds_where_that_is_told() -> None:
+    run = load_run.LoadRun("llama3-70b", PLAN)
+    for told_of in (None, digest(0.5), Digest()):
+        run.receive(progress(ttft=digest(0.1), ttft_recent=told_of))
+        run.take()
+    assert run.series()[1].values == (0.1, 0.5, None)
+
+
+def test_one_straggler_leaves_the_usual_figures_readable() -> None:
+    assert amounts(Digest(500, p50=0.0252, p99=0.24, most=4.49), "p50", "p99", "most") == ("25.2", "240", "4490", "ms")
+    assert amounts(Digest(500, p50=0.81, p99=2.43), "p50", "p99") == ("0.81", "2.43", "s")
+
+
 async def test_the_next_result_takes_the_place_of_the_last(api: IdleApi) -> None:
     async with at(api, "n") as pilot:
         await begin(pilot, api)
@@ -159,11 +245,19 @@ async def test_a_row_a_level_with_what_speaks_against_it(api: IdleApi) -> None:
 
 async def test_every_distribution_of_a_level_and_what_they_mean(api: IdleApi) -> None:
     objectives = replace(PLAN, objectives=Objectives(ttft_s=0.2), levels=(Level(Arrival.POISSON, 2.0),))
-    open_loop = replace(level(objectives.levels[0]), good=88, goodput_per_s=1.7, ttft_intended=digest(0.5))
+    open_loop = replace(level(objectives.levels[0]), good=88, goodput_per_s=1.7, ttft_intended=digest(0.52))
     async with at(api, "n", size=(120, 60)) as pilot:
         await begin(pilot, api)
         await tell(api, result(levels=(open_loop,), plan=objectives))
-        await shown(pilot, "goodput/s", "88 of 100 good", "TTFT from sending", "server TTFT", "client woke late by")
+        await shown(
+            pilot,
+            "0.52/1.56 s",
+            "goodput/s",
+            "88 of 100 good",
+            "TTFT from sending",
+            "server TTFT",
+            "client woke late by",
+        )
         await pilot.press("i")
         await shown(pilot, "time to first token", "inter-token latency", "nearest ranks")
         await pilot.press("escape")
@@ -248,9 +342,9 @@ async def test_one_is_written_to_a_file(api: IdleApi, tmp_path: Path) -> None:
         name.value = str(tmp_path / "x.json")  # type: ignore[attr-defined]
         await pilot.press("enter")
         await says(pilot, "export-says", "▲ The folder cannot be written.")
-        api.export_error = None
+        api.export_error, api.export_lacks = None, 7
         await pilot.press("enter")
-        await told(pilot, "The load test is saved to")
+        await told(pilot, "x.json. 7 of its requests are not kept any more, and not in it.")
         assert api.exported == [("7", tmp_path / "x.json")]
 
 

@@ -333,3 +333,9 @@ async def test_an_earlier_turn_is_shown_from_its_prompt_on() -> None:
         await pilot.press("down")
         lines = ["second", "100"]
         await until(pilot, lambda: [line.strip() for line in screen_text(pilot).splitlines()[3:5]] == lines)
+        long = "".join(f"line {number}\n" for number in range(60))
+        app.fake.kept = [kept(1, long, "the answer to that")]
+        await pilot.press("escape", "ctrl+r")
+        await until(pilot, lambda: len(app.rows()) == 4)
+        await pilot.press("end")
+        await until(pilot, lambda: "the answer to that" in screen_text(pilot))

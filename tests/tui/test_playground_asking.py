@@ -230,6 +230,7 @@ async def test_a_model_without_text_is_asked_with_tensors() -> None:
         app.fake.asked[0].end()
         await until(pilot, lambda: app.answer == '{"INPUT0": [1, 2]}{"OUTPUT0": [3]}')
         assert "11 responses" in app.status
+        assert "the inputs as JSON" in str(app.editor.placeholder)
         assert "tok" not in app.status, "there are no tokens"
         app.query_one("#answer").focus()
         await pilot.press("t")

@@ -229,14 +229,22 @@ def test_options_without_what_they_are_about_are_refused(argv: list[str], engine
 def test_timings_say_what_is_known_and_who_counted() -> None:
     full = replace(answer(), gaps_s=tuple(number / 1000 for number in range(1, 102)))
     assert cli_output.timing_line(full) == (
-        "connected in 0.7 ms · first byte 4.0 ms · first token 43 ms · gaps p50 51 ms, p99 100 ms · 100.0 tokens/s"
-        " · 0.15 s in all · tokens 5 in, 11 out (counted by server) · ended by stop"
+        "connected in 0.7 ms · first byte 4.0 ms · first token 43 ms · gaps p50 51 ms, p99 100 ms, longest 101 ms"
+        " · 100.0 tokens/s · 150 ms in all · tokens 5 in, 11 out (counted by server) · ended by stop"
     )
     assert "gaps p50 10 ms, longest 10 ms" in cli_output.timing_line(answer())
     cut = PromptResult(PromptRequest(""), PromptOutcome.FAILED, "", fault=Fault.CUT, timing=Timing(total_s=2))
     assert cli_output.timing_line(cut) == "2.00 s in all · failed: cut"
     chunks = PromptResult(PromptRequest(""), PromptOutcome.CANCELLED, "", timing=Timing(tokens_out=1))
     assert cli_output.timing_line(chunks) == "tokens 1 out (counted by chunks) · cancelled"
+    tensors = PromptResult(
+        PromptRequest("", tensors="{}"),
+        PromptOutcome.DONE,
+        "",
+        timing=Timing(None, 0.001, 0.004, 0.005, 0.005, None, 2),
+    )
+    line = "first byte 1.0 ms · first outputs 4.0 ms · 5.0 ms in all · responses 2"
+    assert cli_output.timing_line(tensors) == line, "there are no tokens"
 
 
 def test_a_failure_tells_what_came_and_exits_1(capsys: Capture) -> None:

@@ -15,7 +15,7 @@ from engine.text import clean_line
 from tui.widgets.glyphs import cut
 
 OWN_KEYS = ("space", "left", "right", "tab", "enter", "escape")
-MOST_CELLS = 30
+MOST_CELLS = 22
 
 
 class Choice(Widget, can_focus=True):

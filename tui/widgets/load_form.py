@@ -30,8 +30,8 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
     (
         "each level",
         (
-            ("requests", "requests", 7),
-            ("seconds", "or seconds", 6),
+            ("requests", "requests", 6),
+            ("seconds", "or seconds", 5),
             ("warmup", "warm-up", 4),
             ("repeats", "repeats", 3),
         ),
@@ -39,10 +39,10 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
     (
         "tokens",
         (
-            ("tokens-in", "in", 7),
-            ("spread-in", "±", 5),
-            ("tokens-out", "out", 7),
-            ("spread-out", "±", 5),
+            ("tokens-in", "in", 6),
+            ("spread-in", "±", 4),
+            ("tokens-out", "out", 6),
+            ("spread-out", "±", 4),
             ("end", "", 0),
         ),
     ),
@@ -64,6 +64,7 @@ PLACEHOLDERS = {
     "lora": "none",
     "others": "e.g. top_k=40 seed=1",
 }
+LEAST_MODEL = 16
 LOW_ROWS = 13
 """With fewer the fields scroll, so that what will be sent stays in sight"""
 
@@ -98,9 +99,10 @@ class LoadForm(Vertical, can_focus=False):
         height: 1fr; padding: 0 1;
         & > Fields { height: auto; overflow-x: auto; }
         &.-low > Fields { height: 1fr; }
-        & Horizontal { height: 1; min-width: 76; }
+        & Horizontal { height: 1; min-width: 72; }
         & Label { color: $text-muted; padding: 0 1 0 0; }
         & .-title { width: 11; }
+        & Horizontal > *:last-child { margin: 0; }
         & Input { margin: 0 2 0 0; background: $surface; }
         & Input:focus { background: $panel; }
         & Input.-wrong { color: $text-error; }
@@ -139,7 +141,7 @@ class LoadForm(Vertical, can_focus=False):
             choice = Choice(options(None, None)[key], id=f"{'offered' if key in OFFERED else 'load'}-{key}")
             choice.display = key in CHOICES
             if width < 0:
-                choice.styles.width = "1fr"
+                choice.styles.width, choice.styles.min_width = "1fr", LEAST_MODEL
             yield choice
 
     def _input(self, key: str, width: int) -> Input:

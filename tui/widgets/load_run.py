@@ -12,13 +12,19 @@ from engine.metrics_reading import Mark, Series
 from engine.request import Action
 from engine.snapshot import Outcome, Snapshot
 from tui import format as fmt
-from tui.widgets.state import LOOKS
 
 SAMPLES = 4096
 """Half an hour of them"""
 SILENT_S = 5.0
 """It tells twice a second: silence for so long is worth a word"""
 WAITING_S = 5.0
+GONE = {
+    State.ABSENT: "is not there any more",
+    State.ASLEEP: "is asleep",
+    State.FAILED: "has failed",
+    State.STOPPED: "is stopped",
+    State.STOPPING: "is being stopped",
+}
 CHARTED = (
     ("throughput", "Output", "tok/s"),
     ("ttft_p50", "TTFT p50", "s"),
@@ -127,6 +133,5 @@ def what_ends_it(snapshot: Snapshot, deployment: str) -> str:
             return f"“{status.title}” has begun."
     model = next((model for model in snapshot.models if model.name == deployment), None)
     if model is None:
-        return f"{deployment} is not there any more."
-    gone = (State.STOPPED, State.STOPPING, State.FAILED, State.ABSENT, State.ASLEEP)
-    return f"{deployment} is {LOOKS[model.state].word}." if model.state in gone else ""
+        return f"{deployment} {GONE[State.ABSENT]}."
+    return f"{deployment} {GONE[model.state]}." if model.state in GONE else ""

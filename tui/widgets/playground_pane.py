@@ -344,6 +344,7 @@ class PlaygroundPane(PlaygroundFacts):
 
     def show_told(self) -> None:
         session = self._session
+        self._editor.ask_for_inputs(tensors=session.settings.mode_for(self.asked_model) is Mode.TENSORS)
         start = start_of(self._model, session.settings.transport)
         self.query_one("#told", Static).update(told_line(session, self.asked_model, session.offer.said(start)))
 

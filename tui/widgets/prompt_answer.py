@@ -71,18 +71,22 @@ class PromptAnswer(Vertical):
         return self.has_class("-markdown")
 
     def show(self, run: PromptRun | None) -> None:
-        """With the turns before it; one that has ended from its prompt on."""
+        """With the turns before it; one that has ended from its prompt on, as far as the answer is in view, too."""
         self._run = run
-        raw, last = self.raw, 0
+        raw, asked, replied = self.raw, 0, 0
         raw.clear()
         if run is not None:
             run.take()
             for kind, text in pieces(run, apart=False):
-                apart = bool(raw.text) and kind == "prompt"
-                last = raw.rows + apart if kind == "prompt" else last
-                raw.append(f"\n{text}" if apart else text, kind)
+                if kind == "prompt":
+                    apart = bool(raw.text)
+                    asked = raw.rows + apart
+                    raw.append(f"\n{text}" if apart else text, kind)
+                    replied = raw.rows
+                else:
+                    raw.append(text, kind)
             if run.result is not None:
-                raw.show_row(last)
+                raw.show_row(max(asked, replied - raw.size.height // 2))
         self._render_markdown()
 
     def grow(self, text: str) -> None:

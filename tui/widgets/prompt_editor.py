@@ -6,6 +6,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+PROMPT = "Type a prompt: enter sends it, up brings the last one back"
+INPUTS = "Type the inputs as JSON: enter sends them, up brings the last ones back"
+
 
 class PromptEditor(TextArea):
     class Sent(Message):
@@ -35,9 +38,13 @@ class PromptEditor(TextArea):
             id=id,
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Type a prompt: enter sends it, up brings the last one back",
+            placeholder=PROMPT,
         )
         self.cursor_blink = False  # nothing moves that means nothing
+
+    def ask_for_inputs(self, *, tensors: bool) -> None:
+        """What is to be typed. `tensors`: it is for a model that takes no text."""
+        self.placeholder = INPUTS if tensors else PROMPT
 
     def action_send(self) -> None:
         self.post_message(self.Sent())
