@@ -23,7 +23,8 @@ class PromptClient:
     def lag_s(self) -> float:
         """The longest time that something had arrived before it was read: what this process was late by.
 
-        It is not in the timings, which are the system's own; but for gRPC, where it is, and cannot be told apart.
+        It is not in the timings, which are the system's own; but for gRPC, where it is: there it is by how much a timer
+        was late.
         """
         return max((channel.lag_s for channel in self._channels.values()), default=0.0)
 

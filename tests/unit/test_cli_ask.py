@@ -281,6 +281,12 @@ def test_repeating_ends_with_the_first_failure(capsys: Capture) -> None:
     assert found["summary"]["first token"] == {"n": 2, "p50": 0.043, "least": 0.043, "most": 0.043}
 
 
+def test_a_chat_beside_a_completion_is_said_to_be_one(capsys: Capture) -> None:
+    engine = Answering(replace(answer(), style=Style.CHAT), replace(answer(), style=Style.COMPLETION))
+    assert main(["ask", "demo", "hi", "--against", "other"], engine) == 0
+    assert "Not put in the same way: chat and completion." in capsys.readouterr().err
+
+
 def test_two_deployments_are_asked_the_same_and_compared(engine: Answering, capsys: Capture) -> None:
     assert main(["ask", "demo", "hi", "--against", "other"], engine) == 0
     assert engine.asked == [
