@@ -26,12 +26,12 @@ from engine.inference.prompt import (
 )
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadResult
-from engine.log_line import Level, LogLine, LogMark
 from engine.metrics_reading import Family, Group, Mark, MetricsReading, Series
 from engine.plan import Adoption, GeneratedFile, Launch, Outgoing, PlacedGpu, Plan, PortBinding, SwapPlan
 from engine.prompt_record import KeptPrompt, SavedPrompt
 from engine.request import Action, Request, Way
 from engine.snapshot import AuditEntry, Model, RuntimeStatus, Snapshot
+from tests.tui.fake_feed import FakeFeed, Logged
 
 NOW = 1_800_000_000.0
 GIB = 1 << 30
@@ -149,36 +149,6 @@ def large_plan(plan: Plan, verdict: Verdict, *obstacles: str) -> Plan:
     )
 
 
-LOGGED = "2027-01-15T08:00:00.000000000Z"
-LEVELS = {"I": Level.INFO, "W": Level.WARNING, "E": Level.ERROR}
-
-
-def logged(text: str) -> LogLine:
-    """A line with the level that Triton's have before them."""
-    return LogLine(0, LOGGED, text, level=LEVELS.get(text[:1]))
-
-
-class FakeFeed:
-    """A log that has been read to its end."""
-
-    def __init__(self, lines: Sequence[str | LogLine]) -> None:
-        told = [line if isinstance(line, LogLine) else logged(line) for line in lines]
-        self._lines = [replace(line, seq=seq) for seq, line in enumerate(told)]
-        self.first, self.end = 0, len(self._lines)
-        self.freshness, self.message = Freshness.FRESH, ""
-        self.marks: Sequence[LogMark] = ()
-        self.closed = False
-
-    def line(self, seq: int) -> LogLine:
-        return self._lines[seq]
-
-    def lines(self, start: int, stop: int) -> Sequence[LogLine]:
-        return self._lines[max(0, start) : stop]
-
-    def close(self) -> None:
-        self.closed = True
-
-
 class FakeApi:
     """Implements `engine.api.EngineApi`."""
 
@@ -215,7 +185,7 @@ class FakeApi:
         self.examined = 0
         self.doctor_error: EngineError | None = None
         self.changed: list[tuple[str, str, tuple[Change, ...]]] = []
-        self.log: list[str | LogLine] = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
+        self.log: list[Logged] = ["I0115 08:00:00 1 server.cc:1] started", "E0115 08:00:01 1 server.cc:2] \\o/"]
         self.feeds: list[FakeFeed] = []
         self.reported = [
             Family("nv_inference_request_success", "counter", "Number of successful inference requests", 1),

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.deployment import Protocol, Service
 from engine.inference.client import PromptClient
-from engine.inference.output import MAX_CHARACTERS, Output
+from engine.inference.output import MAX_CHARACTERS
 from engine.inference.prompt import (
     Fault,
     PromptEvent,
@@ -24,8 +22,6 @@ from engine.inference.prompt import (
     Transport,
 )
 from engine.inference.runner import PromptRunner
-from engine.inference.triton_model import Deltas
-from engine.text import clean
 from tests.unit.inference_server import (
     END,
     LLMAPI_INPUTS,
@@ -147,22 +143,6 @@ async def test_repeated_text_of_a_whole_text_stream_is_cut() -> None:
     tokens, result = await ask_triton([head(), *chunks, END], inputs=LLMAPI_INPUTS)
     assert result.text == "I am here"
     assert tokens == ["I", " am", " here"]
-
-
-@pytest.mark.parametrize(
-    ("chunks", "expected"),
-    [
-        (["ha", "ha", "ha"], "hahaha"),
-        (["a", "ab", "c"], "aabc"),
-        (["a", "ab", "abc", "abcd"], "abcd"),
-        (["a", "ab", "", "abc"], "abc"),
-        (["a", "ab"], "ab"),
-        (["", "a", "b"], "ab"),
-    ],
-)
-def test_whole_text_is_told_from_new_text(chunks: list[str], expected: str) -> None:
-    deltas = Deltas()
-    assert (b"".join(deltas.feed(chunk.encode()) for chunk in chunks) + deltas.end()).decode() == expected
 
 
 @pytest.mark.parametrize(
@@ -442,13 +422,3 @@ async def test_closing_the_runner_cancels_what_is_under_way() -> None:
         runner.ask(server.service(), ASK, late)
         assert late.result.outcome is PromptOutcome.CANCELLED
         runner.close()
-
-
-@given(st.lists(st.text(st.sampled_from("ab\n \x07\x1b\x9b\x9c\x9d[]0;1mPX\\€")), max_size=8), st.data())
-def test_output_never_lets_a_control_through_however_it_is_cut(parts: list[str], data: st.DataObject) -> None:
-    whole = "".join(parts).encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
-    output = Output()
-    shown = [output.feed(whole[start:end]) for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    shown.append(output.end())
-    assert "".join(shown) == output.text == clean(whole.decode())
