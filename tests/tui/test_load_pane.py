@@ -264,6 +264,15 @@ async def test_every_distribution_of_a_level_and_what_they_mean(api: IdleApi) ->
         await shown(pilot, "88 of 100 good")
 
 
+async def test_in_a_narrow_window_fewer_figures_are_shown_and_none_is_cut(api: IdleApi) -> None:
+    async with at(api, "n", size=(60, 50)) as pilot:
+        await begin(pilot, api)
+        await tell(api, result(levels=LEVELS[:1]))
+        await shown(pilot, "client woke late by")
+        gap = next(line for line in screen_text(pilot).splitlines() if line.strip("┃ ").startswith("gap"))
+        assert gap.strip("┃ ").split() == ["gap", "12.2", "24.4", "36.6", "48.8", "ms", "6,300"]
+
+
 async def test_a_test_that_failed_says_why(api: IdleApi) -> None:
     async with at(api, "n") as pilot:
         await begin(pilot, api)

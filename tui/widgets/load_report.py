@@ -107,7 +107,7 @@ class LoadReport(Page):
         yield Text(f"\n{what_is_sent(result.plan)}{', ' if whom else ''}{whom}.", style=inks.muted)
         for level in result.levels:
             yield Text("")
-            yield level_details(level, inks)
+            yield level_details(level, width, inks)
             yield Text(level_facts(level), style=inks.muted)
         where = "  ".join(
             clean_line(part) for part in (result.what, result.machine and f"from {result.machine}") if part

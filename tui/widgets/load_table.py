@@ -19,7 +19,11 @@ from tui.widgets.state import NOTICE
 GAP = 2
 AT_ONCE = "at once"
 LEAST_BAR, MOST_BAR = 6, 40
-_EXACT = ("mean", "spread", "p50", "p90", "p95", "p99", "most")
+_EXACT = {"mean": "mean", "spread": "±", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "most": "most"}
+"""Figures of a distribution, with their heads"""
+_BRIEFLY = ("p50", "p95", "p99", "most")
+BRIEFLY_BELOW = 76
+"""Columns; with fewer the figures would be cut"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +148,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def level_details(level: LevelResult, inks: Inks) -> Table:
+def level_details(level: LevelResult, width: int, inks: Inks) -> Table:
     """Every distribution of one level, the server's own beside."""
+    shown = _BRIEFLY if width < BRIEFLY_BELOW else tuple(_EXACT)
     table = Table.grid(padding=(0, GAP, 0, 0))
     table.add_column(no_wrap=True)
-    for _ in range(len(_EXACT) + 2):
+    for _ in range(len(shown) + 2):
         table.add_column(justify="right", no_wrap=True)
-    titles = (_name(level), "mean", "±", "p50", "p90", "p95", "p99", "most", "", "n")
+    titles = (_name(level), *(_EXACT[name] for name in shown), "", "n")
     table.add_row(Text(titles[0], style="bold"), *(Text(title, style=inks.muted) for title in titles[1:]))
     found: list[tuple[str, Digest]] = [("TTFT", level.ttft_intended), ("ITL", level.itl), ("gap", level.gap)]
     found.append(("E2E", level.e2e_intended))
@@ -163,7 +168,7 @@ def level_details(level: LevelResult, inks: Inks) -> Table:
     found.append(("client woke late by", level.generator.lag))
     for title, digest in found:
         if digest.n or digest.mean is not None:
-            table.add_row(title, *amounts(digest, *_EXACT), f"{digest.n:,}")
+            table.add_row(title, *amounts(digest, *shown), f"{digest.n:,}")
     return table
 
 
