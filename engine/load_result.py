@@ -3,7 +3,7 @@
 Definitions, of each request:
 TTFT: from sending to the first non-empty text (reasoning included). ITL: (last - first) / (tokens - 1), undefined for
 fewer than two tokens; those that came with the first took no time by it, see `Doubt.FEW_ARRIVALS`. Gap: between
-successive chunks with text. E2E: from sending to the last text. With a rate both TTFT and E2E are also from when the
+successive chunks with text. E2E: from sending to the last token. With a rate both TTFT and E2E are also from when the
 request was *meant* to be sent, which is what a user waits. Percentiles are linearly interpolated between the two
 nearest ranks (numpy's default).
 """

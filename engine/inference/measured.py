@@ -43,6 +43,7 @@ class Measured:
         self._tokens_in: int | None = None
         self._tokens_out: int | None = None
         self._finish_reason = ""
+        self._finished_at: float | None = None
 
     def silent(self, where: str) -> PromptFailed:
         """The failure of an answer that does not go on."""
@@ -112,8 +113,9 @@ class Measured:
                     "Ask for fewer tokens.",
                 )
 
-    def finish(self, reason: str) -> None:
-        self._finish_reason = reason or self._finish_reason
+    def finish(self, reason: str, at: float) -> None:
+        """The server's word on why the answer ends. It comes with the token that ends it, which may have no text."""
+        self._finish_reason, self._finished_at = reason, at
 
     def count(self, tokens_in: int | None, tokens_out: int | None) -> None:
         """The server's own counts so far."""
@@ -123,7 +125,7 @@ class Measured:
     def chunk(self, chunk: Chunk, at: float) -> None:
         """Raises what `text` raises."""
         if chunk.finish_reason:
-            self.finish(chunk.finish_reason)
+            self.finish(chunk.finish_reason, at)
         self.count(chunk.tokens_in, chunk.tokens_out)
         if chunk.text:
             self.text(chunk.text, at)
@@ -175,11 +177,14 @@ class Measured:
         counted = self._tokens_out is not None
         if sent_at is None:
             return Timing(connected_s=self.connected_s)
+        last = times[-1] if times else None
+        if counted and last is not None and self._finished_at is not None:
+            last = max(last, self._finished_at)  # the token that ended it is in the server's count
         return Timing(
             connected_s=self.connected_s,
             first_byte_s=began_at - sent_at if began_at is not None else None,
             first_token_s=times[0] - sent_at if times else None,
-            last_token_s=times[-1] - sent_at if times else None,
+            last_token_s=last - sent_at if last is not None else None,
             total_s=(self.ended_at or time.perf_counter()) - sent_at,
             tokens_in=self._tokens_in,
             tokens_out=self._tokens_out if counted else len(times) if began_at is not None else None,

@@ -128,7 +128,7 @@ class _Answer:
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self.finished = True
-            self._measured.finish(excerpt(reason, 40))
+            self._measured.finish(excerpt(reason, 40), at)
         text = _text(choice)
         if text:
             self._measured.text(to_bytes(text), at)

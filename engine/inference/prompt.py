@@ -109,6 +109,7 @@ class Timing:
     first_token_s: float | None = None
     """The first non-empty text, reasoning included"""
     last_token_s: float | None = None
+    """The last text, or the word that the answer has ended where the server counts the token that ends it"""
     total_s: float | None = None
     """Until the stream was closed"""
     tokens_in: int | None = None

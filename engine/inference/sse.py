@@ -35,6 +35,8 @@ class EventReader:
 
     def feed(self, block: bytes) -> Iterable[bytes]:
         """Raises `PromptFailed` when this is no event stream."""
+        if not block:
+            return ()
         if self._returned or b"\r" in block:
             block = self._with_line_feeds(block)
         # As servers write them, whole and of one line: these are cut without a look at each line.

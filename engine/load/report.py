@@ -7,8 +7,8 @@ from engine.load_result import Digest, Doubt, LevelResult, LoadResult
 
 UNKNOWN = "–"
 DEFINITIONS = (
-    "TTFT: from sending to the first text; ITL: (last - first text) / (tokens - 1) of each request; E2E: to the last "
-    "text; with a rate, TTFT and E2E are from when the request was meant to be sent.",
+    "TTFT: from sending to the first text; ITL: (last - first) / (tokens - 1) of each request; E2E: to the last "
+    "token; with a rate, TTFT and E2E are from when the request was meant to be sent.",
     "All in ms, p50/p99 over the requests that were answered, linearly interpolated; p99 from 100 on. Rates are from "
     "the first sending to the last answer's end.",
 )

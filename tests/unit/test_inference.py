@@ -89,6 +89,21 @@ async def test_a_triton_stream_ends_by_the_end_of_its_body_with_text_in_the_last
     assert "max_tokens" not in sent
 
 
+async def test_the_token_that_ends_an_answer_is_the_last_though_it_has_no_text() -> None:
+    first_seen = asyncio.Event()
+    ending = text("", num_output_tokens=1, finish_reason="stop")
+    script: Script = [head(), text("a", num_output_tokens=1), text("b", num_output_tokens=1), first_seen, ending, END]
+    async with ScriptedServer(triton(script)) as server:
+        client = PromptClient(server.service())
+        result = await client.send(ASK, lambda token: first_seen.set() if token.text == "b" else None)
+        await client.close()
+    timing = result.timing
+    assert (result.text, timing.tokens_out, len(result.gaps_s)) == ("ab", 3, 1)
+    assert timing.first_token_s is not None
+    assert timing.last_token_s is not None
+    assert timing.last_token_s > timing.first_token_s + result.gaps_s[0]
+
+
 async def test_times_are_ordered_and_connecting_is_not_among_them() -> None:
     first_seen = asyncio.Event()
     script: Script = [head(), text("a"), first_seen, text("b"), END]

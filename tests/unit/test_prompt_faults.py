@@ -234,6 +234,9 @@ async def test_grpc_connects_anew_and_sends_no_prompt_twice() -> None:
         assert (await client.send(request)).text == "well"
         server.end_connections()
         second = await client.send(request)
+        if second.fault is Fault.CUT:  # sent before gRPC saw the end: nobody knows who took it, and it is not repeated
+            assert server.asked == 1
+            second = await client.send(request)
         assert (second.text, server.asked, server.connections) == ("well", 2, 2), second.error
         server.script = (Act.RESET,)
         third = await client.send(request)

@@ -63,7 +63,7 @@ def rows(run: PromptRun) -> Iterator[NotedRow]:
     yield _row("first byte", seconds(timing.first_byte_s), "From sending the request to the first byte of the answer.")
     if run.takes_text:
         yield _row("first token", seconds(timing.first_token_s), "TTFT: to the first text that is not empty.")
-        yield _row("last token", seconds(timing.last_token_s), "To the last text that is not empty.")
+        yield _row("last token", seconds(timing.last_token_s), "To the last text, or to the word that it has ended.")
     else:
         yield _row("first outputs", seconds(timing.first_token_s), "To the first response.")
     yield _row("total", seconds(timing.total_s), "Until the stream was closed.")

@@ -40,7 +40,7 @@ DEFINITIONS = (
     ),
     ("ITL", "inter-token latency: (last - first) / (tokens - 1) of each request that has two tokens or more"),
     ("gap", "between one chunk with text and the next; a chunk may hold several tokens"),
-    ("E2E", "the same to the last text"),
+    ("E2E", "the same to the last token"),
     ("from sending", "with a rate: the same from when it was sent, which the server's own figures are comparable with"),
     (
         "p50, p95, p99",
