@@ -19,6 +19,7 @@ from engine.inference.offer import Offer
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Transport
 from engine.inference.runner import PromptRunner
 from engine.launcher import Launcher
+from engine.load.obstacle import in_the_way
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadResult
 from engine.log_line import LogLine
@@ -120,7 +121,8 @@ class Engine:
         """It disturbs a service that others use, so it counts as a change."""
         refuse_read_only(self._settings, f"a load test of {deployment.name}")
         _answering(deployment)
-        return self._parts.loads.begin(deployment, plan, on_event)
+        journal, name = self._parts.journal, deployment.name
+        return self._parts.loads.begin(deployment, plan, on_event, lambda: in_the_way(journal.recent(10), name))
 
     def offer(self, name: str, transport: Transport | None = None) -> Offer:
         from engine.inference.discover import discover

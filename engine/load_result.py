@@ -200,8 +200,8 @@ class LoadProgress:
     failures: tuple[Failures, ...]
     doubts: tuple[Doubt, ...]
     finished: tuple[LevelResult, ...]
-    ttft_recent: Digest | None = None
-    """Of those that were answered over the last five seconds, as `ttft` is; None: it is not told"""
+    ttft_recent: Digest = Digest()
+    """Of those that were answered over the last five seconds, as `ttft` is"""
 
 
 LoadEvent = LoadProgress | LoadResult

@@ -66,13 +66,14 @@ class LoadTest:
         self._current: LevelRun | None = None
         self._preparing: asyncio.Task[Texts] | None = None
         self._stopped = False
+        self._why_stopped = ""
         self._streams = True
         self._free_ends = False
         """`ignore_eos` was left out"""
 
-    def stop(self) -> None:
-        """Ends it soon, with what was measured."""
-        self._stopped = True
+    def stop(self, why: str = "") -> None:
+        """Ends it soon, with what was measured. `why`: a sentence for the result, when it was not asked for."""
+        self._stopped, self._why_stopped = True, self._why_stopped or why
         if self._preparing:
             self._preparing.cancel()
         if self._current:
@@ -97,7 +98,8 @@ class LoadTest:
         except EngineError as error:
             return self._result(LoadOutcome.FAILED, str(error)), tuple(self._records)
         if self._stopped:
-            return self._result(LoadOutcome.STOPPED, "It was stopped before its end."), tuple(self._records)
+            message = f"{self._why_stopped} It was stopped before its end.".lstrip()
+            return self._result(LoadOutcome.STOPPED, message), tuple(self._records)
         return self._result(LoadOutcome.DONE, ""), tuple(self._records)
 
     def _result(self, outcome: LoadOutcome, message: str) -> LoadResult:
@@ -270,6 +272,7 @@ class LoadTest:
             failures=run.failures,
             doubts=tuple(doubt for doubt, holds in seen.items() if holds),
             finished=tuple(self._levels),
+            ttft_recent=run.recent_ttft(),
         )
 
 

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from engine.inference.prompt import Fault, PromptOutcome, PromptRequest, PromptResult
 from engine.load.running import Running
 from engine.load.schedule import arrivals, sleep_until
+from engine.load.statistics import digest, request_figures
 from engine.load_plan import Arrival, Level, LoadPlan
-from engine.load_result import Failures, RequestRecord
+from engine.load_result import Digest, Failures, RequestRecord
 
 PAUSE_S = 0.1
 """After a request that failed at once, a place stays empty for so long: a server that refuses all would otherwise be
@@ -42,6 +44,8 @@ class LevelRun:
         self._issued = 0
         self._counts: list[tuple[float, int, int]] = []
         """When, how many were done by then, and their tokens"""
+        self._recent: deque[tuple[float, float]] = deque()
+        """When a request was answered, and its TTFT, of the last seconds"""
         self._failures: dict[Fault, int] = {}
         self._tokens_out = 0
         self.records: list[RequestRecord] = []
@@ -80,6 +84,13 @@ class LevelRun:
         then, done, tokens = self._counts[0] if now - self._counts[0][0] > 0 else (0.0, 0, 0)
         seconds = now - then
         return ((self.done - done) / seconds, (self._tokens_out - tokens) / seconds) if seconds > 0 else (0.0, 0.0)
+
+    def recent_ttft(self) -> Digest:
+        """Of what was answered over the last seconds; with a rate from when it was meant to be sent."""
+        since = self.elapsed_s - RECENT_S
+        while self._recent and self._recent[0][0] < since:
+            self._recent.popleft()
+        return digest([ttft for _, ttft in self._recent])
 
     async def measure(self) -> None:
         """Until all have been sent, or `stop` is called, and all that were sent have ended."""
@@ -202,6 +213,9 @@ class LevelRun:
         )
         self.records.append(record)
         self.running.add(record)
+        ttft = request_figures(record).ttft_intended if fault is None else None
+        if ttft is not None:
+            self._recent.append((self.elapsed_s, ttft))
         return fault is not None
 
 

@@ -30,6 +30,8 @@ answers (see `LoadPlan.idle_timeout_s`, which is added), and when it keeps its r
 STOP_S = 20.0
 """One that has been asked to end is given so long to tell its result"""
 LOOK_S = 0.2
+OBSTACLES_S = 1.0
+"""Between two looks for what the test would hold up"""
 LONGEST_LINE = 16 << 20
 Listener = Callable[[LoadEvent], None]
 
@@ -44,8 +46,12 @@ class LoadRuns:
         self._lock = threading.Lock()
         self._current: _Run | None = None
 
-    def begin(self, deployment: Deployment, plan: LoadPlan, listener: Listener) -> Cancel:
+    def begin(
+        self, deployment: Deployment, plan: LoadPlan, listener: Listener, obstacle: Callable[[], str] = lambda: ""
+    ) -> Cancel:
         """`listener` is called from a thread of its own, with the result last.
+
+        `obstacle`: asked about once a second, blocking shortly; what it says ends the test.
 
         Raises `InvalidLoad`, `Refused` while another is under way, `OperationFailed` when no process can be started.
         """
@@ -64,7 +70,7 @@ class LoadRuns:
             if self._current and not self._current.ended.is_set():
                 other = self._current.target.deployment
                 raise Refused(f"A load test of {other} is under way.", "Stop it, or wait for its end.")
-            run = self._current = _Run(target, plan, self.store, listener, order)
+            run = self._current = _Run(target, plan, self.store, listener, order, obstacle)
         return run.cancel
 
     def close(self) -> None:
@@ -78,12 +84,22 @@ class LoadRuns:
 class _Run:
     """One process, and the thread that reads what it tells."""
 
-    def __init__(self, target: Target, plan: LoadPlan, store: LoadStore, listener: Listener, order: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        plan: LoadPlan,
+        store: LoadStore,
+        listener: Listener,
+        order: str,
+        obstacle: Callable[[], str],
+    ) -> None:
         self.target = target
         self.ended = threading.Event()
         self._plan = plan
         self._store = store
         self._listener = listener
+        self._obstacle = obstacle
+        self._look_at = 0.0
         self._began_at = time.time()
         self._stop_by: float | None = None
         self._latest: LoadProgress | None = None
@@ -108,6 +124,18 @@ class _Run:
             self._stop_by = time.monotonic() + STOP_S
         with contextlib.suppress(OSError):  # Popen does not signal one that it has seen the end of
             self._process.terminate()
+
+    def _give_way(self, now: float) -> None:
+        """To an operation that the test would hold up: its process is told why, and ends."""
+        if self._stop_by is not None or now < self._look_at:
+            return
+        self._look_at = now + OBSTACLES_S
+        why = self._obstacle()
+        if why:
+            assert self._process.stdin is not None  # noqa: S101
+            self._stop_by = now + STOP_S
+            with contextlib.suppress(OSError):  # it has ended already
+                self._process.stdin.write(f"{why}\n".encode())
 
     def _read(self, order: str) -> None:
         """Until there is a result, which there is in any case."""
@@ -157,6 +185,7 @@ class _Run:
                 raise _AstrayError(f"The load test's process has told nothing for {silence_s:.0f} s.")
             if self._stop_by is not None and now > self._stop_by:
                 raise _AstrayError(f"The load test's process did not end within {STOP_S:g} s of being asked to.")
+            self._give_way(now)
             if not select.select([out], [], [], LOOK_S)[0]:
                 continue
             block = os.read(out.fileno(), 1 << 16)

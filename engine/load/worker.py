@@ -2,7 +2,8 @@
 
 A process of its own, so that drawing a screen takes no time from sending and stamping. It tells how it stands on
 standard output, a JSON object a line, the result last, and keeps that in the store. It ends, with what was measured,
-on SIGTERM and SIGINT, and when standard input is closed: whoever began it is gone.
+on SIGTERM and SIGINT, when a line on standard input says why it is to end, and when that is closed: whoever began it is
+gone.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from engine.load.order import Order
 from engine.load.store import LoadStore
 from engine.load_result import LoadProgress, LoadResult
 from engine.teller import Teller
+from engine.text import clean_line
 
 LAST_WORDS_S = 5.0
 """How long a reader may take to read the result"""
@@ -39,19 +41,19 @@ class Stop:
     def __init__(self) -> None:
         self._asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: Callable[[], None] | None = None
+        self._stop: Callable[[str], None] | None = None
 
-    def ask(self) -> None:
+    def ask(self, why: str = "") -> None:
         """From a handler of signals, or from any thread."""
         self._asked = True
         if self._loop and self._stop:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._stop)
+                self._loop.call_soon_threadsafe(self._stop, why)
 
-    def reaches(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    def reaches(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str], None]) -> None:
         self._loop, self._stop = loop, stop
         if self._asked:
-            stop()
+            stop("")
 
 
 def main() -> NoReturn:
@@ -60,7 +62,8 @@ def main() -> NoReturn:
         signal.signal(number, lambda _number, _frame: stop.ask())
     for ignored in (signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
-    order = Order.from_json(sys.stdin.readline())
+    with open(0, "rb", buffering=0, closefd=False) as given:  # reads no further: a reason to end may follow
+        order = Order.from_json(given.readline().decode())
     # What a library prints must not stand between the events.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -93,11 +96,12 @@ async def _run(order: Order, tell: Callable[[LoadProgress], None], stop: Stop) -
 
 
 def _watch_input(stop: Stop) -> None:
-    """Until it is closed."""
+    """Until it is closed, or says why the test is to end."""
+    said = b""
     with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    stop.ask()
+        while not said.endswith(b"\n") and (block := os.read(0, 4096)):
+            said += block
+    stop.ask(clean_line(said.decode(errors="replace")).strip())
 
 
 if __name__ == "__main__":

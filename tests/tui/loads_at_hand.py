@@ -98,6 +98,7 @@ def progress(**changes: object) -> LoadProgress:
         done=38,
         failed=0,
         ttft=digest(0.0661, 38),
+        ttft_recent=digest(0.0661, 38),
         itl=digest(0.0121, 38),
         e2e=digest(0.78, 38),
         requests_per_s=3.14,

@@ -201,12 +201,12 @@ async def test_nothing_is_known_before_the_first_answer_of_a_level(api: IdleApi)
         await shown(pilot, "– req/s  – tok/s  ended in 5s")
 
 
-def test_the_course_of_ttft_is_of_the_last_seconds_where_that_is_told() -> None:
+def test_the_course_of_ttft_is_of_the_last_seconds() -> None:
     run = load_run.LoadRun("llama3-70b", PLAN)
-    for told_of in (None, digest(0.5), Digest()):
-        run.receive(progress(ttft=digest(0.1), ttft_recent=told_of))
+    for recent in (digest(0.5), Digest()):
+        run.receive(progress(ttft=digest(0.1), ttft_recent=recent))
         run.take()
-    assert run.series()[1].values == (0.1, 0.5, None)
+    assert run.series()[1].values == (0.5, None)
 
 
 def test_one_straggler_leaves_the_usual_figures_readable() -> None:

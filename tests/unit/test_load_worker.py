@@ -208,6 +208,26 @@ def test_only_one_at_a_time(server: LoadServer, load: LoadRuns) -> None:
     cancel()  # of the one before: this one is not its
 
 
+@pytest.mark.parametrize("after_s", [0.0, 2.0])
+def test_it_gives_way_to_an_operation_and_the_result_says_to_which(
+    server: LoadServer, load: LoadRuns, after_s: float
+) -> None:
+    heard, begun = Heard(), time.monotonic()
+    load.begin(
+        server.deployment,
+        ENDLESS,
+        heard,
+        lambda: "“stop tiny” has begun." if time.monotonic() > begun + after_s else "",
+    )
+    result = heard.result()
+    assert (result.outcome, result.message) == (
+        LoadOutcome.STOPPED,
+        "“stop tiny” has begun. It was stopped before its end.",
+    )
+    assert load.store.results() == (result,)
+    until(lambda: server.at_once == 0)
+
+
 def test_a_cancel_before_it_has_begun_is_a_stop(server: LoadServer, load: LoadRuns) -> None:
     heard = Heard()
     load.begin(server.deployment, ENDLESS, heard)()

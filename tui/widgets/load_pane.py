@@ -328,7 +328,7 @@ class LoadPane(LoadOffering):
 
     def _ended(self, run: LoadRun, result: LoadResult) -> None:
         self._over()
-        if run.why_stopped:
+        if run.why_stopped not in result.message:
             result = replace(result, message=f"{run.why_stopped} {result.message}".strip())
         session = self._sessions.setdefault(run.deployment, LoadSession())
         session.earlier = None

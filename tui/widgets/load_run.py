@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from engine.api import Cancel
 from engine.deployment import State
+from engine.load.obstacle import in_the_way
 from engine.load_plan import LoadPlan
 from engine.load_result import LoadEvent, LoadProgress, LoadResult
 from engine.metrics_reading import Mark, Series
-from engine.request import Action
-from engine.snapshot import Outcome, Snapshot
+from engine.snapshot import Snapshot
 from tui import format as fmt
 
 SAMPLES = 4096
@@ -78,7 +78,7 @@ class LoadRun:
             if before is None or _ended(before) != _ended(event):
                 self._ended_at = time.monotonic()
             self.progress = event
-            ttft = event.ttft if event.ttft_recent is None else event.ttft_recent
+            ttft = event.ttft_recent
             # Before the first answer of a level nothing is known of it.
             output = event.output_tokens_per_s if event.done else None
             self._samples.append((fmt.now(), output, ttft.p50, ttft.p95))
@@ -127,10 +127,8 @@ def what_ends_it(snapshot: Snapshot, deployment: str) -> str:
 
     One that goes on would keep a server that is asked to end from doing so, and a swap from beginning.
     """
-    changing = (Action.STOP, Action.RESTART, Action.REMOVE, Action.SWAP)
-    for status in snapshot.operations:
-        if status.outcome is Outcome.RUNNING and status.kind in changing and deployment in status.subjects:
-            return f"“{status.title}” has begun."
+    if why := in_the_way(snapshot.operations, deployment):
+        return why
     model = next((model for model in snapshot.models if model.name == deployment), None)
     if model is None:
         return f"{deployment} {GONE[State.ABSENT]}."
