@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.load.codec import Records
 from engine.load.picture import svg
 from engine.load.statistics import is_good, request_figures
 from engine.load.store import left_out
+from engine.load_plan import LoadPlan
 from engine.load_result import LoadOutcome, LoadResult
 from engine.text import clean_line
 
@@ -129,6 +131,8 @@ def _facts(result: LoadResult) -> Mapping[str, str]:
         "image": result.what,
         "protocol": result.transport,
         "LoRA adapter": plan.lora or "",
+        "style": plan.style or "",
+        "sampling": ", ".join(f"{name} {value}" for name, value in _sampling(plan).items()),
         "workload": report.workload(plan),
         "each level": " or ".join(text for text in length if text) + f", after {plan.warmup} of warm-up",
         "objectives": report.objectives(plan.objectives),
@@ -136,6 +140,12 @@ def _facts(result: LoadResult) -> Mapping[str, str]:
         "measured by": f"tritontui {__version__}",
         "id": result.id,
     }
+
+
+def _sampling(plan: LoadPlan) -> Mapping[str, object]:
+    """What was asked for beside the lengths, which are the workload's."""
+    told = {one.name: getattr(plan.sampling, one.name) for one in fields(plan.sampling) if one.name != "max_tokens"}
+    return {name: value for name, value in told.items() if value not in (None, (), False)}
 
 
 def _table(title: str, header: report.Row, rows: Sequence[report.Row]) -> Iterator[str]:

@@ -163,6 +163,8 @@ def _round_steps(least: float) -> Iterator[float]:
 
 
 def _short(value: float) -> str:
+    if 0 < value < 0.1:  # of a logarithmic axis: 0.01 is no 0
+        return f"{value:g}"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else figure(value).rstrip("0").rstrip(".")
 
 
