@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 KEYS = ("name", "summary", "system", "history", "prompt", "style", "lora", "options", "tensors")
 """In the order in which they are written; `name` only where somebody wrote it"""
 _HEAD = "# A prompt for the playground, and for `tritontui ask NAME --file {name}`.\n\n"
+_BLANKS = " \t\r\n"
+"""Those of YAML: to Python others are blank, too"""
 _KEY = re.compile(r"([a-z]+)[ \t]*:")
 
 
@@ -55,7 +57,7 @@ def _pieces(text: str) -> list[tuple[str, str]]:
             if lines:
                 pieces.append((key, "".join(lines)))
             key, lines, above = match[1], [*above, line], []
-        elif not line.strip() or line.startswith("#"):
+        elif not line.strip(_BLANKS) or line.startswith("#"):
             above.append(line)
         else:
             lines += [*above, line]

@@ -53,7 +53,7 @@ def test_a_profile_is_found_spoilt_mended_and_copied(terminal: Terminal, tmp_pat
     terminal.type("own")
     terminal.press("Enter")
     terminal.see(r"/ own +1 of \d+")
-    terminal.press("6")
+    terminal.press("7")
     terminal.see(r"2 summary: A profile of my own(.|\n)* e edit .* escape list")  # offered once the pane has settled
 
     terminal.press("e")

@@ -342,7 +342,16 @@ def test_the_engine_blocks_until_the_result_and_keeps_it(server: LoadServer, tmp
     assert len((tmp_path / "out.csv").read_text().splitlines()) >= 7
 
 
-def test_an_interrupt_stops_it(server: LoadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell that began the tests in the background has had the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_stops_it(server: LoadServer, tmp_path: Path) -> None:
     def interrupt(event: LoadEvent) -> None:
         if isinstance(event, LoadProgress) and event.in_flight == 2:
             os.kill(os.getpid(), signal.SIGINT)
