@@ -10,10 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 
 from engine.deployment import Lifecycle, Service
@@ -26,7 +24,7 @@ from engine.runtimes.process import ProcessRuntime
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
 from tests.real.triton_support import free_ports, kill_all, of, settings_in, text_of, wait_until
-from tests.real.vllm_support import LocalVllm
+from tests.real.vllm_support import LocalVllm, engine_of
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -70,18 +68,6 @@ def vllm(tmp_path: Path, local_vllm: LocalVllm) -> Iterator[Service]:
         kill_all(settings)
 
 
-def engine_of(service: Service) -> psutil.Process:
-    """The process that makes the tokens."""
-    port = urlsplit(service.http).port
-    listening = [
-        one.pid
-        for one in psutil.net_connections("tcp")
-        if one.status == "LISTEN" and getattr(one.laddr, "port", None) == port
-    ]
-    server = psutil.Process(listening[0])
-    return next(child for child in server.children(recursive=True) if "EngineCore" in child.name())
-
-
 def test_it_is_drained_put_to_sleep_and_woken(vllm: Service) -> None:
     def complete(tokens: int) -> int:
         question = {"model": vllm.model, "prompt": "The", "max_tokens": tokens, "ignore_eos": True}
@@ -92,14 +78,12 @@ def test_it_is_drained_put_to_sleep_and_woken(vllm: Service) -> None:
     assert drained_by(vllm) == "vllm:num_requests_running"
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(complete(600)), daemon=True) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    engine, shown = engine_of(vllm), list[str]()
+    engine, shown = engine_of(vllm.http), list[str]()
 
     def two_run() -> str:
         """A server whose tokens come as fast as they can answers nobody who looks on: its engine is held meanwhile."""
         engine.resume()
-        time.sleep(0.05)
+        time.sleep(0.01)
         engine.suspend()
         return _line(vllm, "num_requests_running{", "2.0")
 
@@ -107,7 +91,10 @@ def test_it_is_drained_put_to_sleep_and_woken(vllm: Service) -> None:
         shown.append(said)
         engine.resume()
 
+    engine.suspend()  # the first must not have been answered before the last is sent
     try:
+        for thread in threads:
+            thread.start()
         wait_until(two_run, "two run, the others wait")
         said = drain(vllm, Waiting(show), 120)
     finally:

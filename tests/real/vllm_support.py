@@ -4,8 +4,10 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import docker
+import psutil
 import pytest
 from docker.errors import ImageNotFound
 
@@ -38,3 +40,15 @@ def vllm_image(docker_engine: docker.DockerClient) -> str:
     except ImageNotFound:
         pytest.skip(f"the image {VLLM_IMAGE} is not here ({HOW})")
     return VLLM_IMAGE
+
+
+def engine_of(http: str) -> psutil.Process:
+    """The process that makes the tokens of the server at this address."""
+    port = urlsplit(http).port
+    listening = [
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.status == "LISTEN" and getattr(one.laddr, "port", None) == port
+    ]
+    server = psutil.Process(listening[0])
+    return next(child for child in server.children(recursive=True) if "EngineCore" in child.name())
