@@ -17,6 +17,8 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from engine.observe.metrics import MetricsTracker
+from engine.observe.pace import Pace
+from engine.observe.runs import SCRAPE_EVERY_S
 from engine.observe.scrape import scrape
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "samples" / "metrics" / "vllm-0.32-idle.txt"
@@ -55,10 +57,9 @@ async def watch(urls: list[str], seconds: int, fetch: Fetch, *, compute: bool) -
     """Processor time used, in % of a core."""
 
     async def one(url: str, number: int) -> None:
-        tracker = MetricsTracker(url)
-        for second in range(-1, seconds):
-            due = began + second + number / len(urls)
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        tracker, pace = MetricsTracker(url), Pace(number)
+        for _ in range(-1, seconds):
+            await pace.rest(SCRAPE_EVERY_S)
             text = await fetch(url)
             if compute:
                 tracker.update(text, time.time())
@@ -69,7 +70,7 @@ async def watch(urls: list[str], seconds: int, fetch: Fetch, *, compute: bool) -
         await asyncio.sleep(seconds)
         return (time.process_time() - used) / seconds * 100
 
-    began = time.monotonic() + 1.5  # the first round, in which series are learnt, is not counted
+    began = time.monotonic() + 1.5  # the first round of each, in which series are learnt, is not counted
     async with asyncio.TaskGroup() as group:
         percent = group.create_task(measured())
         for number, url in enumerate(urls):

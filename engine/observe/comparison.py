@@ -1,6 +1,5 @@
 """What a swap, or a start anew, has changed: figures before and after, side by side."""
 
-import asyncio
 import math
 import threading
 import time
@@ -13,6 +12,7 @@ from engine.observe.aside import aside
 from engine.observe.history_file import Measured
 from engine.observe.marks import Change, last_change, marks
 from engine.observe.metric_history import History
+from engine.observe.pace import Pace
 from engine.observe.timeline import KEPT_S
 from engine.snapshot import OperationStatus
 
@@ -94,7 +94,7 @@ class Comparisons:
 
     async def keep(self) -> None:
         """Does not end."""
-        history = self._history
+        history, pace = self._history, Pace()
         while history:
             now = time.time()
             with self._lock:
@@ -107,7 +107,7 @@ class Comparisons:
                     comparison = await aside(self._compare, history, name, change) if change else None
                     with self._lock:
                         self._answers[name] = _Answer(change, now, comparison)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await pace.rest(LOOK_EVERY_S)
 
     def _is_due(self, name: str, change: Change | None, now: float) -> bool:
         answer = self._answers.get(name)

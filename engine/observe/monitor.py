@@ -28,6 +28,7 @@ from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import GpuSampler
 from engine.observe.metric_history import History as MetricHistory
 from engine.observe.operations_seen import OperationsSeen
+from engine.observe.pace import Pace
 from engine.observe.picture import Known, picture
 from engine.observe.plans_asked import PlansAsked
 from engine.observe.runs import Runs
@@ -225,12 +226,13 @@ class Monitor:
             self._news.set()
 
     async def _watch_catalog(self) -> None:
+        pace = Pace()
         while True:
             catalog = await aside(self._catalog_reader.load)
             if catalog != self._known.catalog:
                 self._known.catalog = catalog
                 self._news.set()
-            await asyncio.sleep(CATALOG_EVERY_S)
+            await pace.rest(CATALOG_EVERY_S)
 
     def _operations_changed(self) -> None:
         self._known.operations = self._operations.shown
@@ -241,6 +243,7 @@ class Monitor:
             nudge.set()
 
     async def _watch_gpus(self) -> None:
+        pace = Pace()
         while True:
             known = self._known
             entries = known.catalog.entries if known.catalog else {}
@@ -252,7 +255,7 @@ class Monitor:
                 if done:
                     break
             known.gpus = sampling.result()
-            await asyncio.sleep(GPU_EVERY_S)
+            await pace.rest(GPU_EVERY_S)
 
     async def _watch_runtime(self, runtime: Runtime) -> None:
         nudge = self._nudges[runtime.name]
@@ -309,11 +312,12 @@ class Monitor:
     # -- the watch ----------------------------------------------------------------------------------------------------
 
     async def _watch_over(self) -> None:
+        pace = Pace()
         while True:
             known, models, now = self._known, self.latest.models, time.time()
             if self._watches.look(models, known.limits, self._runs.of, known.busy, now, leased=known.leased):
                 self._news.set()
-            await asyncio.sleep(WATCH_EVERY_S)
+            await pace.rest(WATCH_EVERY_S)
 
     # -- the picture --------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """What operations there are: as the journal has them, and as those of this program tell before it is read again."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from engine.observe.aside import aside
+from engine.observe.pace import Pace
 from engine.snapshot import OperationStatus, Outcome
 from engine.store import Journal
 
@@ -27,6 +27,7 @@ class OperationsSeen:
 
     async def follow(self, reported: Callable[[], None]) -> None:
         """Does not end. `reported`: called when the journal has been read."""
+        pace = Pace()
         while True:
             before = dict(self._told)
             recent = await aside(self._journal.recent_if_changed)
@@ -34,7 +35,7 @@ class OperationsSeen:
                 self._take_journal(recent, before)
             reported()
             busy = any(status.outcome is Outcome.RUNNING for status in self.shown)
-            await asyncio.sleep(BUSY_EVERY_S if busy else EVERY_S)
+            await pace.rest(BUSY_EVERY_S if busy else EVERY_S)
 
     def take(self, status: OperationStatus) -> None:
         """By an operation of this program."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from engine.observe.aside import aside
 from engine.observe.drift import History, Question, read_image_ids, references
+from engine.observe.pace import Pace
 from engine.observe.picture import Known
 from engine.runtimes.base import Runtime
 
@@ -38,6 +39,7 @@ class PlansAsked:
         known, images_at = self._known, -IMAGES_EVERY_S
         await surveyed.wait()
         asyncio.get_running_loop().call_later(FIRST_PLANS_S, self._reported)
+        pace = Pace()
         while known.catalog:
             images_at = await self._read_images(images_at)
             launched = await aside(self._history.names) if self._history else ()
@@ -46,7 +48,7 @@ class PlansAsked:
                 known.planned.keep(question, answer)
                 self._changed()
                 self._due(launched)
-            await asyncio.sleep(EVERY_S)
+            await pace.rest(EVERY_S)
 
     def _due(self, launched: Collection[str]) -> Question | None:
         known = self._known

@@ -12,6 +12,7 @@ from engine.metrics_reading import Family, MetricsReading
 from engine.observe.aside import Source, aside
 from engine.observe.metric_history import History
 from engine.observe.metrics import STALE_AFTER_S, GpuFigures, MetricsTracker
+from engine.observe.pace import Pace
 from engine.observe.probe import Health, Probe, asleep, probe
 from engine.observe.scrape import scrape
 from engine.observe.timeline import Timeline
@@ -39,8 +40,10 @@ Key = tuple[str, str, str, float | None]
 
 
 class Run:
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, number: int = 0) -> None:
         self.deployment = deployment
+        self.number = number
+        """As many had been followed before it"""
         self.probe: Probe | None = None
         self.probed = asyncio.Event()
         self.was_ready = False
@@ -80,6 +83,7 @@ class Runs:
         self._stranger = stranger
         self._runs: dict[Key, Run] = {}
         self._starts: dict[str, tuple[float, ...]] = {}
+        self._followed = 0
         self._reading = asyncio.Lock()
         """One thread at a time reads what takes long: several would leave little of the processor to this loop"""
 
@@ -141,7 +145,8 @@ class Runs:
             if key in self._runs:
                 self._runs[key].deployment = deployment
                 continue
-            run = self._runs[key] = Run(deployment)
+            run = self._runs[key] = Run(deployment, self._followed)
+            self._followed += 1
             if deployment.started_at is not None:
                 starts = {*self.starts(deployment.name), deployment.started_at}
                 self._starts[deployment.name] = tuple(sorted(starts)[-STARTS_KEPT:])
@@ -151,6 +156,7 @@ class Runs:
                 run.tasks.append(self._begin(partial(self._scrape, run)))
 
     async def _probe(self, run: Run) -> None:
+        pace = Pace(run.number)
         while True:
             answer = await self._of_its_own(run, await probe(run.deployment.service.health))
             if answer != run.probe:
@@ -159,7 +165,7 @@ class Runs:
             run.probed.set()
             if answer.health is Health.READY:
                 run.was_ready, run.answered_at = True, time.time()
-            await asyncio.sleep(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
+            await pace.rest(PROBE_READY_EVERY_S if answer.health is Health.READY else PROBE_EVERY_S)
 
     async def _of_its_own(self, run: Run, answer: Probe) -> Probe:
         """That nobody listens is looked up by the probe; that somebody does, may be anybody."""
@@ -186,7 +192,7 @@ class Runs:
             if any(one is not run and one.metrics.timeline is timeline for one in self._runs.values()):
                 timeline = Timeline()  # another runtime has one of that name, too
             run.metrics = MetricsTracker(url, timeline=timeline)
-        pins_known = False
+        pins_known, pace = False, Pace(run.number)
         while True:
             if history and not pins_known and (pins := history.known_pins(name)) is not None:
                 run.metrics.also_pin(pins)
@@ -194,7 +200,7 @@ class Runs:
             reads = run.reads
             if run.stranger:
                 run.metrics.failed(f"Its metrics cannot be read: {run.stranger}.", time.time())
-                await asyncio.sleep(SCRAPE_EVERY_S)
+                await pace.rest(SCRAPE_EVERY_S)
                 continue
             try:
                 text = await scrape(url)
@@ -216,7 +222,7 @@ class Runs:
             spent_s = run.spent_s if run.reads > max(reads, 1) else 0.0
             rest = min(LONGEST_REST_S, REST * spent_s * len(self._runs))
             run.metrics.paced(rest if rest > STALE_AFTER_S else 0.0)
-            await asyncio.sleep(max(SCRAPE_EVERY_S, rest))
+            await pace.rest(max(SCRAPE_EVERY_S, rest))
 
 
 def _read(run: Run, text: str) -> bool | None:
