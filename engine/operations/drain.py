@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from engine.deployment import Service
 from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader
+from engine.observe.http_get import Failure, UnansweredError
 from engine.observe.scrape import MetricsError, scrape
 from engine.operations.asking import ask
 from engine.operations.waiting import Waiting
@@ -20,6 +21,8 @@ STILL_S = 3.0
 """What is counted as under way, and has made no progress for so long, is not: its client went away"""
 FAILURES = 3
 """Scrapes that fail one after the other until the server counts as gone"""
+BUSY = (Failure.NOT_ACCEPTED, Failure.SILENT, Failure.UNFINISHED)
+"""Failures of a server that is there: who computes as much as it can may answer nobody who looks on"""
 
 RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 TRTLLM_REQUESTS, TRTLLM_GENERAL = "nv_trt_llm_request_metrics", "nv_trt_llm_general_metrics"
@@ -104,6 +107,10 @@ async def _until_drained(url: str, waiting: Waiting, stretch: "_Stretch", deadli
         try:
             load = read_load(reader.read(await scrape(url)))
         except (MetricsError, ExpositionError) as error:
+            if _is_busy(error):
+                left = math.ceil(deadline - time.monotonic())
+                waiting.detail(f"it does not answer what is under way, {left} s left")
+                continue
             failures += 1
             if failures == FAILURES:
                 said = error.what if isinstance(error, MetricsError) else f"{url} has no metrics, {error}"
@@ -119,6 +126,11 @@ async def _until_drained(url: str, waiting: Waiting, stretch: "_Stretch", deadli
             waiting.detail(f"{load.count} {load.where}, {left} s left")
             pause = BUSY_EVERY_S if load.requests else CONFIRM_AFTER_S
         await asyncio.sleep(pause)
+
+
+def _is_busy(error: Exception) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, UnansweredError) and cause.failure in BUSY
 
 
 class _Stretch:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.deployment import Protocol, Service
+from engine.observe import scrape as scraping
 from engine.operations import drain as draining
 from engine.operations.drain import drain, drained_by
 from engine.operations.waiting import Cancelled, Waiting
@@ -132,6 +133,17 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_the_limit(serve: Calla
         "whether requests are under way could not be told within 1 s"
     )
     assert hung.is_set()
+
+
+def test_a_server_too_busy_to_answer_is_waited_for(
+    serve: Callable[..., Metrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scraping, "DEADLINE_S", 0.2)
+    silences, shown = [threading.Event() for _ in range(5)], list[str]()
+    metrics = serve(vllm(3), *silences, vllm(1), vllm(0))
+    assert drain(metrics.service, Waiting(shown.append), 30) == "no requests under way (after 1 s)"
+    assert all(silence.is_set() for silence in silences)
+    assert re.fullmatch(r"it does not answer what is under way, (30|2\d) s left", shown[1])
 
 
 def test_a_cancellation_ends_the_wait_at_once(serve: Callable[..., Metrics]) -> None:
