@@ -2,7 +2,8 @@
 its writing. That is on `time.perf_counter`, which is one clock for all processes of a Linux machine (CLOCK_MONOTONIC).
 
 Prompts tell streams apart: `STREAM first_s gap_s` writes the first token after `first_s`, the others `gap_s` apart, and
-`GET /written/STREAM` says when. `max_tokens` is how many.
+`GET /written/STREAM` says when. `max_tokens` is how many. All are put together before the first is due: with the clock
+read, nothing is left to do but to write.
 """
 
 import asyncio
@@ -47,6 +48,10 @@ def _piece(answer: object) -> bytes:
     return f"{len(event):x}\r\n".encode() + event + b"\r\n"
 
 
+def _choice(number: int) -> dict[str, object]:
+    return {"index": 0, "delta": {"content": f" {number}"}, "logprobs": None, "finish_reason": None}
+
+
 def _whole(answer: object) -> bytes:
     body = json.dumps(answer).encode()
     return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
@@ -72,16 +77,19 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             if path == "/v1/chat/completions":
                 writer.write(SSE)
                 common = {"id": "chatcmpl-0123456789abcdef", "object": "chat.completion.chunk", "model": MODEL}
-                async for number in _tokens(body["messages"][-1]["content"], body["max_tokens"]):
-                    choice = {"index": 0, "delta": {"content": f" {number}"}, "logprobs": None, "finish_reason": None}
-                    writer.write(_piece({**common, "created": 1, "choices": [choice]}))
+                count = body["max_tokens"]
+                pieces = [_piece({**common, "created": 1, "choices": [_choice(number)]}) for number in range(count)]
+                async for number in _tokens(body["messages"][-1]["content"], count):
+                    writer.write(pieces[number])
                 writer.write(_piece({**common, "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}))
                 writer.write(_piece(b"[DONE]") + b"0\r\n\r\n")
             elif path.endswith("/generate_stream"):
                 writer.write(SSE)
                 count = json.loads(body["sampling_parameters"])["max_tokens"]
+                common = {"model_name": MODEL, "model_version": "1"}
+                pieces = [_piece({**common, "text_output": f" {number}"}) for number in range(count)]
                 async for number in _tokens(body["text_input"], count):
-                    writer.write(_piece({"model_name": MODEL, "model_version": "1", "text_output": f" {number}"}))
+                    writer.write(pieces[number])
                 writer.write(b"0\r\n\r\n")
             else:
                 writer.write(_whole(_answer(path)))
@@ -111,12 +119,17 @@ async def _grpc(method: str, message: bytes) -> AsyncIterator[bytes]:
     raw = request.raw_input_contents
     given = {tensor.name: raw[number][4:] for number, tensor in enumerate(request.inputs)}
     count = json.loads(given["sampling_parameters"])["max_tokens"]
+    messages = [_infer_response(number) for number in range(count)]
     async for number in _tokens(given["text_input"].decode(), count):
-        text = f" {number}".encode()
-        response = service_pb2.ModelInferResponse(model_name=MODEL)
-        response.outputs.add(name="text_output", datatype="BYTES", shape=[1])
-        response.raw_output_contents.append(len(text).to_bytes(4, "little") + text)
-        yield bytes(service_pb2.ModelStreamInferResponse(infer_response=response).SerializeToString())
+        yield messages[number]
+
+
+def _infer_response(number: int) -> bytes:
+    text = f" {number}".encode()
+    response = service_pb2.ModelInferResponse(model_name=MODEL)
+    response.outputs.add(name="text_output", datatype="BYTES", shape=[1])
+    response.raw_output_contents.append(len(text).to_bytes(4, "little") + text)
+    return bytes(service_pb2.ModelStreamInferResponse(infer_response=response).SerializeToString())
 
 
 async def serve() -> None:
