@@ -1,7 +1,7 @@
 """The same load on the same real vLLM by `tritontui load`, `vllm bench serve` and AIPerf: what each tells, and costs.
 
-For each number of requests at once: 64 tokens in and out on `/v1/completions`, the server's own histograms over the
-same time beside each tool's figures. Then the processor time of each client for a thousand streamed tokens: the
+For each number of requests at once: 64 tokens in and out on `/v1/completions`, each tool's means and those of the
+server's own histograms over the same time. Then the processor time of each client for a thousand streamed tokens: the
 difference between a long and a short run, so that what a tool takes to start does not count.
 
 python -m benchmarks.load_tools VLLM_PROGRAM MODEL_FOLDER [AIPERF_PROGRAM] [--levels 1,4,16] [--requests 100]
@@ -15,13 +15,15 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from engine.load.order import Order, Target
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
 
 TOKENS = 64
+ROUNDS = 3
 START_S = 400.0
 SUMS = ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds")
 
@@ -40,7 +43,6 @@ SUMS = ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_reque
 class Measured:
     """Milliseconds, and per second; the processor time in seconds."""
 
-    ttft_p50: float
     ttft_mean: float
     itl_mean: float
     e2e_mean: float
@@ -87,7 +89,6 @@ class Ours(Tool):
         if level["failed"]:
             raise SystemExit(f"{level['failed']} requests failed: {level['failures']}")
         return Measured(
-            ttft_p50=1000 * level["ttft"]["p50"],
             ttft_mean=1000 * level["ttft"]["mean"],
             itl_mean=1000 * level["itl"]["mean"],
             e2e_mean=1000 * level["e2e"]["mean"],
@@ -117,7 +118,6 @@ class VllmBench(Tool):
             )
             told = json.loads(Path(folder, "result.json").read_text())
         return Measured(
-            ttft_p50=told["median_ttft_ms"],
             ttft_mean=told["mean_ttft_ms"],
             itl_mean=told["mean_tpot_ms"],
             e2e_mean=told["mean_e2el_ms"],
@@ -147,7 +147,6 @@ class AiPerf(Tool):
             (found,) = Path(folder).rglob("profile_export_aiperf.json")
             told = json.loads(found.read_text())
         return Measured(
-            ttft_p50=_aiperf(told, "time_to_first_token", "p50"),
             ttft_mean=_aiperf(told, "time_to_first_token"),
             itl_mean=_aiperf(told, "inter_token_latency"),
             e2e_mean=_aiperf(told, "request_latency"),
@@ -234,6 +233,45 @@ def between(before: dict[str, float], after: dict[str, float]) -> Server:
     return Server(grown("request_success_total"), grown("generation_tokens_total"), ttft, itl, e2e)
 
 
+def _median(found: list[Any]) -> Any:
+    """Field by field."""
+    kind = type(found[0])
+    return kind(*(statistics.median(getattr(one, field.name) for one in found) for field in fields(kind)))
+
+
+def compare(tools: list[Tool], url: str, at_once: int, requests: int) -> None:
+    """A line for each tool: medians of `ROUNDS`, in which they take turns."""
+    told: dict[str, list[Measured]] = defaultdict(list)
+    served: dict[str, list[Server]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for tool in tools:
+            before = totals(url)
+            told[tool.name].append(tool.run(url, at_once, requests))
+            time.sleep(1.0)
+            served[tool.name].append(between(before, totals(url)))
+    for tool in tools:
+        one, server = _median(told[tool.name]), _median(served[tool.name])
+        print(
+            f"| {at_once} | {tool.name} ({server.requests:.0f} requests, {server.tokens:.0f} tokens) "
+            f"| {one.ttft_mean:.1f} ms | {server.ttft:.1f} ms | {one.itl_mean:.2f} ms | {server.itl:.2f} ms "
+            f"| {one.e2e_mean:.0f} ms | {server.e2e:.0f} ms | {one.requests_per_s:.1f} | {one.tokens_per_s:.0f} |",
+            flush=True,
+        )
+
+
+def costs(tools: list[Tool], url: str, at_once: int, requests: int) -> None:
+    print(f"\nProcessor time of the client for 1000 streamed tokens, {at_once} at once, median and all of {ROUNDS}:")
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for tool in tools:
+            short, long = (tool.run(url, at_once, requests * times).cpu_s for times in (1, 4))
+            found[tool.name].append((long - short) / (3 * requests * TOKENS) * 1e6)
+    ours = statistics.median(found[tools[0].name])
+    for name, each in found.items():
+        median, all_of = statistics.median(each), ", ".join(f"{one:.1f}" for one in sorted(each))
+        print(f"{name:<18} {median:7.1f} ms   {median / ours:5.2f} × ours   ({all_of})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("vllm")
@@ -242,36 +280,18 @@ def main() -> None:
     parser.add_argument("--levels", default="1,4,16")
     parser.add_argument("--requests", type=int, default=100)
     given = parser.parse_args()
+    levels = [int(level) for level in given.levels.split(",")]
     tools: list[Tool] = [Ours(), VllmBench(given.vllm, given.model)]
     tools += [AiPerf(given.aiperf, given.model)] if given.aiperf else []
-    print(f"{machine()}; {TOKENS} tokens in and out, {given.requests} requests a level\n")
-    columns = ["at once", "tool", "TTFT p50", "TTFT mean", "server's", "ITL mean", "server's", "e2e mean", "server's"]
-    columns += ["req/s", "tok/s"]
+    print(f"{machine()}; {TOKENS} tokens in and out, {given.requests} requests; medians of {ROUNDS} rounds\n")
+    columns = ["at once", "tool", "TTFT", "server's", "ITL", "server's", "e2e", "server's", "req/s", "tok/s"]
     print("|", " | ".join(columns), "|")
     print("|" + "---|" * len(columns))
     with serving(given.vllm, given.model) as url:
-        Ours().run(url, 4, 20)  # what the server compiles and allocates with its first requests
-        for at_once in map(int, given.levels.split(",")):
-            for tool in tools:
-                before = totals(url)
-                told = tool.run(url, at_once, given.requests)
-                time.sleep(1.0)
-                server = between(before, totals(url))
-                print(
-                    f"| {at_once} | {tool.name} ({server.requests:.0f} requests, {server.tokens:.0f} tokens) "
-                    f"| {told.ttft_p50:.1f} ms | {told.ttft_mean:.1f} ms | {server.ttft:.1f} ms "
-                    f"| {told.itl_mean:.2f} ms | {server.itl:.2f} ms | {told.e2e_mean:.0f} ms | {server.e2e:.0f} ms "
-                    f"| {told.requests_per_s:.2f} | {told.tokens_per_s:.0f} |",
-                    flush=True,
-                )
-        most = int(given.levels.split(",")[-1])
-        print(f"\nProcessor time of the client for 1000 streamed tokens, {most} at once:")
-        for tool in tools:
-            short, long = (tool.run(url, most, given.requests * times).cpu_s for times in (1, 4))
-            per_thousand = (long - short) / (3 * given.requests * TOKENS) * 1000
-            print(
-                f"{tool.name:<18} {per_thousand * 1000:7.1f} ms   (and {short:.1f} s for the short run, start included)"
-            )
+        Ours().run(url, max(levels), 20)  # what the server compiles and allocates with its first requests
+        for at_once in levels:
+            compare(tools, url, at_once, given.requests)
+        costs(tools, url, max(levels), given.requests)
 
 
 if __name__ == "__main__":

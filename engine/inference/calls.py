@@ -56,9 +56,9 @@ class Calls:
                 return answer
         raise failure or PromptFailed(f"The host of {self.base} has no address.", fault=Fault.CONNECTION)
 
-    def expect(self, status: int, body: bytes) -> bytes:
-        """The body of a good answer. Raises `PromptFailed` with the server's word for others."""
-        return self._server.expect(status, body)
+    def expect(self, status: int, body: bytes, protocol: str = "") -> bytes:
+        """As `Server.expect`."""
+        return self._server.expect(status, body, protocol)
 
     def reason(self, body: bytes) -> str:
         """The server's word in the body of an error, without the keys that some servers repeat there."""

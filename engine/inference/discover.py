@@ -13,9 +13,11 @@ from engine.inference.control import ControlFailed, connected, path_of
 from engine.inference.limits import frontend_parameters, openai_parameters, triton_parameters, vllm_parameters
 from engine.inference.offer import ModelOffer, Offer, Parameter, TensorOffer
 from engine.inference.prompt import Style, Transport
+from engine.inference.server import OPENAI, TRITON
 from engine.inference.sse import excerpt, parse_object
 from engine.inference.tensors import Tensor, example
 from engine.inference.triton_model import TritonModel, described, front_door, ready_names
+from engine.inference.unfit import no_grpc
 from engine.text import clean_line
 
 LIMIT_S = 10.0
@@ -37,7 +39,7 @@ async def discover(service: Service, transport: Transport | None = None) -> Offe
     own = Transport.OPENAI if service.protocol is Protocol.OPENAI else Transport.TRITON_HTTP
     wanted = transport or own
     if wanted is Transport.TRITON_GRPC and service.grpc is None:
-        raise ControlFailed("The deployment exposes no gRPC port.", "Use HTTP, or expose grpc in its profile.")
+        raise ControlFailed(*no_grpc(service))
     ways = [own, *((Transport.TRITON_GRPC,) if own is not Transport.OPENAI and service.grpc else ())]
     transports = tuple(dict.fromkeys((*ways, wanted)))
     return await (_openai if wanted is Transport.OPENAI else _triton)(service, transports)
@@ -55,7 +57,7 @@ async def _openai(service: Service, transports: tuple[Transport, ...]) -> Offer:
                 f"{connection.base} does not let its models be listed (HTTP {status}): {why}.",
                 "Check `secrets` in the profile, and start it anew when the key has changed.",
             )
-        served = served_models(parse_object(connection.expect(status, body)))
+        served = served_models(parse_object(connection.expect(status, body, OPENAI)))
         models = [model for model in served if model.base is None]
         version = await _version(connection) if any(model.owner == _VLLM for model in models) else ""
         offers = [
@@ -105,7 +107,7 @@ def _parameters(model: ServedModel, version: str) -> tuple[Parameter, ...]:
 
 async def _triton(service: Service, transports: tuple[Transport, ...]) -> Offer:
     async with connected(service, LIMIT_S, "Which models it holds was not told") as connection:
-        body = connection.expect(*await connection.call("POST", "/v2/repository/index", {"ready": True}))
+        body = connection.expect(*await connection.call("POST", "/v2/repository/index", {"ready": True}), TRITON)
     ready = ready_names(_entries(body))
     ready.sort(key=lambda name: name != service.model)
     asked = ready[:MOST_MODELS]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from threading import get_ident
 
 from engine.inference.channel import Chunk, NoTextModel, PromptFailed
 from engine.inference.output import MAX_CHARACTERS, Output
@@ -15,6 +16,7 @@ from engine.inference.prompt import (
     Timing,
     Token,
 )
+from engine.processor import waited_s
 
 MOST_WITHOUT_TEXT = 2
 """Messages without text for each token that was asked for: special tokens have none, nor have parts of a character"""
@@ -35,6 +37,9 @@ class Measured:
         self._pieces: list[bytes] = []
         self._size = 0
         self._sent_at: float | None = None
+        self._thread = 0
+        self._waited_s: float | None = None
+        """By when it was sent, of that thread"""
         self._began_at: float | None = None
         self.ended_at: float | None = None
         """When the last of the answer came"""
@@ -73,6 +78,11 @@ class Measured:
             )
 
     @property
+    def pieces(self) -> int:
+        """Of text, so far; about as many as tokens."""
+        return len(self._times)
+
+    @property
     def begun(self) -> bool:
         """Whether some of the answer has come."""
         return self._began_at is not None
@@ -85,6 +95,7 @@ class Measured:
     def sent(self, at: float) -> None:
         """Right before the request was written, on an open connection. What came of another one before is nothing."""
         self._sent_at, self._began_at = at, None
+        self._thread, self._waited_s = get_ident(), waited_s()
 
     def began(self, at: float) -> None:
         """The first of the answer has come."""
@@ -189,4 +200,10 @@ class Measured:
             tokens_in=self._tokens_in,
             tokens_out=self._tokens_out if counted else len(times) if began_at is not None else None,
             token_source="server" if counted else "chunks",
+            waited_s=self._waited(),
         )
+
+    def _waited(self) -> float | None:
+        if self._waited_s is None or self._thread != get_ident() or (now := waited_s()) is None:
+            return None
+        return now - self._waited_s

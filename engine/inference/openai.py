@@ -19,10 +19,12 @@ from engine.inference.http import HttpConnection
 from engine.inference.learnt import Learnt
 from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Transport
+from engine.inference.server import OPENAI
 from engine.inference.sse import error_in, excerpt, parse_object
 from engine.inference.unfit import Unfit
 
 DONE = b"[DONE]"
+REASONING_BEGINS, REASONING_ENDS = "<think>", "</think>"
 
 
 class OpenAi:
@@ -55,8 +57,14 @@ class OpenAi:
                     what = f"{self.where} ended its answer without an end mark."
                     raise PromptFailed(what, "Its log may say why.", Fault.CUT)
                 return
-            if style is styles[-1] or not wants_template(stream.status, stream.refusal):
+            if not wants_template(stream.status, stream.refusal):
                 raise self._refused(stream.status, stream.refusal)
+            if style is styles[-1]:
+                raise PromptFailed(
+                    f"{self.where} refused the chat (HTTP {stream.status}): its model has no chat template.",
+                    "Send the prompt as a completion, or give the server a template.",
+                    Fault.REFUSED,
+                )
 
     async def close(self) -> None:
         self._served.close()
@@ -78,7 +86,7 @@ class OpenAi:
         measured.connected_s = self._connection.connected_s
         if status in (401, 403):
             raise self._unauthorised(status)
-        return served_models(parse_object(self._connection.server.expect(status, body)))
+        return served_models(parse_object(self._connection.server.expect(status, body, OPENAI)))
 
     def _unauthorised(self, status: int) -> PromptFailed:
         if self._has_key:
@@ -103,6 +111,8 @@ class _Answer:
         self._measured = measured
         self.finished = False
         """A reason was given for its end"""
+        self._reasons = False
+        """What came last was reasoning that the server sends apart"""
 
     def take(self, event: bytes, at: float) -> bool:
         """Whether this was the end mark. Raises `PromptFailed`."""
@@ -129,17 +139,24 @@ class _Answer:
         if isinstance(reason, str) and reason:
             self.finished = True
             self._measured.finish(excerpt(reason, 40), at)
-        text = _text(choice)
+        text = self._text(choice)
         if text:
             self._measured.text(to_bytes(text), at)
 
+    def _text(self, choice: dict[str, Any]) -> str:
+        """Reasoning that a server sends apart is marked as models mark it themselves."""
+        delta = choice.get("delta")
+        content = delta.get("content") if isinstance(delta, dict) else choice.get("text")
+        text = content if isinstance(content, str) else ""
+        if not isinstance(delta, dict):
+            return text
+        # `reasoning_content` was renamed to `reasoning`; a server that sends both sends the same text
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(reasoning, str) and reasoning:
+            begin, self._reasons = "" if self._reasons else REASONING_BEGINS, True
+            return begin + reasoning + (self._answering() + text if text else "")
+        return self._answering() + text if text else ""
 
-def _text(choice: dict[str, Any]) -> str:
-    delta = choice.get("delta")
-    if not isinstance(delta, dict):
-        text = choice.get("text")
-        return text if isinstance(text, str) else ""
-    # `reasoning_content` was renamed to `reasoning`; a server that sends both sends the same text
-    reasoning, content = delta.get("reasoning_content") or delta.get("reasoning"), delta.get("content")
-    text = content if isinstance(content, str) else ""
-    return reasoning + text if isinstance(reasoning, str) else text
+    def _answering(self) -> str:
+        end, self._reasons = f"{REASONING_ENDS}\n\n" if self._reasons else "", False
+        return end

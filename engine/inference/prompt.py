@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+LATE_S = 0.005
+"""Less is not told of: it is what any machine does"""
+
 
 class Transport(StrEnum):
     """The protocols that a prompt can be sent by."""
@@ -116,6 +119,14 @@ class Timing:
     tokens_out: int | None = None
     token_source: str = "chunks"  # noqa: S105 (no secret)
     """`server` when it counted them, otherwise `chunks`: each non-empty chunk counts as one"""
+    waited_s: float | None = None
+    """For how long this program had no processor meanwhile, though it could have read on. What arrived in that time may
+    be stamped too late by as much"""
+
+    @property
+    def late_s(self) -> float | None:
+        """By how much the times may be late, where that is worth a word."""
+        return self.waited_s if self.waited_s is not None and self.waited_s >= LATE_S else None
 
     @property
     def counted(self) -> bool:

@@ -15,6 +15,7 @@ from engine.wire.failure import Failure, UnansweredError
 
 MAX_BODY = 4 << 20
 """Bytes of an answer that is no stream"""
+OPENAI, TRITON = "the OpenAI protocol", "Triton's protocol"
 _REDIRECTS = range(300, 400)
 
 
@@ -39,10 +40,16 @@ class Server:
         except UnansweredError as error:
             raise self.failure(error, PromptRequest(""), begun=False) from error
 
-    def expect(self, status: int, body: bytes) -> bytes:
-        """The body of a good answer. Raises `PromptFailed` with the server's word for others."""
+    def expect(self, status: int, body: bytes, protocol: str = "") -> bytes:
+        """The body of a good answer. Raises `PromptFailed` with the server's word for others.
+
+        `protocol`: whose first question it was; who does not know it speaks another.
+        """
         if status == 200:
             return body
+        if status == 404 and protocol:
+            what = f"{self.base} does not speak {protocol} (HTTP 404): {self.reason(body)}"
+            raise PromptFailed(what, "Leave the transport to the deployment, or choose another.", Fault.UNFIT)
         raise PromptFailed(f"{self.base} refused (HTTP {status}): {self.reason(body)}", fault=Fault.REFUSED)
 
     def reason(self, body: bytes) -> str:

@@ -22,7 +22,7 @@ from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Style, Transport
 from engine.inference.sse import NO_REASON, excerpt
 from engine.inference.triton_model import Reader, TritonModel, find_model
-from engine.inference.unfit import Unfit
+from engine.inference.unfit import Unfit, no_grpc
 from engine.text import mask_secrets
 from engine.wire.address import address_of
 from engine.wire.failure import UnansweredError
@@ -44,7 +44,7 @@ class TritonGrpc:
 
     def __init__(self, service: Service) -> None:
         if service.grpc is None:
-            raise Unfit("The deployment exposes no gRPC port.", "Use HTTP, or expose grpc in its profile.")
+            raise Unfit(*no_grpc(service))
         try:  # gRPC itself takes a port above 65535 for another one
             address_of(f"http://{service.grpc}")
         except UnansweredError as error:

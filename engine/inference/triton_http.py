@@ -11,6 +11,7 @@ from engine.inference.http import HttpConnection
 from engine.inference.learnt import Learnt
 from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Style, Transport
+from engine.inference.server import TRITON
 from engine.inference.sse import error_in, excerpt, parse_object
 from engine.inference.tensor_outputs import outputs_text
 from engine.inference.tensors import infer_body
@@ -87,7 +88,7 @@ class _Repository:
 
     async def index(self) -> list[dict[str, Any]]:
         call = self._connection.call("POST", "/v2/repository/index", {"ready": True}, self._limits)
-        listed = self._connection.server.expect(*await call)
+        listed = self._connection.server.expect(*await call, TRITON)
         entries = parse_object(b'{"models":' + (listed or b"[]") + b"}")["models"]
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise PromptFailed(f"{self._connection.base} lists its models in an unknown way: {excerpt(listed)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
+from engine.inference.measured import Measured
 from engine.inference.offer import Offer
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult
 from engine.load.codec import Records
@@ -160,7 +161,7 @@ class LoadTest:
         return (await self._ask(texts.sample(words, self._next()), "")).timing.tokens_in
 
     async def _ask(self, prompt: str, system: str) -> PromptResult:
-        result = await self._sender.send(self._prompt(prompt, system, 1))
+        result = await self._sender.carry_out(Measured(self._prompt(prompt, system, 1)))
         if result.outcome is not PromptOutcome.DONE:
             raise Unprepared(result.error or "The first request was not answered.")
         self._model, self._transport = result.model, str(result.transport or "")

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptOutcome, PromptRequest, PromptResult
 from engine.load.running import Running
 from engine.load.schedule import arrivals, sleep_until
@@ -23,7 +24,7 @@ RECENT_S = 5.0
 class Sender(Protocol):
     """`engine.inference.client.PromptClient`, as far as it is needed here."""
 
-    async def send(self, request: PromptRequest) -> PromptResult: ...
+    async def carry_out(self, measured: Measured) -> PromptResult: ...
 
 
 class LevelRun:
@@ -48,6 +49,7 @@ class LevelRun:
         """When a request was answered, and its TTFT, of the last seconds"""
         self._failures: dict[Fault, int] = {}
         self._tokens_out = 0
+        self._under_way: set[Measured] = set()
         self.records: list[RequestRecord] = []
         self.gaps = array("d")
         """Of the requests that were answered to their end"""
@@ -76,14 +78,18 @@ class LevelRun:
         return tuple(Failures(fault, count, self.examples[fault]) for fault, count in self._failures.items())
 
     def recent_rates(self) -> tuple[float, float]:
-        """Requests and output tokens a second over the last seconds, from this call's view and those before."""
+        """Requests and output tokens a second over the last seconds, from this call's view and those before.
+
+        Of answers that have not ended, each piece of text counts as a token.
+        """
         now = self.elapsed_s
-        self._counts.append((now, self.done, self._tokens_out))
+        tokens_so_far = self._tokens_out + sum(measured.pieces for measured in self._under_way)
+        self._counts.append((now, self.done, tokens_so_far))
         while len(self._counts) > 1 and now - self._counts[1][0] >= RECENT_S:
             self._counts.pop(0)
         then, done, tokens = self._counts[0] if now - self._counts[0][0] > 0 else (0.0, 0, 0)
         seconds = now - then
-        return ((self.done - done) / seconds, (self._tokens_out - tokens) / seconds) if seconds > 0 else (0.0, 0.0)
+        return ((self.done - done) / seconds, max(0, tokens_so_far - tokens) / seconds) if seconds > 0 else (0.0, 0.0)
 
     def recent_ttft(self) -> Digest:
         """Of what was answered over the last seconds; with a rate from when it was meant to be sent."""
@@ -171,10 +177,12 @@ class LevelRun:
             self.late.append(max(0.0, began - intended))
         self.sent += 1
         self.in_flight += 1
-        result = None
+        result, measured = None, Measured(request)
+        self._under_way.add(measured)
         try:
-            result = await self._sender.send(request)
+            result = await self._sender.carry_out(measured)
         finally:
+            self._under_way.remove(measured)
             self.in_flight -= 1
             if result is None:  # it was let go of
                 self.records.append(RequestRecord(began if intended is None else intended, began))

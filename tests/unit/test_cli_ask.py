@@ -232,6 +232,9 @@ def test_timings_say_what_is_known_and_who_counted() -> None:
         "connected in 0.7 ms · first byte 4.0 ms · first token 43 ms · gaps p50 51 ms, p99 100 ms, longest 101 ms"
         " · 100.0 tokens/s · 150 ms in all · tokens 5 in, 11 out (counted by server) · ended by stop"
     )
+    late = replace(full, timing=replace(full.timing, waited_s=0.061))
+    assert " · up to 61 ms late, as this machine is busy · ended by" in cli_output.timing_line(late)
+    assert "late" not in cli_output.timing_line(replace(full, timing=replace(full.timing, waited_s=0.004)))
     assert "gaps p50 10 ms, longest 10 ms" in cli_output.timing_line(answer())
     cut = PromptResult(PromptRequest(""), PromptOutcome.FAILED, "", fault=Fault.CUT, timing=Timing(total_s=2))
     assert cli_output.timing_line(cut) == "2.00 s in all · failed: cut"

@@ -1,6 +1,7 @@
 """What is offered, from what scripted servers tell of themselves, and what is said when they do not."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from engine.deployment import Deployment, Lifecycle, Protocol, Service
 from engine.errors import EngineError, NotFound, OperationFailed
 from engine.facade import Engine
 from engine.inference import discover as discover_module
+from engine.inference.client import PromptClient
 from engine.inference.discover import discover
 from engine.inference.offer import ModelOffer, Offer, Parameter
-from engine.inference.prompt import Style, Transport
+from engine.inference.prompt import PromptRequest, Style, Transport
 from engine.settings import Settings
 from tests.unit.inference_server import Act, Script, ScriptedServer, openai, reply, triton
 from tests.unit.memory_runtime import MemoryRuntime
@@ -183,7 +185,7 @@ async def test_names_from_outside_steer_no_terminal() -> None:
             "asks for an API key, and its profile",
         ),
         (Protocol.OPENAI, {"GET /v1/models": [reply(b"<html>")]}, "not a JSON object: <html>"),
-        (Protocol.TRITON, {}, "refused (HTTP 404)"),
+        (Protocol.TRITON, {}, "does not speak"),
         (Protocol.TRITON, {"POST /v2/repository/index": [reply({"a": 1})]}, "lists its models in an unknown way"),
         (
             Protocol.TRITON,
@@ -211,6 +213,20 @@ async def test_grpc_that_is_not_exposed_is_not_offered() -> None:
             await discover(server.service(), Transport.TRITON_GRPC)
 
 
+@pytest.mark.parametrize(
+    ("transport", "protocol"), [(Transport.OPENAI, "the OpenAI protocol"), (Transport.TRITON_HTTP, "Triton's protocol")]
+)
+async def test_a_server_that_does_not_speak_what_is_asked_for(transport: Transport, protocol: str) -> None:
+    async with ScriptedServer({}) as server:
+        said = f"does not speak {protocol} \\(HTTP 404\\): .* Leave the transport to the deployment"
+        with pytest.raises(EngineError, match=said):
+            await discover(server.service(), transport)
+        client = PromptClient(server.service())
+        result = await client.send(PromptRequest("x", transport=transport))
+        await client.close()
+    assert re.search(said, result.error)
+
+
 def test_the_engine_asks_what_runs_by_its_name(tmp_path: Path) -> None:
     server, runtime = Server(), MemoryRuntime("docker")
     try:
@@ -223,7 +239,7 @@ def test_the_engine_asks_what_runs_by_its_name(tmp_path: Path) -> None:
             engine.offer("over")
         with pytest.raises(NotFound):
             engine.offer("nobody")
-        with pytest.raises(EngineError, match="refused"):
+        with pytest.raises(EngineError, match="does not speak Triton's protocol"):
             engine.offer("m", Transport.TRITON_HTTP)
     finally:
         server.close()

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from engine.deployment import Protocol, Service
 from engine.inference.client import PromptClient
 from engine.inference.output import MAX_CHARACTERS
 from engine.inference.prompt import (
-    Fault,
     PromptEvent,
     PromptOutcome,
     PromptRequest,
@@ -22,6 +20,7 @@ from engine.inference.prompt import (
     Transport,
 )
 from engine.inference.runner import PromptRunner
+from tests.unit.asking import ASK, ask, ask_triton
 from tests.unit.inference_server import (
     END,
     LLMAPI_INPUTS,
@@ -30,39 +29,13 @@ from tests.unit.inference_server import (
     Script,
     ScriptedServer,
     block,
-    delta,
     event,
     head,
-    openai,
     reply,
     triton,
 )
 
-ASK = PromptRequest("hello", sampling=Sampling(8, 0.0), idle_timeout_s=20.0)
 IMPATIENT = PromptRequest("hello", sampling=Sampling(8), connect_timeout_s=1.0, idle_timeout_s=1.0)
-
-
-async def ask(service: Service, request: PromptRequest = ASK) -> tuple[list[str], PromptResult]:
-    """The tokens and the result, which must be the one last event and hold the tokens' text."""
-    pieces: list[Token] = []
-    client = PromptClient(service)
-    try:
-        result = await client.send(request, pieces.append)
-    finally:
-        await client.close()
-    tokens = [piece.text for piece in pieces]
-    assert result.text == "".join(tokens)
-    return tokens, result
-
-
-async def ask_triton(stream: Script, request: PromptRequest = ASK, **routes: Any) -> tuple[list[str], PromptResult]:
-    async with ScriptedServer(triton(stream, **routes)) as server:
-        return await ask(server.service(), request)
-
-
-async def ask_openai(chat: Script, completions: Script = ()) -> tuple[list[str], PromptResult]:
-    async with ScriptedServer(openai(chat, completions)) as server:
-        return await ask(server.service(Protocol.OPENAI))
 
 
 def text(piece: str, **more: object) -> bytes:
@@ -247,6 +220,9 @@ async def test_grpc_that_is_not_exposed() -> None:
     service = Service(Protocol.TRITON, "http://127.0.0.1:1", "")
     _, result = await ask(service, PromptRequest("x", transport=Transport.TRITON_GRPC))
     assert "exposes no gRPC port" in result.error
+    service = Service(Protocol.OPENAI, "http://127.0.0.1:1", "")
+    _, result = await ask(service, PromptRequest("x", transport=Transport.TRITON_GRPC))
+    assert result.error.startswith("The deployment speaks the OpenAI protocol, and has no gRPC port.")
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,73 +279,6 @@ async def test_an_answer_without_end_is_stopped() -> None:
     _, result = await ask_triton([head(), huge, huge, Act.STALL])
     assert "was stopped there" in result.error
     assert len(result.text) == MAX_CHARACTERS
-
-
-async def test_chat_counts_neither_the_role_nor_the_usage_as_a_token() -> None:
-    role_seen = asyncio.Event()
-    role_seen.set()
-    usage = event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
-    stop = event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
-    pieces = [delta(role="assistant", content=""), delta(reasoning_content="hm "), delta(content="yes"), stop, usage]
-    async with ScriptedServer(openai([head(), *pieces, event(b"[DONE]"), END])) as server:
-        tokens, result = await ask(server.service(Protocol.OPENAI))
-        sent = server.last("/chat/completions").json
-    assert tokens == ["hm ", "yes"]
-    assert (result.outcome, result.finish_reason, result.model) == (PromptOutcome.DONE, "stop", "llama")
-    assert (result.timing.tokens_in, result.timing.tokens_out, result.timing.token_source) == (7, 3, "server")
-    assert len(result.gaps_s) == 1
-    assert sent["stream_options"] == {"include_usage": True}
-    assert (sent["max_tokens"], sent["temperature"]) == (8, 0.0)
-
-
-async def test_a_model_without_a_chat_template_is_asked_plainly() -> None:
-    refusal = reply({"error": {"message": "you must provide a chat template", "code": 400}}, status=400)
-    plain = [head(), event({"choices": [{"text": "plain", "finish_reason": "length"}]}), event(b"[DONE]"), END]
-    _, result = await ask_openai([refusal], plain)
-    assert (result.text, result.finish_reason) == ("plain", "length")
-
-
-@pytest.mark.parametrize(
-    ("chat", "said"),
-    [
-        ([head(), delta(content="so far"), event({"error": {"message": "engine died"}}), END], "an error: engine died"),
-        ([head(), delta(content="so far"), event({"object": "error", "message": "gone"}), END], "an error: gone"),
-        ([head(), delta(content="so far"), END], "ended its answer without an end mark"),
-        ([reply({"object": "error", "message": "too long"}, status=400)], "(HTTP 400): too long"),
-        ([reply({"detail": "Not Found"}, status=404)], "(HTTP 404): Not Found"),
-        ([head(), event({"choices": ["x"]}), END], "a choice that is no object"),
-    ],
-)
-async def test_what_goes_wrong_with_openai_is_said_in_a_sentence(chat: Script, said: str) -> None:
-    _, result = await ask_openai(chat)
-    assert result.outcome is PromptOutcome.FAILED
-    assert said in result.error
-
-
-async def test_openai_models_are_discovered() -> None:
-    async with ScriptedServer(openai([], models=("a", "b"))) as server:
-        _, result = await ask(server.service(Protocol.OPENAI))
-        assert "serves several models: a, b. Say which one is meant." in result.error
-    async with ScriptedServer({"GET /v1/models": [reply({"error": "Unauthorized"}, status=401)]}) as server:
-        _, result = await ask(server.service(Protocol.OPENAI))
-        assert "asks for an API key" in result.error
-        assert "`secrets: {VLLM_API_KEY: env}`" in result.error
-
-
-async def test_an_adapter_that_was_loaded_since_is_found_and_one_that_was_not_is_refused() -> None:
-    routes = openai([head(), delta(content="hi"), event(b"[DONE]"), END])
-    async with ScriptedServer(routes) as server:
-        client = PromptClient(server.service(Protocol.OPENAI))
-        await client.send(PromptRequest("x"))
-        listed = [{"id": "llama"}, {"id": "style", "parent": "llama"}]
-        routes["GET /v1/models"] = [reply({"data": listed})]
-        found = await client.send(PromptRequest("x", lora="style"))
-        assert (found.outcome, found.model) == (PromptOutcome.DONE, "style")
-        listings = len([asked for asked in server.asked if asked.path == "/v1/models"])
-        refused = await asyncio.gather(*(client.send(PromptRequest("x", lora="other")) for _ in range(20)))
-        assert {one.fault for one in refused} == {Fault.UNFIT}
-        assert len([asked for asked in server.asked if asked.path == "/v1/models"]) == listings + 1, "of all at once"
-        await client.close()
 
 
 class Seen:

@@ -8,7 +8,8 @@ import pytest
 
 from engine.inference.client import PromptClient
 from engine.inference.discover import discover
-from engine.inference.prompt import Fault, Sampling
+from engine.inference.measured import Measured
+from engine.inference.prompt import Fault, PromptResult, Sampling
 from engine.load.codec import Records
 from engine.load.generator import LoadTest
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
@@ -231,13 +232,24 @@ async def test_it_tells_how_it_stands(server: LoadServer) -> None:
     assert any(one.requests_per_s > 5 and one.ttft.p50 is not None for one in told)
 
 
+async def test_tokens_are_told_while_their_answers_go_on(server: LoadServer) -> None:
+    server.gap_s = 0.05
+    told: list[LoadProgress] = []
+    long = Workload(prompt=Lengths(20), output=Lengths(40))
+    await run(server, closed(2, requests=2, workload=long), told)
+    under_way = [one for one in told if one.in_flight == 2 and one.elapsed_s > 1]
+    assert under_way
+    assert all(one.done == 0 and one.requests_per_s == 0 for one in under_way)
+    assert all(10 < one.output_tokens_per_s < 60 for one in under_way), "two answers of 20 tokens a second"
+
+
 async def test_the_sampling_is_the_plans_and_the_length_the_workloads(server: LoadServer) -> None:
     seen = []
 
     class Noting(PromptClient):
-        async def send(self, request, on_token=None):  # type: ignore[no-untyped-def]
-            seen.append(request)
-            return await super().send(request)
+        async def carry_out(self, measured: Measured) -> PromptResult:
+            seen.append(measured.request)
+            return await super().carry_out(measured)
 
     client = Noting(server.service)
     sampling = Sampling(ignore_eos=True, temperature=0.5)

@@ -67,6 +67,8 @@ def rows(run: PromptRun) -> Iterator[NotedRow]:
     else:
         yield _row("first outputs", seconds(timing.first_token_s), "To the first response.")
     yield _row("total", seconds(timing.total_s), "Until the stream was closed.")
+    if timing.waited_s is not None:
+        yield _row("late", f"≤ {seconds(timing.waited_s)}", "Others had the processor so long while it could be read.")
     yield from (
         _tokens(run) if run.takes_text else [_row("responses", _count(timing.tokens_out), "Outputs of the model.")]
     )

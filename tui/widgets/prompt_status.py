@@ -126,6 +126,8 @@ def figures(run: PromptRun) -> list[str]:
         parts.append(f"{tokens_in}{timing.tokens_out} out ({timing.token_source})")
     if timing.total_s is not None:
         parts.append(f"total {seconds(timing.total_s)}")
+    if timing.late_s is not None:
+        parts.append(f"up to {seconds(timing.late_s)} late: this machine is busy")
     return parts
 
 
