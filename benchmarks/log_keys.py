@@ -5,28 +5,23 @@ python -m benchmarks.log_keys [lines a second] [key presses]
 """
 
 import os
-import random
 import re
-import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import psutil
 
+from benchmarks.deployed import ROOT, deployed
 from benchmarks.log_path import KEPT, sample, stamped
 from benchmarks.machine import machine
-from benchmarks.terminal import Terminal, terminal
+from benchmarks.terminal import at, terminal
 
 if TYPE_CHECKING:
     from engine.runtimes.base import Runtime
 
-ROOT = Path(__file__).parents[1]
 DEPLOYMENTS = 3
 BATCH_S = 0.05
 """Between two batches that the bare app gets; the console's log path tells as often that there is more"""
@@ -150,21 +145,8 @@ def bare(rate: int) -> None:
     Bare().run()
 
 
-def press(screen: Terminal, key: bytes, paints: re.Pattern[bytes]) -> float:
-    """Seconds until what the key paints is written to the terminal."""
-    screen.read_for(random.uniform(0.02, 0.12))
-    screen.text = b""
-    begun = time.perf_counter()
-    screen.send(key)
-    while not paints.search(screen.text):
-        screen.read_for(0.0005)
-        if time.perf_counter() - begun > 30:
-            raise TimeoutError(f"{key!r} painted nothing; the end of what was written: {screen.text[-300:]!r}")
-    return time.perf_counter() - begun
-
-
 def measure(command: list[str], environment: dict[str, str], rate: int, presses: int) -> tuple[list[float], float]:
-    """Times of key presses in seconds, sorted, and MiB resident with all lines kept."""
+    """Times of key presses in seconds, and MiB resident with all lines kept."""
     times: list[float] = []
     with terminal(command, environment) as screen:
         screen.read_until(b"lines  follow")
@@ -173,42 +155,24 @@ def measure(command: list[str], environment: dict[str, str], rate: int, presses:
         screen.read_for(1.0)
         for number in range(presses // 2):
             key, paints, back = PRESSES[number % len(PRESSES)]
-            times += [press(screen, key, paints), press(screen, back, FOLLOWS)]
-        return sorted(times), psutil.Process(screen.pid).memory_info().rss / (1 << 20)
+            times += [screen.press(key, paints), screen.press(back, FOLLOWS)]
+        return times, psutil.Process(screen.pid).memory_info().rss / (1 << 20)
 
 
 def report(title: str, times: list[float], memory: float) -> float:
-    p99 = times[int(len(times) * 0.99)] * 1000
-    median = statistics.median(times) * 1000
-    print(
-        f"{title}: median {median:.1f} ms, p99 {p99:.1f} ms, worst {times[-1] * 1000:.1f} ms; {memory:.0f} MiB resident"
-    )
+    p99 = at(0.99, times)
+    spread = f"median {at(0.5, times):.1f} ms, p99 {p99:.1f} ms, worst {max(times) * 1000:.1f} ms"
+    print(f"{title}: {spread}; {memory:.0f} MiB resident")
     return p99
 
 
 def compare(rate: int = 50_000, presses: int = 400) -> None:
     print(f"machine: {machine()}; {rate:,} lines/s of 130 characters, {KEPT:,} kept, {presses} key presses, 120×40")
     this = [sys.executable, "-m", "benchmarks.log_keys"]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        environment = {f"TRITONTUI_{kind}_DIR": str(folder / kind.lower()) for kind in ("STATE", "CACHE", "CONFIG")}
-        profiles = folder / "profiles"
-        profiles.mkdir()
-        shutil.copytree(ROOT / "profiles", profiles, dirs_exist_ok=True)
-        demo = (profiles / "demo.yaml").read_text()
-        (profiles / "demo.yaml").unlink()
-        names = [f"demo-{number}" for number in range(DEPLOYMENTS)]
-        for deployment in names:
-            (profiles / f"{deployment}.yaml").write_text(demo.replace("name: demo\n", f"name: {deployment}\n", 1))
-        tritontui = [sys.executable, "-m", "tui", "--profiles", str(profiles)]
-        full = {**os.environ, **environment}
-        try:
-            for deployment in names:
-                subprocess.run([*tritontui, "up", deployment, "--wait"], env=full, check=True, capture_output=True)
-            ours = measure([*this, "--console", str(rate), "--profiles", str(profiles)], environment, rate, presses)
-        finally:
-            for deployment in names:
-                subprocess.run([*tritontui, "rm", deployment], env=full, check=False, capture_output=True)
+    demo = (ROOT / "profiles" / "demo.yaml").read_text()
+    names = [f"demo-{number}" for number in range(DEPLOYMENTS)]
+    with deployed({name: demo.replace("name: demo\n", f"name: {name}\n", 1) for name in names}) as them:
+        ours = measure([*this, "--console", str(rate), *them.arguments], them.environment, rate, presses)
     theirs = measure([*this, "--bare", str(rate)], {}, rate, presses)
     p99 = report("console (budget: p99 50 ms, 150 MB)", *ours)
     plain = report("Textual's Log", *theirs)

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import pty
+import random
+import re
 import select
 import signal
 import struct
@@ -39,6 +41,18 @@ class Terminal:
     def send(self, keys: bytes) -> None:
         os.write(self._handle, keys)
 
+    def press(self, key: bytes, paints: re.Pattern[bytes]) -> float:
+        """Seconds until what the key paints is written. It is pressed after a short while of any length."""
+        self.read_for(random.uniform(0.02, 0.12))
+        self.text = b""
+        begun = time.perf_counter()
+        self.send(key)
+        while not paints.search(self.text):
+            self.read_for(0.0005)
+            if time.perf_counter() - begun > 30:
+                raise TimeoutError(f"{key!r} painted nothing; the end of what was written: {self.text[-300:]!r}")
+        return time.perf_counter() - begun
+
     def _read(self, seconds: float) -> None:
         ready, _, _ = select.select([self._handle], [], [], seconds)
         if ready:
@@ -50,6 +64,11 @@ class Terminal:
                 raise EOFError(f"the program ended; the end of what it wrote: {self.text[-300:]!r}")
             self.bytes += len(block)
             self.text += block
+
+
+def at(share: float, times: Sequence[float]) -> float:
+    """That quantile of times in seconds, in ms."""
+    return sorted(times)[int(len(times) * share)] * 1000
 
 
 @contextmanager

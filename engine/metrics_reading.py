@@ -73,6 +73,9 @@ class Compared:
     unit: str
     before: float | None
     after: float | None
+    before_bound: Bound = Bound.EXACT
+    after_bound: Bound = Bound.EXACT
+    """Other than exact of a quantile that was never within the histogram's buckets in that time"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tui import cli_output as out
 from tui.cli_ask_request import LAST, add_arguments, request_of
 from tui.cli_engine import Engine
 from tui.widgets.glyphs import UNKNOWN, with_unit
+from tui.widgets.prompt_reasoning import only_reasoned
 
 if TYPE_CHECKING:
     from engine.load_result import Digest
@@ -85,6 +86,8 @@ def _send(engine: Engine, name: str, request: PromptRequest, *, json: bool, labe
         out.talk(": ".join(part for part in (label or result.model, out.timing_line(result)) if part))
         if result.error:
             out.talk(f"tritontui: {result.error}")
+        elif result.ended_by == "length" and only_reasoned(result.text):
+            out.talk("tritontui: It still reasoned when max_tokens was reached: --max-tokens gives it more.")
     return result
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import groupby
+from re import Pattern
 
 from engine.deployment import State
-from engine.errors import EngineError, Exit, NotFound
+from engine.errors import EngineError, Exit, NotFound, OperationFailed
 from engine.snapshot import AuditEntry, LeaseStatus, Model, OperationStatus, Outcome, Snapshot
 from tui import cli_output as out
 from tui.cli_engine import Engine
@@ -15,6 +16,7 @@ from tui.cli_progress import short_id
 from tui.format import duration
 from tui.operation_words import REFUSED, ending, usual, what
 from tui.startup_words import state_detail
+from tui.widgets.log_pattern import Bounded, TooSlow
 from tui.widgets.model_rows import models_in_order
 from tui.widgets.state import LOOKS
 
@@ -74,13 +76,24 @@ def history(engine: Engine, args: Namespace) -> int:
 def logs(engine: Engine, args: Namespace) -> int:
     with closing(engine.read_log(args.name, tail=args.tail, follow=args.follow, since=args.since)) as lines:
         for line in lines:
-            if args.grep and not args.grep.search(line.text):
+            if args.grep and not _matches(args.grep, line.text):
                 continue
             if args.json:
                 out.print_json(out.plain(line), indent=None)
             else:
                 print(line.text, flush=args.follow)
     return Exit.DONE
+
+
+def _matches(pattern: Pattern[str], text: str) -> bool:
+    try:
+        with Bounded():
+            return pattern.search(text) is not None
+    except TooSlow as error:
+        raise OperationFailed(
+            f"--grep {pattern.pattern} takes too long on a line of this log.",
+            "Avoid a repeat within a repeat, as in (a+)+, or give the output to grep.",
+        ) from error
 
 
 def _surveyed(engine: Engine) -> Snapshot:

@@ -14,7 +14,7 @@ from engine.gpu_reading import Gpu, GpuReading, HostLoad, Topology
 from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.widgets.glyphs import UNKNOWN, gib, with_unit
-from tui.widgets.gpu_words import UNCLAIMED
+from tui.widgets.gpu_words import UNCLAIMED, memory_errors
 
 NOT_REPORTED = "n/a"
 _HOME, _CLEAR = "\x1b[H\x1b[2J", "\x1b[J"
@@ -50,14 +50,14 @@ def gpus(engine: Engine, args: Namespace) -> int:
 
 def _draw(reading: GpuReading, *, first: bool) -> None:
     """In a terminal in place of the last one, elsewhere below it."""
-    shown = [f"{time.strftime('%H:%M:%S', time.localtime(reading.at))}  {reading.message}".rstrip()]
-    shown += lines(reading, _width())
+    told = f"{time.strftime('%H:%M:%S', time.localtime(reading.at))}  {reading.message}".rstrip()
+    shown = lines(reading, _width())
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         size = shutil.get_terminal_size()
-        text = "\x1b[K\n".join(out.fitted(shown, size.columns, size.lines))
+        text = "\x1b[K\n".join(out.fitted([*textwrap.wrap(told, size.columns), *shown], size.columns, size.lines))
         print(f"{_HOME if first else _HOME[:3]}{text}\x1b[K\n{_CLEAR}", end="", flush=True)
     else:
-        print("\n".join(([] if first else [""]) + shown), flush=True)
+        print("\n".join([*([] if first else [""]), told, *shown]), flush=True)
 
 
 def _width() -> int:
@@ -126,8 +126,8 @@ def _remarks(gpu: Gpu) -> Iterator[str]:
     if gpu.error:
         yield "see below"
     yield from gpu.throttled
-    if gpu.ecc_uncorrected:
-        yield f"{gpu.ecc_uncorrected} ECC errors"
+    if errors := memory_errors(gpu):
+        yield errors
 
 
 def _tables(reading: GpuReading) -> Iterator[tuple[str, Sequence[str], Sequence[tuple[str, ...]]]]:

@@ -26,6 +26,7 @@ def load(engine: Engine, args: Namespace) -> int:
     try:
         _check(args.out)
         wanted = plan(args)
+        _read(wanted.workload.file)
         with _Progress(wanted) as progress:
             result = engine.load_blocking(args.name, wanted, progress.show)
     except KeyboardInterrupt:
@@ -33,7 +34,7 @@ def load(engine: Engine, args: Namespace) -> int:
         raise
     _print(result, as_json=args.json)
     kept = f"Kept as {result.id}; `tritontui loads --show {result.id}` prints it again."
-    out.talk(kept if result.id else "It could not be kept in the history of load tests.")
+    out.talk(kept if result.id else f"It could not be kept. {_why_not_kept(result)}".rstrip())
     _export(engine, result, args.out)
     if result.outcome is LoadOutcome.STOPPED:
         return INTERRUPTED
@@ -76,6 +77,14 @@ def _check(paths: Sequence[Path]) -> None:
             raise _Unwritable(f"{path} cannot be written.", "Give a file in a folder that can.")
 
 
+def _read(prompts: Path | None) -> None:
+    """Whether they can be sent, before a test of them is begun, and kept."""
+    from engine.load.prompt_file import read
+
+    if prompts is not None:
+        read(prompts)
+
+
 class _Unwritable(EngineError):
     exit_code = Exit.INVALID
 
@@ -101,11 +110,26 @@ def _print(result: LoadResult, *, as_json: bool) -> None:
         out.talk(f"tritontui: {result.message or f'The load test has {result.outcome.value}.'}")
 
 
+def _why_not_kept(result: LoadResult) -> str:
+    """Of a test that was not carried through this is told with why it was not."""
+    return result.message if result.outcome is LoadOutcome.DONE else ""
+
+
 def _export(engine: Engine, result: LoadResult, paths: Sequence[Path]) -> None:
+    """All that can be written. Raises `EngineError` of the first that cannot."""
+    first: EngineError | None = None
     for path in paths:
-        left_out = engine.export_load(result, path)
+        try:
+            left_out = engine.export_load(result, path)
+        except EngineError as error:
+            if first:
+                out.talk(f"tritontui: {error}")
+            first = first or error
+            continue
         lacks = f" It lacks {left_out} of the requests, which are not kept." if left_out else ""
         out.talk(f"Written to {path}.{lacks}")
+    if first:
+        raise first
 
 
 def _row(result: LoadResult) -> tuple[str, ...]:
@@ -142,6 +166,9 @@ def _compare(engine: Engine, first: str, second: str, *, as_json: bool) -> int:
 
     one, other = _find(engine, first), _find(engine, second)
     changes = compare(one, other)
+    for result in (one, other):
+        if not result.levels:
+            raise EngineError(f"{result.id} measured nothing: {result.message or result.outcome.value}")
     if not changes:
         raise EngineError(
             f"{one.id} ({_levels(one.plan)}) and {other.id} ({_levels(other.plan)}) measured no level that both have.",

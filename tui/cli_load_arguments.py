@@ -80,7 +80,7 @@ def plan(args: Namespace) -> LoadPlan:
         args.output_tokens,
         args.prefix_tokens,
         args.seed,
-        args.file.absolute() if args.file is not None else None,
+        _found(args.file) if args.file is not None else None,
     )
     return LoadPlan(
         levels,
@@ -99,6 +99,14 @@ def plan(args: Namespace) -> LoadPlan:
     )
 
 
+def _found(file: Path) -> Path:
+    """From wherever the test runs."""
+    try:
+        return file.expanduser().absolute()
+    except RuntimeError:  # nobody's home: reading it says so
+        return file
+
+
 def lengths(text: str) -> Lengths:
     """`128`, `128±32`, or for keyboards `128+-32`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:(?:±|\+/?-)(\d+(?:\.\d+)?))?", text)
@@ -115,6 +123,8 @@ def objectives(text: str) -> Objectives:
             raise ArgumentTypeError(f"{part.strip()!r} is no objective; write e.g. ttft=200ms,itl=20ms,e2e=5s")
         if match[1] in found:
             raise ArgumentTypeError(f"{match[1]} is given twice")
+        if not float(match[2]):
+            raise ArgumentTypeError(f"{part.strip()!r} can be kept by no request; write more than 0")
         found[match[1]] = float(match[2]) * (1e-3 if match[3] == "ms" else 1.0)
     return Objectives(found.get("ttft"), found.get("itl"), found.get("e2e"))
 

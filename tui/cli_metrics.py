@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
@@ -89,14 +90,14 @@ def _watch(readings: Iterable[MetricsReading], args: Namespace) -> int:
 def _draw(reading: MetricsReading, *, first: bool) -> None:
     """In a terminal in place of the last one, elsewhere below it."""
     clock = time.strftime("%H:%M:%S", time.localtime(reading.at)) if reading.at is not None else ""
-    shown = [f"{clock}  {reading.message}".strip()]
+    told = f"{clock}  {reading.message}".strip()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         size = shutil.get_terminal_size()
-        lines = [*shown, *_lines(reading, sources=True)]
+        lines = [*textwrap.wrap(told, size.columns), *_lines(reading, sources=True)]
         text = f"{_CLEAR_LINE}\n".join(out.fitted(lines, size.columns, size.lines))
         print(f"{_HOME}{_CLEAR_SCREEN if first else ''}{text}{_CLEAR_LINE}\n{_CLEAR_REST}", end="", flush=True)
     else:
-        print("\n".join(([] if first else [""]) + shown + _lines(reading, sources=False)), flush=True)
+        print("\n".join(([] if first else [""]) + [told, *_lines(reading, sources=False)]), flush=True)
 
 
 def _lines(reading: MetricsReading, *, sources: bool) -> list[str]:

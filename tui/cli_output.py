@@ -95,7 +95,7 @@ def timing_line(result: PromptResult) -> str:
         with_unit(rate, "tokens/s") if rate is not None else "",
         f"{_ms(timing.total_s)} in all" if timing.total_s is not None else "",
         count,
-        f"up to {_ms(timing.late_s)} late, as this machine is busy" if timing.late_s is not None else "",
+        f"times up to {_ms(timing.late_s)} late, as this machine was busy" if timing.late_s is not None else "",
         _ending(result),
     ]
     return " · ".join(part for part in parts if part)

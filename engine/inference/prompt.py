@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-LATE_S = 0.005
-"""Less is not told of: it is what any machine does"""
+LATE_S, LATE_SHARE = 0.005, 0.01
+"""Less than this, or than this share of the whole time, is not told of: it is what any machine does"""
 
 
 class Transport(StrEnum):
@@ -126,7 +126,8 @@ class Timing:
     @property
     def late_s(self) -> float | None:
         """By how much the times may be late, where that is worth a word."""
-        return self.waited_s if self.waited_s is not None and self.waited_s >= LATE_S else None
+        least = max(LATE_S, LATE_SHARE * (self.total_s or 0.0))
+        return self.waited_s if self.waited_s is not None and self.waited_s >= least else None
 
     @property
     def counted(self) -> bool:

@@ -48,7 +48,7 @@ class Server:
         if status == 200:
             return body
         if status == 404 and protocol:
-            what = f"{self.base} does not speak {protocol} (HTTP 404): {self.reason(body)}"
+            what = f"{self.base} does not speak {protocol} (HTTP 404): {self.reason(body).rstrip('.')}."
             raise PromptFailed(what, "Leave the transport to the deployment, or choose another.", Fault.UNFIT)
         raise PromptFailed(f"{self.base} refused (HTTP {status}): {self.reason(body)}", fault=Fault.REFUSED)
 

@@ -50,6 +50,10 @@ def differences(first: LoadResult, second: LoadResult) -> tuple[str, ...]:
         ("spread of the outputs", a.workload.output.spread, b.workload.output.spread),
         ("shared prefix", a.workload.shared_prefix, b.workload.shared_prefix),
         ("seed", a.workload.seed, b.workload.seed),
+        ("requests of each level", a.requests, b.requests),
+        ("seconds of each level", a.duration_s, b.duration_s),
+        ("warm-up", a.warmup, b.warmup),
+        ("style", a.style, b.style),
         ("LoRA adapter", a.lora, b.lora),
         *((f.name, getattr(a.sampling, f.name), getattr(b.sampling, f.name)) for f in fields(a.sampling)),
         *(

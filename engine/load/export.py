@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -52,10 +53,26 @@ def export(result: LoadResult, records: Records, path: Path) -> int:
         )
     text = write(result, records)
     try:
-        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{clean_line(str(path))} cannot be written: {clean_line(str(error))}.") from error
+        _put(path.resolve(), text)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = clean_line(str(getattr(error, "strerror", None) or error))
+        raise EngineError(
+            f"{clean_line(str(path))} cannot be written: {why}.",
+            f"The load test is kept: `tritontui loads --show {result.id} --out FILE` writes it." if result.id else "",
+        ) from error
     return left_out(result, records) if write in (_json, _csv) else 0
+
+
+def _put(path: Path, text: str) -> None:
+    """All of it or, as on a full disk, none: what was there before stays."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def document(result: LoadResult) -> dict[str, Any]:

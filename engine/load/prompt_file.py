@@ -1,6 +1,7 @@
 """Reads the prompts of a file: one a line, or JSON Lines. Errors name the file, and the line where there is one."""
 
 import json
+import stat
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from engine.text import clean_line
 MOST_BYTES = 64 << 20
 LONGEST_LINE = 1 << 20
 """Characters"""
-JSON_LINES = (".jsonl", ".ndjson")
+JSON_LINES = (".jsonl", ".ndjson", ".json")
 KEYS = ("prompt", "system", "max_tokens")
 
 
@@ -25,7 +26,11 @@ def read(path: Path) -> tuple[Line, ...]:
     """Blocks. Empty lines are passed over. Raises `PromptFileError`."""
     shown = clean_line(str(path))
     try:
-        with path.expanduser().open("rb") as file:
+        path = path.expanduser()
+        # A pipe, as of a shell's <(…), is open in one process only, and would be waited for without end.
+        if path.exists() and not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
+            raise PromptFileError(f"{shown} is no plain file.", "Write the prompts to a file, and give that.")
+        with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

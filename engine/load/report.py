@@ -18,15 +18,14 @@ Row = tuple[str, ...]
 def table(result: LoadResult) -> tuple[Row, list[Row]]:
     """A header, and a row for each level and repeat."""
     good = result.plan.objectives.any
-    repeated = any(level.repeat for level in result.levels)
     header = (
-        *("LEVEL", *(("REPEAT",) if repeated else ()), "DONE", "FAILED", "REQ/S", "TOK/S"),
+        *("LEVEL", *_repeat(result, "REPEAT"), "DONE", "FAILED", "REQ/S", "TOK/S"),
         *("TTFT 50/99", "ITL 50/99", "E2E 50/99", *(("GOOD/S",) if good else ())),
     )
     rows = [
         (
             level.level.words,
-            *((str(level.repeat + 1),) if repeated else ()),
+            *_repeat(result, str(level.repeat + 1)),
             str(level.done),
             str(level.failed),
             figure(level.requests_per_s),
@@ -41,10 +40,14 @@ def table(result: LoadResult) -> tuple[Row, list[Row]]:
 
 def server_table(result: LoadResult) -> tuple[Row, list[Row]]:
     """What the server counted beside what the client did, and both means in ms; no rows when it has no metrics."""
-    header = ("SERVER / CLIENT", "REQUESTS", "TOKENS IN", "TOKENS OUT", "TTFT MEAN", "ITL MEAN", "E2E MEAN", "QUEUED")
+    header = (
+        *("SERVER / CLIENT", *_repeat(result, "REPEAT"), "REQUESTS", "TOKENS IN", "TOKENS OUT"),
+        *("TTFT MEAN", "ITL MEAN", "E2E MEAN", "QUEUED"),
+    )
     rows = [
         (
             level.level.words,
+            *_repeat(result, str(level.repeat + 1)),
             f"{_count(server.requests)} / {level.sent}",
             f"{_count(server.tokens_in)} / {_count(level.tokens_in or None)}",
             f"{_count(server.tokens_out)} / {level.tokens_out}",
@@ -63,9 +66,8 @@ def server_table(result: LoadResult) -> tuple[Row, list[Row]]:
 def doubts(result: LoadResult) -> Iterator[str]:
     """A sentence each, with the level that it is of."""
     for level in result.levels:
-        repeat = f", repeat {level.repeat + 1}" if level.repeat else ""
         for doubt in level.doubts:
-            yield f"{level.level.words}{repeat}: {_sentence(doubt, level, result.plan)}"
+            yield f"{_named(result, level)}: {_sentence(doubt, level, result.plan)}"
 
 
 def failures(result: LoadResult) -> Iterator[str]:
@@ -73,7 +75,16 @@ def failures(result: LoadResult) -> Iterator[str]:
     for level in result.levels:
         for failed in level.failures:
             example = f": {failed.example}" if failed.example else ""
-            yield f"{level.level.words}: {failed.count} failed, {failed.fault.value}{example}"
+            yield f"{_named(result, level)}: {failed.count} failed, {failed.fault.value}{example}"
+
+
+def _repeat(result: LoadResult, cell: str) -> Row:
+    """A column that there is only where a level was repeated."""
+    return (cell,) if any(level.repeat for level in result.levels) else ()
+
+
+def _named(result: LoadResult, level: LevelResult) -> str:
+    return ", repeat ".join((level.level.words, *_repeat(result, str(level.repeat + 1))))
 
 
 def objectives(wanted: Objectives) -> str:
@@ -141,7 +152,10 @@ def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
         case Doubt.OTHER_MODELS:
             return "the server counts several models, none by the name that was asked: its figures are of all of them."
         case Doubt.SHORT:
-            return f"only {level.done} requests were answered, too few for such figures. Send more."
+            answered = {0: "no request was", 1: "only 1 request was"}.get(
+                level.done, f"only {level.done} requests were"
+            )
+            return f"{answered} answered, too few for such figures. Send more."
         case Doubt.STOPPED:
             return "it was stopped before it was through."
         case Doubt.COUNTED_BY_CHUNKS:

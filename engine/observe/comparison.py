@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from engine.metrics_reading import Compared, Comparison, MetricsReading, Series
+from engine.metrics_reading import Bound, Compared, Comparison, MetricsReading, Series
 from engine.observe.aside import aside
 from engine.observe.history_file import Measured
 from engine.observe.marks import Change, last_change, marks
@@ -22,6 +22,7 @@ LEAST_S = 20.0
 LOOK_EVERY_S = 2.0
 ANEW_EVERY_S = 10.0
 """While time is added to what comes after"""
+_ROUNDED = 1e-6
 ASKED_S = 10.0
 """Who has not asked for so long does not look any longer"""
 
@@ -58,6 +59,27 @@ def compare(
     return Comparison(change.mark, change.before, _seconds(before), _seconds(after), tuple(rows))
 
 
+def bounded(comparison: Comparison, series: Iterable[Series]) -> Comparison:
+    """With the means that are no more than a histogram's first or last bound called so.
+
+    History keeps no bounds; which they are is known as long as one of `series` lies there now.
+    """
+    known = {one.key: one for one in series if one.bound is not Bound.EXACT and one.value is not None}
+    rows = (
+        replace(row, before_bound=_bound(row.before, known[row.key]), after_bound=_bound(row.after, known[row.key]))
+        if row.key in known
+        else row
+        for row in comparison.rows
+    )
+    return replace(comparison, rows=tuple(rows))
+
+
+def _bound(mean: float | None, at_bound: Series) -> Bound:
+    """A mean of values none of which is beyond the bound is the bound only where all are."""
+    same = mean is not None and at_bound.value is not None and math.isclose(mean, at_bound.value, rel_tol=_ROUNDED)
+    return at_bound.bound if same else Bound.EXACT
+
+
 def _mean(key: str, measured: Sequence[Measured]) -> float | None:
     known = [(one.means[key], one.seconds) for one in measured if key in one.means]
     seconds = sum(weight for _, weight in known)
@@ -90,7 +112,8 @@ class Comparisons:
         if not reading.series:
             return reading
         happened = marks(name, self._operations(), self._runs.starts(name), now - KEPT_S)
-        return replace(reading, marks=happened, comparison=answer.comparison if answer else None)
+        compared = answer.comparison if answer else None
+        return replace(reading, marks=happened, comparison=bounded(compared, reading.series) if compared else None)
 
     async def keep(self) -> None:
         """Does not end."""

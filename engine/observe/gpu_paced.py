@@ -9,6 +9,8 @@ from engine.observe.nvml import DriverError, Nvml
 
 Answer = TypeVar("Answer")
 
+DUE_FROM = 0.9
+"""Of the time between two questions: who looks at round seconds and comes a moment early would else miss a whole one"""
 STUCK_AFTER_S = 5.0
 """A driver that takes longer is taken for hung"""
 
@@ -33,7 +35,8 @@ class Paced(Generic[Answer]):
         A driver that is taken up anew is asked at once; until it answers, what was known before holds.
         """
         now, answer = time.monotonic(), self._answer
-        if self._answered.is_set() and (now - self._asked_at >= self._every_s or self._nvml is not nvml):
+        due = now - self._asked_at >= self._every_s * DUE_FROM
+        if self._answered.is_set() and (due or self._nvml is not nvml):
             self._asked_at, self._nvml = now, nvml
             self._answered.clear()
             threading.Thread(target=self._ask, args=(nvml,), name="gpu details", daemon=True).start()

@@ -102,12 +102,12 @@ def _hint(
     )
     better = _joined(len(group), topology, every)
     remedy = (
-        f"Name GPU {_words(better)}, which do, under `gpus` in its profile."
+        f"Name GPUs {_words(better)}, which do, under `gpus` in its profile."
         if better
         else "`pipeline_parallel_size` in place of `tensor_parallel_size` sends less between them."
     )
     return (
-        f"{name} computes each layer on GPU {_words(group)} together, and they {where}: what they exchange goes over"
+        f"{name} computes each layer on GPUs {_words(group)} together, and they {where}: what they exchange goes over"
         f" PCIe{over}. {remedy}"
     )
 

@@ -15,7 +15,7 @@ RETRY_S = 10.0
 """Between attempts to initialise NVML: slow with many GPUs, and without a driver it may spawn a helper each time"""
 
 NO_DRIVER = "No NVIDIA driver was found; this machine's CPU and memory are shown instead."
-NO_GPU = "The NVIDIA driver reports no GPU; this machine's CPU and memory are shown instead."
+NO_GPU = "The driver reports no GPU; this machine's CPU and memory are shown instead."
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from itertools import groupby
 from engine.errors import NotFound
 from engine.metrics_reading import MetricsReading
 from engine.observe.metrics import MetricsTracker
+from engine.observe.pace import LEAST_S
 from engine.observe.scrape import MetricsError, scrape
 from engine.text import clean_line
 
@@ -27,7 +28,7 @@ def follow(url: str) -> Generator[MetricsReading, None, None]:
     due = time.monotonic() + APART_S
     first = True
     while True:
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(LEAST_S, due - time.monotonic()))
         due = max(due, time.monotonic() - APART_S) + APART_S
         try:
             tracker.update(asyncio.run(scrape(url)), time.time())
@@ -55,7 +56,7 @@ def family(url: str, name: str) -> tuple[str, ...]:
         return found
     shown = clean_line(name)
     reported = [one for one, _ in groupby(_sample(line) for line in text.split("\n") if line.startswith("# TYPE"))]
-    near = sorted(one for one in reported if name.lower() in one.lower())[:5]
+    near = sorted(one for one in reported if name.lower() in one.lower() and not one.endswith("_created"))[:5]
     hint = f"It reports {', '.join(map(clean_line, near))}." if near else f"`curl {url}` shows all that it reports."
     raise NotFound(f"{url} reports no family {shown}.", hint)
 

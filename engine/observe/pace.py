@@ -9,6 +9,9 @@ import math
 BEATS = 10
 """In a second; among them those are spread who look, lest many at one moment keep everybody else waiting"""
 TOGETHER = 5
+LEAST_S = 0.25
+"""At least so long it rests, whoever looks: what takes nearly a second to answer is not asked without a pause, and what
+a counter grew by between two answers is not of so short a time that it is chance"""
 
 
 class Pace:
@@ -20,7 +23,7 @@ class Pace:
         self._last = asyncio.get_running_loop().time()
 
     async def rest(self, every_s: float) -> None:
-        """Until `every_s` after the last time, to the nearest second's beat; past it, to the next that comes.
+        """Until `every_s` after the last time, in whole seconds, at a second's beat; past it, to the next that comes.
 
         Less than a second is slept as it is.
         """
@@ -30,5 +33,8 @@ class Pace:
 
 
 def next_beat(last: float, every_s: float, beat_s: float, now: float) -> float:
-    """Of the beats that are to come, the nearest to `every_s` after `last`; `beat_s`: after each whole second."""
-    return max(round(last + every_s - beat_s), math.floor(now - beat_s) + 1) + beat_s
+    """Of the beats that come after `LEAST_S`, the nearest to `every_s` after `last`, which counts in whole seconds.
+
+    `beat_s`: after each of the clock's seconds.
+    """
+    return max(round(last + math.ceil(every_s) - beat_s), math.ceil(now + LEAST_S - beat_s)) + beat_s

@@ -32,10 +32,12 @@ def _stop(job: Job, side: Side, waiting: Waiting) -> bool:
     if not deployment:
         waiting.detail("it is gone already")
         return False
+    runtime = job.runtime(side.runtime)
     if deployment.lifecycle is not Lifecycle.RUNNING:
+        if deployment.lifecycle is Lifecycle.EXITED:
+            runtime.stop(side.name, STOP_TIMEOUT_S)  # what a crashed server left behind may still hold memory
         waiting.detail("it was not running")
         return False
-    runtime = job.runtime(side.runtime)
     runtime.stop(side.name, STOP_TIMEOUT_S)
     ended = _now(job, side)
     if ended and ended.lifecycle is Lifecycle.RUNNING:

@@ -201,7 +201,9 @@ def _replaced(settings: "Settings", target: Path, *, overwrite: bool) -> SavedPr
                 continue
             if path != target or not overwrite:
                 raise _taken(
-                    target.stem, path, "Choose another." if path != target else "Choose another, or write over it."
+                    target.stem,
+                    path,
+                    "Choose another." if path != target else "Choose another, or write over it with --force.",
                 )
             if path.is_symlink():
                 raise Refused(f"{path} is a link to another file.", "Choose another name, or remove the link.")

@@ -12,6 +12,7 @@ from engine.errors import EngineError, NotFound, OperationFailed, Refused, Runti
 from engine.plan import Launch
 from engine.runtimes import docker_container
 from engine.runtimes.docker_container import FOREIGN, word
+from engine.runtimes.docker_events import EVENTS, Events
 from engine.runtimes.docker_logs import Demultiplexer, DockerLog, secrets_of
 from engine.runtimes.docker_stream import StreamBrokenError
 from engine.runtimes.gpu_uuids import listed
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from engine.runtimes.docker_client import DockerConnection
     from engine.settings import Settings
 
-EVENTS = ("create", "start", "die", "destroy", "oom", "pause", "unpause", "rename", "restart", "stop")
 CLOSING_CHECK_S = 0.25
 GPUS_S = 20.0
 """A driver that has to wake many GPUs takes seconds to list them"""
@@ -41,6 +41,8 @@ class DockerRuntime:
         self._connected: DockerConnection | None = None
         self._unstarted: dict[str, Launch] = {}
         """Created here with limits that the engine may turn out not to grant, which only a start tells"""
+        self._adopted: frozenset[str] = frozenset()
+        """Ids, as of the last look"""
 
     @property
     def _docker(self) -> "DockerConnection":
@@ -65,6 +67,7 @@ class DockerRuntime:
         except (TypeError, KeyError) as error:
             raise OperationFailed(f"Docker lists its containers in an unknown way: {word(error)}.") from error
         claims = docker_claims.claims(self._docker)
+        self._adopted = docker_claims.adopted(claims)
         inspected = docker_claims.reports(self._docker, [*ids, *(claim.container for claim in claims)])
         held = docker_claims.shown(docker_claims.held(inspected, claims, local=self._docker.is_local))
         return tuple(sorted((one.deployment for one in held), key=lambda ours: ours.name))
@@ -251,11 +254,13 @@ class DockerRuntime:
         return DockerLog(name, stream, follow=follow, still_running=still_running, frames=frames, secrets=secrets)
 
     def watch(self, changed: Callable[[], None], closing: threading.Event) -> None:
-        filters = {"type": ["container"], "event": EVENTS, "label": [docker_container.LABEL_SCHEMA]}
+        # Not by label: what was adopted has none of ours.
+        filters = {"type": ["container"], "event": EVENTS}
+        events = Events(docker_container.LABEL_SCHEMA, lambda: self._adopted)
         stream = self._docker.stream("report events", "events", {"filters": json.dumps(filters)})
         try:
             while not closing.is_set() and (body := stream.read(CLOSING_CHECK_S)) is not None:
-                if body:
+                if body and events.any_of_ours(body):
                     changed()
         except StreamBrokenError as error:
             raise _no_more_events(str(error)) from error

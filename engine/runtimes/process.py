@@ -32,7 +32,7 @@ from engine.runtimes.process_claims import CLAIM, Homes, taken, unreadable
 from engine.runtimes.process_files import write_files
 from engine.runtimes.process_identity import is_alive, wait_for_end
 from engine.runtimes.process_log import FileLog, secrets_of
-from engine.runtimes.process_state import FILES, RUNTIME, Facts, is_deployment
+from engine.runtimes.process_state import FILES, RUNTIME, Facts, Record, is_deployment
 from engine.runtimes.process_truth import Truth, ask
 from engine.secrets import resolve_secrets
 from engine.settings import Settings
@@ -96,6 +96,7 @@ class ProcessRuntime:
             held, aside = self._homes.find(name), self._homes.aside(name)
             if held.deployment.lifecycle is Lifecycle.RUNNING:
                 raise Refused(f"{name} is running.", f"Stop {name} first.")
+            _await_leftovers(name, held.record)
             if held.spent:
                 (folder / CLAIM).unlink(missing_ok=True)
             elif folder != aside:
@@ -195,6 +196,7 @@ class ProcessRuntime:
                 raise OperationFailed(f"Processes of {name}'s earlier run are still there.", f"Stop {name} first.")
             if record.facts is None:
                 raise OperationFailed(record.damage)
+            _await_leftovers(name, record)
             request = {"env": self._environment(record.facts), "log_file_bytes": self._log_file_bytes}
             with self._writing():
                 (folder / shim.STOP).unlink(missing_ok=True)
@@ -205,6 +207,7 @@ class ProcessRuntime:
             held = self._homes.find(name)
             record = held.record
             if held.deployment.lifecycle is not Lifecycle.RUNNING:
+                _await_leftovers(name, record)
                 return
             # Without room for the file the shim uses the launch's own timeout: a full disk prevents no stop.
             with contextlib.suppress(OSError):
@@ -214,16 +217,15 @@ class ProcessRuntime:
                 self._truth.end_survivors(record, timeout_s)
                 return
         if not wait_for_end(supervisor, timeout_s + _ANSWER_S):
-            raise OperationFailed(
-                f"{name} has not ended {timeout_s + _ANSWER_S:.0f} s after it was asked to and then killed.",
-                f"Process {supervisor[0]} still waits for it; a GPU driver may hold it (see dmesg).",
-            )
+            waited = f"{name} has not ended {timeout_s + _ANSWER_S:.0f} s after it was asked to and then killed."
+            raise _held_up(waited, supervisor)
 
     def remove(self, name: str) -> None:
         with self._locked(name) as folder:
             held = self._homes.find(name)
             if held.deployment.lifecycle is Lifecycle.RUNNING:
                 raise Refused(f"{name} is running.", f"Stop {name} before removing it.")
+            _await_leftovers(name, held.record)
             with self._writing():
                 if held.spent:
                     (folder / CLAIM).unlink(missing_ok=True)
@@ -235,9 +237,12 @@ class ProcessRuntime:
 
         def ended() -> bool:
             try:
-                return self._homes.find(name).deployment.lifecycle is Lifecycle.EXITED
+                held = self._homes.find(name)
             except NotFound:
                 return True
+            run = held.record.run
+            # What its server has left may still say something.
+            return held.deployment.lifecycle is Lifecycle.EXITED and not is_alive(run.shim if run else None)
 
         secrets = secrets_of(record)
         return FileLog(record.folder, ended, tail=tail, follow=follow, since=since, secrets=secrets)
@@ -327,3 +332,14 @@ class ProcessRuntime:
             if time.monotonic() >= deadline:
                 raise Refused(f"Another tritontui is starting or stopping {name}.", "Try again when it is done.")
             time.sleep(_LOCK_POLL_S)
+
+
+def _await_leftovers(name: str, record: Record) -> None:
+    """Of a server that has ended: its shim stays until what that had started has ended, too."""
+    supervisor = record.run.shim if record.run else None
+    if supervisor and not wait_for_end(supervisor, shim.LEFTOVERS_S + _ANSWER_S):
+        raise _held_up(f"{name} has ended, and processes that it started have not.", supervisor)
+
+
+def _held_up(what: str, supervisor: shim.Identity) -> OperationFailed:
+    return OperationFailed(what, f"Process {supervisor[0]} still waits for that; a GPU driver may hold it (see dmesg).")

@@ -97,14 +97,15 @@ class Homes:
     def claim(self, launch_id: str, launch: Launch) -> None:
         """Raises `Refused` when the name is taken or nothing runs, and OSError."""
         there = list(self.all())
-        claimed = next((held.record for held in there if held.deployment.id == launch_id), None)
-        if claimed is None:
+        found = next((held for held in there if held.deployment.id == launch_id), None)
+        if found is None:
             raise NotFound(f"There is no local deployment with the launch id {launch_id}.")
+        claimed = found.record
         others = (held for held in there if held.record.folder != claimed.folder and not held.spent)
         if launch.name in {held.deployment.name for held in others}:
             raise taken(launch.name)
         own, run = claimed.facts, claimed.run.shim if claimed.run else None
-        if own is None or not is_alive(run):
+        if own is None or found.deployment.lifecycle is not Lifecycle.RUNNING or not is_alive(run):
             raise Refused(
                 f"{claimed.folder.name} does not run, so it serves nothing as {launch.name}.",
                 f"Start it first (`tritontui up {claimed.folder.name}`).",

@@ -2,8 +2,9 @@
 
 `python -I -S shim.py FOLDER`, with the request as JSON on standard input, starts the launch that FOLDER describes,
 says on standard output how that went, and stays behind until the server and all its descendants have ended. It writes
-the server's log and, at last, how it ended. It is run by its path with nothing but the standard library, and so it
-imports nothing of the engine but its neighbour `log_writer`; the engine imports the names of its files from here.
+the server's log and, as soon as the server has ended, how it did. It is run by its path with nothing but the standard
+library, and so it imports nothing of the engine but its neighbour `log_writer`; the engine imports the names of its
+files from here.
 """
 
 # Importing pathlib would nearly double the time that a shim takes to start.
@@ -177,7 +178,6 @@ class Shim:
         for ours in self._streams:
             poll.register(ours, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
-        exit_code: int | None = None
         while True:
             wait = self._deadline - time.monotonic()
             ready = dict(poll.poll(None if wait == float("inf") else max(0.0, wait * 1000)))
@@ -189,9 +189,11 @@ class Shim:
             try:
                 while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                     if ended[0] == self._server:
-                        exit_code = os.waitstatus_to_exitcode(ended[1])
                         self._server = 0
                         self._deadline = min(self._deadline, time.monotonic() + LEFTOVERS_S)
+                        # Its descendants may take their time, and its end is news now.
+                        self._read_what_is_there()
+                        self._finish(os.waitstatus_to_exitcode(ended[1]))
             except ChildProcessError:
                 break
             if time.monotonic() >= self._deadline:
@@ -203,7 +205,13 @@ class Shim:
             while self._read(ours):
                 pass
         self._log.close()
-        self._finish(exit_code)
+
+    def _read_what_is_there(self) -> None:
+        """The last words of a server that has ended: who reads that it has, finds them in its log."""
+        for ours in self._streams:
+            for _ in range(_PIPE_BYTES // _BLOCK):  # what its descendants go on saying is not waited for
+                if not self._read(ours):
+                    break
 
     def _read(self, ours: int) -> bool:
         """False when there is nothing to read: for now, or for good."""
@@ -240,7 +248,7 @@ class Shim:
             with contextlib.suppress(PermissionError):
                 os.killpg(self._server, number)
 
-    def _finish(self, exit_code: int | None) -> None:
+    def _finish(self, exit_code: int) -> None:
         killed = exit_code == -signal.SIGKILL and "stop_requested" not in self._run
         oom_killed = killed and oom_kills() > self._oom_kills
         for number in [*log_numbers(self._folder), None]:

@@ -1,5 +1,6 @@
 """Containers that were started by hand, on a real Docker Engine: watched, adopted, and what Docker remembers of it."""
 
+import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +134,39 @@ def test_it_is_watched_adopted_and_then_worked_with_by_its_own_name(
     assert container not in names(other)
     assert by_hand.volumes() == []
     assert by_hand.engine.containers.list(all=True, filters={"name": container}) == []
+
+
+def test_the_end_of_what_was_adopted_is_told_at_once(runtime: DockerRuntime, by_hand: ByHand, tmp_path: Path) -> None:
+    container, other = by_hand(), by_hand("other")
+    adopt(planned(runtime, container, tmp_path), runtime, step)
+    assert deployment(runtime, container).lifecycle is Lifecycle.RUNNING
+    told, closing = threading.Event(), threading.Event()
+    watcher = threading.Thread(target=runtime.watch, args=(told.set, closing))
+    watcher.start()
+    try:
+        # The watch may have begun after one of these; those that follow it must see.
+        paused = by_hand.engine.containers.get(container)
+        wait_until(lambda: _told_of_a_pause(paused, told), "the events to begin")
+        wait_until(lambda: not _told_again(told), "the events to pause")
+        by_hand.engine.containers.get(other).kill()
+        assert not told.wait(0.5), "what is not ours hurries nothing"
+        paused.kill()
+        assert told.wait(1.0)
+    finally:
+        closing.set()
+        watcher.join(timeout=5)
+    assert deployment(runtime, container).exit_code == 137
+
+
+def _told_of_a_pause(container: Any, told: threading.Event) -> bool:
+    container.pause()
+    container.unpause()
+    return told.wait(0.2)
+
+
+def _told_again(told: threading.Event) -> bool:
+    told.clear()
+    return told.wait(0.5)
 
 
 @pytest.mark.triton

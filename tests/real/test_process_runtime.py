@@ -17,6 +17,7 @@ from engine.errors import NotFound, OperationFailed, Refused, RuntimeUnreachable
 from engine.runtimes.base import Runtime
 from engine.runtimes.process import ProcessRuntime
 from engine.runtimes.process_identity import is_alive
+from engine.runtimes.shim import LEFTOVERS_S
 from engine.settings import Settings
 from tests.real.process_support import (
     SERVICE,
@@ -168,9 +169,33 @@ def test_children_of_a_server_that_crashed_do_not_stay_behind(runtime: ProcessRu
     child = pid_said(runtime, "a")
     os.kill(server[0], signal.SIGKILL)
     wait_until(lambda: ended(runtime, "a"), "it has ended")
-    assert not is_alive(child)
+    wait_until(lambda: not is_alive(child), "its child has ended")
     deployment = of(runtime, "a")
     assert (deployment.exit_code, deployment.stop_requested) == (-signal.SIGKILL, False)
+
+
+def test_a_server_s_end_is_told_before_what_it_leaves_has_ended(runtime: ProcessRuntime) -> None:
+    """As Triton's is, when it is killed while its backends' processes are at work and do not listen."""
+    deaf = "trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"
+    server = begin(runtime, "a", "sh", "-c", f'sh -c "{deaf}" & echo $!; trap "" TERM; while :; do sleep 0.1; done')
+    child = pid_said(runtime, "a")
+    os.kill(server[0], signal.SIGKILL)
+    wait_until(lambda: ended(runtime, "a"), "its end is told", timeout_s=LEFTOVERS_S / 2)
+    assert is_alive(child)
+    told = of(runtime, "a")
+    assert told.exit_code == -signal.SIGKILL
+    runtime.start("a")
+    assert not is_alive(child), "a start waits for the port and the GPU memory that it may hold"
+    again = of(runtime, "a")
+    assert (again.lifecycle, again.exit_code) == (Lifecycle.RUNNING, None)
+    assert again.pid != server[0]
+
+
+def test_what_a_server_said_last_is_in_its_log_when_its_end_is_told(runtime: ProcessRuntime) -> None:
+    script = "(trap '' TERM; sleep 1000) & seq 1 50000; echo last words; kill -KILL $$"
+    begin(runtime, "a", "sh", "-c", script)
+    wait_until(lambda: ended(runtime, "a"), "its end is told", timeout_s=LEFTOVERS_S / 2)
+    assert text_of(runtime, "a", tail=1) == "last words"
 
 
 def test_a_killed_shim_takes_its_server_along(runtime: ProcessRuntime) -> None:

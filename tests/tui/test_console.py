@@ -49,7 +49,7 @@ async def test_every_state_shows_as_symbol_and_word(api: FakeApi, size: tuple[in
 async def test_start_shows_the_plan_and_does_nothing_until_confirmed(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "enter")
+        await pilot.press("j", "j", "enter")
         await shown(pilot, "docker run")
         assert not api.submitted
         await pilot.press("n")
@@ -78,7 +78,7 @@ async def test_a_plan_that_cannot_be_made_says_why_and_cannot_be_confirmed(api: 
     api.plan_error = INVALID
     async with Console(lambda: api).run_test(size=(100, 30)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "enter")
+        await pilot.press("j", "j", "enter")
         await shown(pilot, "`image` is missing")
         await pilot.press("y", "enter")
         await until(pilot, lambda: not isinstance(pilot.app.screen, Confirm))
@@ -90,7 +90,7 @@ async def test_what_cannot_be_done_is_refused_with_a_sentence(api: FakeApi) -> N
         screen = await opened(pilot)
         assert screen.check_action("start", ()) is None
         assert screen.check_action("stop", ()) is True
-        await pilot.press("j")
+        await pilot.press("j", "j")
         assert screen.check_action("stop", ()) is None
         await pilot.press("x")
         await shown(pilot, "mixtral is not running.")
@@ -125,7 +125,7 @@ async def test_the_mouse_picks_rows_tabs_and_keys(api: FakeApi) -> None:
         screen = await opened(pilot)
         models = screen.query_one("#models").region
         await pilot.click(offset=(models.x + 6, models.y + 2))
-        assert screen.selected == MODELS[1]
+        assert screen.selected == MODELS[2]
         tabs = screen.query_one("#tabs").region
         await pilot.click(offset=(tabs.x + 12, tabs.y))
         await shown(pilot, "Its metrics show here while it runs")
@@ -160,18 +160,23 @@ async def test_another_size_is_laid_out_at_once(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "action", "row"),
-    [("R", Action.RESTART, 0), ("d", Action.REMOVE, 0), ("d", Action.REMOVE, 2)],
+    ("keys", "action", "name"),
+    [
+        ("R", Action.RESTART, "llama3-70b"),
+        ("d", Action.REMOVE, "llama3-70b"),
+        ("jd", Action.REMOVE, "qwen3-30b"),
+        ("jjd", Action.REMOVE, "mixtral"),
+    ],
 )
-async def test_restart_and_remove_ask_first(api: FakeApi, key: str, action: Action, row: int) -> None:
+async def test_restart_and_remove_ask_first(api: FakeApi, keys: str, action: Action, name: str) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press(*["j"] * row, key)
+        await pilot.press(*keys)
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         assert not api.submitted
         await pilot.press("y")
         await until(pilot, lambda: bool(api.submitted))
-        assert api.submitted == [(action, MODELS[row].name, None)]
+        assert api.submitted == [(action, name, None)]
 
 
 async def test_each_pane_follows_the_cursor(api: FakeApi) -> None:
@@ -302,7 +307,7 @@ async def test_names_and_details_from_outside_are_no_markup(api: FakeApi) -> Non
     api.latest = snapshot(*MODELS[:2], hostile)
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "j")
+        await pilot.press("j")
         await shown(pilot, "[bold red]oops[/] [/nope]")
 
 
@@ -328,7 +333,7 @@ PICTURES = {
     "metrics": (["2"], "req/s"),
     "launch": (["5"], "answers at"),
     "help": (["question_mark"], "Stop the selected model"),
-    "start": (["j", "enter"], "docker run"),
+    "start": (["j", "j", "enter"], "docker run"),
 }
 
 

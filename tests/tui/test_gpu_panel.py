@@ -332,3 +332,34 @@ def test_a_second_of_eight_busy_gpus_paints_few_cells() -> None:
         stop - start for old, new in zip(busy(), busy(), strict=True) for start, stop in changed_cells(old, new)
     )
     assert painted < 80 * 8 * 0.25
+
+
+def test_memory_that_has_failed_is_told_in_words_before_who_has_it() -> None:
+    (line,) = _text(draw(_reading(replace(SHARED, ecc_uncorrected=3, throttled=("power cap",))), 120, 5))
+    assert "  3 ECC errors  llama3-70b, other (python)" in line
+    (line,) = _text(draw(_reading(replace(SHARED, ecc_uncorrected=1)), 120, 5))
+    assert "  1 ECC error  " in line
+
+
+def test_a_parted_gpu_is_called_so_in_the_smallest_cell() -> None:
+    parted = replace(
+        GPU,
+        index=1,
+        utilization=None,
+        unsupported=("utilization",),
+        mig=(MigInstance("MIG-1", "1g.10gb", GIB, 10 * GIB),),
+    )
+    gpus = (GPU, parted, *(replace(one, unsupported=("utilization",), utilization=None) for one in _many(14)[2:]))
+    text = "\n".join(_text(draw(_reading(*gpus), 76, 3)))
+    assert " 0  87%" in text
+    assert " 1 MIG " in text
+    assert " 2 n/a " in text
+    assert "n/a%" not in text
+
+
+def test_what_is_in_trouble_is_in_sight_where_the_rest_has_to_be_scrolled_to() -> None:
+    gpus = tuple(replace(one, ecc_uncorrected=2 if one.index == 5 else 0) for one in _many(8))
+    first, second = _text(draw(_reading(*gpus), 56, 1))
+    assert [int(index) for index in re.findall(r"(\d+) +\d+%", first)] == [5, 0, 1, 2]
+    assert [int(index) for index in re.findall(r"(\d+) +\d+%", second)] == [3, 4, 6, 7]
+    assert first.startswith("▲")

@@ -300,6 +300,24 @@ async def test_a_hint_shows_on_the_main_screen_with_the_key_to_it() -> None:
         await shown(pilot, "▸ 0")
 
 
+async def test_hints_that_have_no_room_are_counted_and_none_is_cut() -> None:
+    hints = tuple(
+        f"chat-{i} {'computes each layer on two GPUs that share no NVLink, ' * 3}end of {i}." for i in range(3)
+    )
+    async with at(reading(8, hints=hints), (80, 24)) as (pilot, _):
+        await shown(pilot, "▲ chat-0", "end of 0.", "▲ 2 more: `tritontui gpus` tells all.", "planned")
+        assert "chat-1" not in screen_text(pilot)
+    async with at(reading(8, hints=hints), (120, 60)) as (pilot, _):
+        await shown(pilot, "end of 0.", "end of 1.", "end of 2.")
+        assert "more:" not in screen_text(pilot)
+
+
+async def test_the_table_tells_memory_that_has_failed_in_words() -> None:
+    failed = {"ecc_uncorrected": 2, "throttled": ("hardware thermal slowdown",)}
+    async with at(changed(reading(2), 1, **failed), (120, 40)) as (pilot, _):
+        await shown(pilot, "▲  1", "▼ hardware thermal slowdown  2 ECC errors")
+
+
 async def test_help_has_its_keys_and_leads_back() -> None:
     async with at(reading(2), (120, 300)) as (pilot, _):
         await pilot.press("question_mark")

@@ -304,7 +304,7 @@ async def test_a_file_of_prompts_that_cannot_be_read_is_told(api: IdleApi, tmp_p
 @pytest.mark.parametrize(
     ("keys", "read_only", "sentence"),
     [
-        (("j", "j"), "", "mixtral is stopped: it can be tested when it is ready."),
+        (tuple("jjj"), "", "mixtral is stopped: it can be tested when it is ready."),
         ((), "TRITONTUI_READ_ONLY", "No load test may begin from here: tritontui is read-only (TRITONTUI_READ_ONLY)."),
     ],
 )

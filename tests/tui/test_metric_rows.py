@@ -59,6 +59,8 @@ def test_quantiles_that_differ_in_kind_say_which_they_are() -> None:
         (Compared("ttft_p50", "", "s", 0.1, 0.101), ("+1.0 %", "same")),
         (Compared("ttft_p50", "", "s", 0.1, 0.105), ("+5.0 %", "worse")),
         (Compared("ttft_p50", "", "s", 0.1, 0.1), ("", "same")),
+        (Compared("ttft_p50", "", "s", 0.3, 0.3, Bound.BELOW, Bound.BELOW), ("–", "")),
+        (Compared("ttft_p50", "", "s", 0.3, 0.5, Bound.BELOW), ("", "worse")),
         (Compared("prefix_hits", "", "%", 20.0, 40.0), ("+100 %", "better")),
         (Compared("queue_time", "", "s", 0.01, 1.0), ("×100", "worse")),
         (Compared("preemptions", "", "/s", 2.0, 0.0), ("-100 %", "better")),

@@ -49,7 +49,7 @@ async def test_the_list_is_narrowed_while_typing_and_never_silently(api: FakeApi
         ("invalid", ["bad.yaml"]),
         ("sumary", ["bad.yaml"]),
         ("absent", ["smollm2"]),
-        ("triton", ["llama3-70b", "mixtral", "qwen3-30b", "smollm2"]),
+        ("triton", ["llama3-70b", "qwen3-30b", "mixtral", "smollm2"]),
         ("no such thing", []),
     ],
 )
@@ -67,7 +67,7 @@ async def test_name_summary_stack_and_state_count(api: FakeApi, text: str, names
 async def test_the_cursor_stays_on_its_row_as_long_as_it_matches(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "j", "slash", *"3")
+        await pilot.press("j", "slash", *"3")
         await shown(pilot, "2 of 4")
         assert selected(pilot) == "qwen3-30b"
         await pilot.press("x")
@@ -81,7 +81,7 @@ async def test_the_cursor_stays_on_its_row_as_long_as_it_matches(api: FakeApi) -
         assert selected(pilot) == "qwen3-30b"
         await pilot.press("up", "enter", "escape")
         await gone(pilot, "/ 3")
-        assert rows(pilot) == ["aya3", "llama3-70b", "mixtral", "qwen3-30b"] or len(rows(pilot)) == 5
+        assert rows(pilot) == ["llama3-70b", "qwen3-30b", "aya3", "mixtral"] or len(rows(pilot)) == 5
         assert selected(pilot) == "llama3-70b"
 
 

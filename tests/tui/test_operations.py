@@ -42,7 +42,7 @@ TAKEN = "GPU 1 is used by phi-4: stop it, or set `share_gpus: true`."
 async def test_a_swap_is_two_keys(api: FakeApi, confirm: str) -> None:
     async with Console(lambda: api, drain_s=90.0).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "s")
+        await pilot.press(*"jjjjj", "s")
         await shown(
             pilot,
             "llama3-70b: holds GPU 0, 1 and port 8000; ready for 2m11s; frees 132.0 GiB of GPU memory.",
@@ -67,7 +67,7 @@ async def test_a_swap_that_would_be_refused_is_not_begun_by_enter(api: FakeApi, 
     api.change_plan = lambda plan: large_plan(plan, Verdict.TIGHT, TAKEN)
     async with Console(lambda: api).run_test(size=size) as pilot:
         await opened(pilot)
-        await pilot.press("j", "s")
+        await pilot.press(*"jjjjj", "s")
         await shown(pilot, "The swap would be refused:", "▲ GPU 1 is used by phi-4", "Swap anyway (y)", "Cancel (n)")
         await pilot.press("enter")
         await on_main(pilot)
@@ -83,7 +83,7 @@ async def test_what_is_to_go_is_chosen_where_that_is_unclear(api: FakeApi) -> No
     api.swap_error = Refused("Each of llama3-70b, phi-4 would make room by itself.", "Say which with `--from`.")
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "s")
+        await pilot.press(*"jjjjj", "s")
         await shown(pilot, "Each of llama3-70b, phi-4 would make room", "[ ] llama3-70b", "[ ] phi-4")
         assert "--from" not in screen_text(pilot)
         assert "vllm-by-hand  " not in screen_text(pilot).split("What is to go?")[1]  # it is not ours to stop
@@ -103,7 +103,7 @@ async def test_a_swap_that_cannot_be_planned_says_why(api: FakeApi) -> None:
     api.swap_error = NotFound("There is no profile mixtral any more.", "Look at the list.")
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "s")
+        await pilot.press(*"jjjjj", "s")
         await shown(pilot, "▲ There is no profile mixtral any more. Look at the list.")
         assert "What is to go?" not in screen_text(pilot)
         await pilot.press("y", "enter")
@@ -119,7 +119,7 @@ async def test_the_full_way_can_be_had_in_place_of_a_faster_one(api: FakeApi) ->
     api.change_swap = asleep
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "s")
+        await pilot.press(*"jjjjj", "s")
         await shown(pilot, "sleep: It can sleep.", "w  the full way instead")
         assert "usually 11m02s" not in screen_text(pilot)  # that is what a start takes
         await pilot.press("w")
@@ -135,7 +135,7 @@ async def test_swapping_to_what_runs_is_refused(api: FakeApi) -> None:
         await opened(pilot)
         await pilot.press("s")
         await told(pilot, "It runs already: put the cursor on what should come instead.")
-        await pilot.press("escape", "j", "j")
+        await pilot.press("escape", "j")
         assert selected(pilot) == "phi-4"  # asleep: it is woken
         await pilot.press("s")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmSwap))
@@ -349,13 +349,13 @@ LOG: list[str | LogLine] = [
 READY, LOADING = snapshot(*OTHERS), snapshot(*DURING)
 PICTURES: dict[str, tuple[Snapshot, list[str], str]] = {
     "list": (READY, [], "differs from its profile"),
-    "swap": (READY, ["j", "s"], "if it fails"),
+    "swap": (READY, [*"jjjjj", "s"], "if it fails"),
     "followed": (replace(LOADING, operations=(SWAP,)), ["5", "escape"], "log of"),
     "rolling-back": (replace(LOADING, operations=(ROLLING_BACK,)), ["5", "escape"], "log of"),
     "rolled-back": (replace(LOADING, operations=(ROLLED_BACK,)), ["5", "escape"], ": rolled back"),
     "cancel": (replace(LOADING, operations=(SWAP,)), ["C"], "serves again"),
     "recover": (replace(READY, operations=(INTERRUPTED,)), ["u"], "Roll back (r)"),
-    "adopt": (READY, [*"jjjj", "a"], "is written"),
+    "adopt": (READY, [*"jjj", "a"], "is written"),
     "read-only": (replace(READY, read_only="--read-only", lease=LEASE), [], "read-only"),
     "history": (READY, ["H"], "start mixtral"),
 }

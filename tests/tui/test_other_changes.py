@@ -1,8 +1,11 @@
 """What others do, what was started by hand, the order of the list, and the history."""
 
+import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from textual.pilot import Pilot
 
 from engine.deployment import State
 from engine.errors import OperationFailed, Refused
@@ -13,6 +16,7 @@ from tests.tui.fake_api import NOW, FakeApi, model, snapshot
 from tests.tui.operations_at_hand import DURING, LEASE, OTHERS, SWAP
 from tui.app import Console
 from tui.screens.main import MainScreen
+from tui.widgets.state import LOOKS
 
 SIZES = [(60, 20), (80, 24), (120, 40), (200, 60)]
 
@@ -36,7 +40,7 @@ async def test_somebody_elses_operation_is_on_the_top_line(api: FakeApi, size: t
 async def test_what_was_started_by_hand_is_watched_and_adopted(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         screen = await opened(pilot)
-        await pilot.press(*"jjjj")
+        await pilot.press(*"jjj")
         assert selected(pilot) == "docker/vllm-by-hand"
         await shown(pilot, "◇ docker/vllm-by-hand foreign", "server.cc:1] started", "a adopt")
         await pilot.press("2", "escape")
@@ -65,7 +69,7 @@ async def test_what_cannot_be_adopted_says_why(api: FakeApi) -> None:
     api.adoption_error = Refused("It publishes no port.", "Start it again with -p.")
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press(*"jjjj", "a")
+        await pilot.press(*"jjj", "a")
         await shown(pilot, "▲ It publishes no port. Start it again with -p.")
         await pilot.press("y", "enter")
         await on_main(pilot)
@@ -111,19 +115,43 @@ async def test_the_palette_offers_no_change_in_a_read_only_console(api: FakeApi)
 # -- the order of the list ------------------------------------------------------------------------------------------
 
 
-async def test_what_was_started_comes_first_and_the_cursor_stays_with_its_model(api: FakeApi) -> None:
+async def test_what_runs_or_has_failed_comes_first_and_the_cursor_stays_with_its_model(api: FakeApi) -> None:
     async with Console(lambda: api).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
-        ours = ["llama3-70b", "mixtral", "phi-4", "qwen3-30b"]
-        assert rows(pilot) == [*ours, "docker/vllm-by-hand", "aya-8b", "smollm2"]
+        ours = ["llama3-70b", "phi-4", "qwen3-30b"]
+        assert rows(pilot) == [*ours, "docker/vllm-by-hand", "aya-8b", "mixtral", "smollm2"]
         await pilot.press("G")
         assert selected(pilot) == "smollm2"
         api.change(model("aya-8b", State.STARTING, since=NOW))
         await until(pilot, lambda: rows(pilot)[0] == "aya-8b")
         assert selected(pilot) == "smollm2"
         api.change(model("smollm2", State.STARTING, since=NOW))
-        await until(pilot, lambda: rows(pilot)[-1] == "docker/vllm-by-hand")
+        await until(pilot, lambda: rows(pilot)[-2:] == ["docker/vllm-by-hand", "mixtral"])
         assert selected(pilot) == "smollm2"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_what_runs_is_in_sight_however_many_are_kept_stopped(api: FakeApi, size: tuple[int, int]) -> None:
+    kept = [model(f"kept-{number:02}", State.STOPPED) for number in range(60)]
+    api.latest = snapshot(*OTHERS, *kept, model("zephyr", State.READY, since=NOW - 9))
+    async with Console(lambda: api).run_test(size=size) as pilot:
+        await opened(pilot)
+        first = ["llama3-70b", "phi-4", "qwen3-30b", "zephyr"]
+        assert rows(pilot)[:4] == first
+        for state in (State.STOPPING, State.UNREACHABLE, State.FAILED, State.STARTING, State.READY, State.ASLEEP):
+            api.change(model("zephyr", state, since=NOW))
+            row = re.compile(f"{re.escape(LOOKS[state].symbol)} zephyr +{LOOKS[state].word}")
+            await until(pilot, partial(_stands, pilot, row))
+            assert rows(pilot)[:4] == first, "nothing jumps while one starts, stops or fails"
+        await pilot.press("j", "j", "j")
+        assert selected(pilot) == "zephyr"
+        api.change(model("zephyr", State.STOPPED))
+        await until(pilot, lambda: rows(pilot)[-2:] == ["smollm2", "zephyr"])
+        assert selected(pilot) == "zephyr"
+
+
+def _stands(pilot: Pilot[None], row: re.Pattern[str]) -> bool:
+    return row.search(screen_text(pilot)) is not None
 
 
 async def test_until_the_list_is_complete_the_cursor_is_on_its_first_row(api: FakeApi) -> None:
@@ -134,7 +162,7 @@ async def test_until_the_list_is_complete_the_cursor_is_on_its_first_row(api: Fa
         assert selected(pilot) == "llama3-70b"
         # The row that it was on is there, too, and no longer the first.
         there = [replace(one, profile_path=f"{one.name}.yaml") for one in OTHERS]
-        api.show(replace(snapshot(*there, model("aa", State.STOPPED)), loading=False))
+        api.show(replace(snapshot(*there, model("aa", State.READY)), loading=False))
         await until(pilot, lambda: selected(pilot) == "aa")
         api.show(snapshot(*OTHERS, model("aa", State.ABSENT)))
         await until(pilot, lambda: rows(pilot)[0] == "llama3-70b")
@@ -149,7 +177,7 @@ async def test_history_says_who_did_what_and_how_it_ended(api: FakeApi, size: tu
     api.entries = at_hand.ENTRIES
     async with Console(lambda: api).run_test(size=size) as pilot:
         await opened(pilot)
-        await pilot.press("j", "H")
+        await pilot.press(*"jjjjj", "H")
         await shown(
             pilot,
             "◐  swap mixtral → llama3-70b  began",

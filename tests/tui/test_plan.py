@@ -56,7 +56,7 @@ async def test_what_speaks_against_a_start_is_seen_first_and_the_start_is_not_th
     api.change_plan = refused
     async with Console(lambda: api).run_test(size=size) as pilot:
         await opened(pilot)
-        await pilot.press("j", "enter")
+        await pilot.press("j", "j", "enter")
         await shown(pilot, "A start would be refused:", "▲ GPU 1 is used by mixtral", "▲ does not fit: 91.0 GiB")
         await shown(pilot, "Start anyway (y)", "Cancel (n)")
         assert screen_text(pilot).count("91.0 GiB are needed") == 1
@@ -80,7 +80,7 @@ async def test_the_whole_plan_can_be_read_before_it_is_confirmed(api: FakeApi, s
     api.change_plan = tight
     async with Console(lambda: api).run_test(size=size) as pilot:
         await opened(pilot)
-        await pilot.press("j", "enter")
+        await pilot.press("j", "j", "enter")
         await shown(pilot, "◐ tight: 91.0 GiB", "Start (y)")
         for text in (
             "→ Set `max_model_len: 2048`",
@@ -169,7 +169,7 @@ async def test_the_other_runtime_is_judged_anew(api: FakeApi) -> None:
     api.change_plan = on_docker_only
     async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await pilot.press("j", "enter")
+        await pilot.press("j", "j", "enter")
         await shown(pilot, "Start anyway (y)")
         await pilot.press("r")
         await shown(pilot, "triton on process", "Start (y)")
@@ -201,7 +201,7 @@ async def test_what_plans_say_is_no_markup(api: FakeApi) -> None:
 
 PICTURES: dict[str, tuple[list[str], str, Callable[[Plan], Plan]]] = {
     "plan": (["6"], "tight", tight),
-    "refused": (["j", "enter"], "Start anyway", refused),
+    "refused": (["j", "j", "enter"], "Start anyway", refused),
     "restart": (["R"], "Restart anyway", refused),
 }
 

@@ -1,14 +1,17 @@
 """What the playground makes of answers: Markdown, copies, timings, gaps, earlier runs and their comparison."""
 
+import re
 import time
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.style import Style as RichStyle
 from textual.pilot import Pilot
-from textual.widgets import Static
+from textual.widgets import Button, Static
 
 from engine.errors import OperationFailed
 from engine.inference.prompt import PromptOutcome, PromptRequest, PromptResult, Sampling, Timing, Transport
@@ -20,7 +23,7 @@ from tui.screens.prompt_timings import PromptTimings
 from tui.widgets.prompt_answer import PromptAnswer
 from tui.widgets.prompt_gaps import GapStrip, squeezed, strip
 from tui.widgets.prompt_markdown import MarkdownText, rendered
-from tui.widgets.prompt_reasoning import told_apart
+from tui.widgets.prompt_reasoning import Following, marked, told_apart
 from tui.widgets.prompt_status import seconds
 
 PAGE = "# Head\n\nSome *words* and `code`, [a link](http://example.org).\n\n- one\n- two\n\n```python\nx = 1\n```\n\n"
@@ -129,6 +132,53 @@ def test_reasoning_is_told_apart(text: str, apart: tuple[str, str]) -> None:
     assert told_apart(text) == apart
 
 
+def joined(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(kind, "".join(text for _, text in group)) for kind, group in groupby(pieces, key=itemgetter(0))]
+
+
+@given(st.lists(st.sampled_from(["<thi", "nk>", "</think>", "<think>", "</", "think>", "\n", " ", "x"]), max_size=12))
+def test_reasoning_that_grows_is_told_apart_as_the_whole_is(texts: list[str]) -> None:
+    following = Following()
+    found: list[tuple[str, str]] = []
+    for count, text in enumerate(texts, 1):
+        fresh = following.feed(text)
+        found = marked("".join(texts[:count])) if fresh is None else [*found, *fresh]
+    assert joined(found) == marked("".join(texts))
+
+
+async def test_reasoning_looks_like_none_of_the_answer_while_it_comes() -> None:
+    app = Harness()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.select("llama")
+        played = await send(pilot, app, "hi")
+        played.say("<think>let me", " see")
+        await until(pilot, lambda: "see" in app.answer)
+        assert "reasoning" in app.status
+        raw = app.query_one(PromptAnswer).raw
+        played.say("</think>", "\n\n", "Yes.")
+        await until(pilot, lambda: "Yes." in app.answer)
+        assert "answering" in app.status
+        rows = [("prompt", "hi"), ("reasoning", "<think>let me see</think>"), ("answer", ""), ("answer", "Yes.")]
+        assert raw._rows == rows
+        played.end()
+        await until(pilot, lambda: "done" in app.status)
+        app.pane._show_run()
+        assert raw._rows == rows
+
+
+async def test_an_answer_that_never_came_for_reasoning_says_what_to_do() -> None:
+    app = Harness()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.select("llama")
+        played = await send(pilot, app, "hi")
+        played.say("<think>hm")
+        played.end(reason="length")
+        await until(pilot, lambda: "ctrl+o gives it more" in app.status)
+        app.query_one("#answer").focus()
+        await pilot.press("y")
+        assert not app.clipboard
+
+
 async def test_the_answer_or_the_whole_conversation_is_copied() -> None:
     app = Harness()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -139,7 +189,7 @@ async def test_the_answer_or_the_whole_conversation_is_copied() -> None:
         await pilot.press("y")
         assert app.clipboard == "second"
         await pilot.press("Y")
-        assert app.clipboard == "user: one\n\nassistant: first\n\nuser: two\n\nreasoning: hm\n\nassistant: second"
+        assert app.clipboard == "user: one\n\nassistant: first\n\nuser: two\n\nassistant: second"
 
 
 # -- timings -----------------------------------------------------------------------------------------------------------
@@ -158,6 +208,10 @@ async def test_the_gaps_are_a_strip_with_the_longest_named() -> None:
         line = str(app.query_one(GapStrip).render())
         assert line.endswith("p50 10 ms  p99 10 ms  longest 500 ms, 61 of 121")
         assert line.count("█") == 1
+
+
+def test_what_came_at_once_has_no_gaps() -> None:
+    assert strip([0.0] * 1999, 80, growing=False).endswith("all 2,000 pieces came at once")
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=400), st.integers(1, 80))
@@ -224,6 +278,22 @@ async def test_earlier_runs_are_listed_once_filtered_and_recalled() -> None:
         assert "temperature 0.5" in app.told
 
 
+async def test_the_history_keeps_the_keys_and_never_the_prompts_room() -> None:
+    app = Harness()
+    async with app.run_test(size=(80, 10)) as pilot:
+        app.query_one(Button).display = False
+        app.select("llama")
+        await answered(pilot, app, "hi", "yes")
+        await in_history(pilot, app)
+        app.pane.take_focus()  # as zooming does
+        await pilot.pause()
+        assert app.history.has_focus
+        app.query_one("#answer").focus()
+        await until(pilot, lambda: app.query_one("#answer").has_focus and not app.editor.region.area)
+        app.pane.take_focus()
+        await until(pilot, lambda: app.editor.has_focus and app.editor.region.area)
+
+
 async def test_the_newest_is_first_wherever_it_was_sent_from() -> None:
     app = Harness()
     async with app.run_test(size=(100, 24)) as pilot:
@@ -287,6 +357,21 @@ async def test_two_runs_side_by_side_with_the_change() -> None:
             "temperature 0.5",
         ):
             assert words in " ".join(text.split())
+
+
+async def test_figures_that_may_be_late_are_not_compared_without_a_word() -> None:
+    app = Harness()
+    late = kept(1, "hi", "the old answer")
+    late = replace(late, result=replace(late.result, timing=replace(late.result.timing, waited_s=0.3)))
+    app.fake.kept = [kept(2, "hi", "the new answer"), late]
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.select("llama")
+        await in_history(pilot, app)
+        await until(pilot, lambda: len(app.rows()) == 2)
+        assert [re.findall(r"\S+ ms", row) for row in app.rows()] == [["400 ms"], ["~400 ms"]]
+        await pilot.press("space", "down", "c")
+        await until(pilot, lambda: isinstance(app.screen, PromptComparison))
+        assert "up to 300 ms late" in " ".join(screen_text(pilot).split())
 
 
 async def test_a_comparison_keeps_to_a_small_screen() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select, Static, TextArea
 
@@ -13,6 +14,7 @@ from engine.inference.prompt import Fault, PromptOutcome, PromptRequest, Role, S
 from engine.prompt_record import SavedPrompt
 from engine.snapshot import Model
 from tests.tui.driving import screen_text
+from tests.tui.test_playground_answers import kept
 from tests.tui.test_playground_pane import NOW, Harness, Played, send, until
 from tui.screens.prompt_blanks import PromptBlanks
 from tui.screens.prompt_comparison import PromptComparison
@@ -121,6 +123,22 @@ async def test_the_last_turn_is_put_in_another_way() -> None:
         assert again.request.prompt == "two!"
         assert [turn.text for turn in again.request.history] == ["one", "first"]
         assert "after 2 turns" in app.told
+
+
+async def test_the_last_prompt_of_an_earlier_console_is_brought_back_too() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("up")
+        await until(pilot, lambda: any("Nothing was sent" in one.message for one in app._notifications))
+    app = Harness()
+    app.fake.kept = [kept(2, "newer", "b"), kept(1, "older", "a")]
+    async with app.run_test(size=(100, 24)) as pilot:
+        await ready(pilot, app)
+        await until(pilot, lambda: "earlier" in app.status)
+        await pilot.press("up")
+        await until(pilot, lambda: app.editor.text == "newer")
+        assert "new conversation" in app.told
 
 
 async def test_options_are_offered_sent_and_told() -> None:
@@ -297,6 +315,7 @@ async def test_the_same_prompt_to_two_one_after_the_other() -> None:
         second = app.fake.asked[1]
         assert waiting.at >= app.pane.session_of("llama").runs[0].at, "it is sent when the first was answered"
         assert (second.name, second.request.prompt) == ("mixtral", "hi")
+        assert (first.request.style, second.request.style) == (Style.CHAT, None), "the other may have no template"
         second.say("same wares")
         second.end()
         await until(pilot, lambda: "differ from character 7" in said(app, "#comparison-words"))
@@ -341,8 +360,9 @@ async def test_a_saved_prompt_asks_for_its_blanks() -> None:
         await until(pilot, lambda: isinstance(app.screen, PromptBlanks))
         await pilot.press("enter", "enter")
         await until(pilot, lambda: "thing" in said(app, "#blanks-says"))
-        await pilot.press(*"MoE", "enter", "enter")
-        await until(pilot, lambda: app.editor.text == "Explain MoE to all.")
+        app.post_message(Paste("MoE:\nall of it"))  # a text of several lines, as from a file
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: app.editor.text == "Explain MoE:\nall of it to all.")
         assert "max_tokens 9" in app.told
 
 

@@ -111,12 +111,16 @@ class FakeApi:
 
 class Harness(App[None]):
     CSS = "PlaygroundPane { height: 1fr; }"
-    BINDINGS = [("s", "started", "Start"), ("q", "quit", "Quit")]  # noqa: RUF012 (as Textual has it)
+    BINDINGS = [("s", "started", "Start"), ("q", "quit", "Quit"), ("escape", "escaped", "List")]  # noqa: RUF012 (as Textual has it)
 
     def __init__(self) -> None:
         super().__init__()
         self.fake = FakeApi()
         self.keys_leaked = 0
+        self.escapes = 0
+
+    def action_escaped(self) -> None:
+        self.escapes += 1
 
     def action_started(self) -> None:
         self.keys_leaked += 1
@@ -225,23 +229,6 @@ async def test_a_silence_is_said_while_it_lasts() -> None:
         await until(pilot, lambda: "answering, nothing for 20 s" in app.status)
         played.end()
         await until(pilot, lambda: "done, stop  " in app.status)
-
-
-async def test_escape_cancels_a_running_prompt_and_otherwise_leaves() -> None:
-    app = Harness()
-    async with app.run_test() as pilot:
-        app.select("llama")
-        played = await send(pilot, app, "hi")
-        played.say("so far")
-        await pilot.press("escape", "escape")
-        assert played.cancels == 1
-        assert app.focused is app.editor
-        assert "cancelling" in app.status
-        played.end(PromptOutcome.CANCELLED, reason="")
-        await until(pilot, lambda: "cancelled" in app.status)
-        assert app.answer == "hiso far"
-        await pilot.press("escape")
-        assert app.focused is app.editor  # it is left to the screen, which goes back to the list
 
 
 async def test_a_failure_shows_its_sentence_and_what_came_before() -> None:

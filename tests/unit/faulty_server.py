@@ -12,6 +12,8 @@ from typing import Any, Self
 import grpc  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from tests.unit.loopback_server import LoopbackServer, read_request
+
 MODEL = "llama"
 INPUTS = ("text_input", "sampling_parameters")
 _ABORT = struct.pack("ii", 1, 0)
@@ -73,7 +75,7 @@ class Shown:
 
 
 @dataclass
-class FaultyHttp:
+class FaultyHttp(LoopbackServer):
     """Answers each `METHOD /path` with its script, 404 for others; at a connection first does what `greeting` says."""
 
     routes: dict[str, Sequence[Step]] = field(default_factory=dict)
@@ -83,21 +85,6 @@ class FaultyHttp:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """The client has hung up while a script went on"""
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
-    connections: int = 0
-    port: int = 0
-    _open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = field(default_factory=dict)
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        tasks = [task for task in self._open if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def say(self, data: bytes) -> None:
         """To everybody, unasked."""
@@ -112,26 +99,14 @@ class FaultyHttp:
     def count(self, path_end: str) -> int:
         return sum(asked.endswith(path_end) for asked in self.asked)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._open[asyncio.current_task()] = writer
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            goes_on = await self._follow(self.greeting, reader, writer)
-            while goes_on:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.decode("latin-1").lower().split("\r\n")
-                length = next((line[15:] for line in lines if line.startswith("content-length:")), "0")
-                await reader.readexactly(int(length))
-                asked = head.split(b" HTTP/", 1)[0].decode()
-                self.asked.append(asked)
-                script = self.routes.get(asked, (b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n",))
-                goes_on = await self._follow(script, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # whoever ends it has what is wanted
-        finally:
-            writer.close()
-            del self._open[asyncio.current_task()]
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        goes_on = await self._follow(self.greeting, reader, writer)
+        while goes_on:
+            request = await read_request(reader)
+            asked = f"{request.method} {request.path}"
+            self.asked.append(asked)
+            script = self.routes.get(asked, (b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n",))
+            goes_on = await self._follow(script, reader, writer)
 
     async def _follow(self, script: Sequence[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""

@@ -5,9 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Self
 
 from engine.deployment import Protocol, Service
+from tests.unit.loopback_server import Asked, LoopbackServer, read_request
 
 
 class Act(Enum):
@@ -35,42 +35,13 @@ LLMAPI_INPUTS = ("text_input", "streaming:BOOL", "sampling_param_max_tokens:INT3
 
 
 @dataclass
-class Asked:
-    method: str
-    path: str
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    """By their names in lower case"""
-
-    @property
-    def json(self) -> dict[str, Any]:
-        parsed = json.loads(self.body)
-        assert isinstance(parsed, dict)
-        return parsed
-
-
-@dataclass
-class ScriptedServer:
+class ScriptedServer(LoopbackServer):
     """Answers each `METHOD /path` with its script; 404 for others."""
 
     routes: dict[str, Script]
     asked: list[Asked] = field(default_factory=list)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the client closed while a script stalled"""
-    connections: int = 0
-    port: int = 0
-    _open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = field(default_factory=dict)
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._open.values():
-            writer.transport.abort()
-        await asyncio.gather(*(task for task in self._open if task))
 
     def service(
         self, protocol: Protocol = Protocol.TRITON, model: str | None = None, api_key: str | None = None
@@ -81,26 +52,15 @@ class ScriptedServer:
     def last(self, path_end: str) -> Asked:
         return next(asked for asked in reversed(self.asked) if asked.path.endswith(path_end))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._open[asyncio.current_task()] = writer
-        try:
-            while await self._answer(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has what it wanted
-        finally:
-            writer.close()
-            del self._open[asyncio.current_task()]
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await self._answer(reader, writer):
+            pass
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
-        method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        lines = (line.partition(":") for line in head.decode("latin-1").splitlines()[1:])
-        headers = {name.lower(): value.strip() for name, colon, value in lines if colon}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        self.asked.append(Asked(method, path, body, headers))
-        for step in self.routes.get(f"{method} {path}", [reply({"error": f"no {path}"}, status=404)]):
+        asked = await read_request(reader)
+        self.asked.append(asked)
+        missing = [reply({"error": f"no {asked.path}"}, status=404)]
+        for step in self.routes.get(f"{asked.method} {asked.path}", missing):
             match step:
                 case Act.CUT:
                     writer.transport.abort()

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from engine.log_line import LogLine
 from engine.plan import Adoption
 from engine.snapshot import Model, OperationStatus
 from engine.startup import Startup
+from tests.unit import cli_bench
 from tests.unit.cli_bench import DOCS, Capture, FakeEngine, engine
 from tui.cli import main
 
@@ -63,6 +65,18 @@ def test_logs_filter_and_pass_on_the_bounds(engine: FakeEngine, capsys: Capture)
     assert main(["logs", "demo", "--tail", "5", "--since", "1970-01-01T00:00:10Z", "--grep", "err|bye"], engine) == 0
     assert capsys.readouterr().out.splitlines() == ["error: no memory", "bye"]
     assert engine.asked == [("log", "demo", 5, False, 10.0)]
+    assert engine.log_closed
+
+
+def test_no_pattern_holds_the_command(engine: FakeEngine, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (LogLine(0, "", "first"), LogLine(1, "", "a" * 8000 + "b"))
+    monkeypatch.setattr(cli_bench, "LINES", lines)
+    began = time.monotonic()
+    assert main(["logs", "demo", "--grep", "first|(a+)+$"], engine) == 1
+    assert time.monotonic() - began < 5
+    out, err = capsys.readouterr()
+    assert out == "first\n"
+    assert "takes too long on a line" in err
     assert engine.log_closed
 
 

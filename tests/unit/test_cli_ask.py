@@ -233,8 +233,10 @@ def test_timings_say_what_is_known_and_who_counted() -> None:
         " · 100.0 tokens/s · 150 ms in all · tokens 5 in, 11 out (counted by server) · ended by stop"
     )
     late = replace(full, timing=replace(full.timing, waited_s=0.061))
-    assert " · up to 61 ms late, as this machine is busy · ended by" in cli_output.timing_line(late)
-    assert "late" not in cli_output.timing_line(replace(full, timing=replace(full.timing, waited_s=0.004)))
+    assert " · times up to 61 ms late, as this machine was busy · ended by" in cli_output.timing_line(late)
+    for total_s, waited_s in ((0.15, 0.004), (60.0, 0.061)):
+        usual = replace(full, timing=replace(full.timing, total_s=total_s, waited_s=waited_s))
+        assert "late" not in cli_output.timing_line(usual), "any machine is so late"
     assert "gaps p50 10 ms, longest 10 ms" in cli_output.timing_line(answer())
     cut = PromptResult(PromptRequest(""), PromptOutcome.FAILED, "", fault=Fault.CUT, timing=Timing(total_s=2))
     assert cli_output.timing_line(cut) == "2.00 s in all · failed: cut"
@@ -255,6 +257,12 @@ def test_a_failure_tells_what_came_and_exits_1(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert out == "Half \n"
     assert err.splitlines()[-1] == "tritontui: It broke."
+
+
+@pytest.mark.parametrize(("text", "told"), [("<think>Well, ", True), ("<think>Well</think>Yes", False), ("Yes", False)])
+def test_an_answer_that_never_came_for_reasoning_says_what_to_do(text: str, told: bool, capsys: Capture) -> None:
+    assert main(["ask", "demo", "hi"], Answering(replace(answer(text), finish_reason="length"))) == 0
+    assert ("--max-tokens gives it more" in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--repeat", "3"], ["--against", "other"]])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import EngineError
 from engine.inference.prompt import Fault, Sampling, Style, Transport
 from engine.load.statistics import level_result
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
@@ -110,8 +111,14 @@ def test_how_many_unless_it_is_told(engine: FakeEngine) -> None:
     assert (timed.requests, timed.duration_s) == (None, 120)
 
 
-def test_a_file_is_found_from_wherever_the_test_runs(engine: FakeEngine) -> None:
-    assert asked(engine, "--file", "prompts.txt").workload.file == Path("prompts.txt").absolute()
+def test_a_file_is_found_from_wherever_the_test_runs(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("prompts.txt").write_text("hello")
+    for given in ("prompts.txt", "~/prompts.txt"):
+        assert asked(engine, "--file", given).workload.file == tmp_path / "prompts.txt"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,9 @@ def test_a_file_is_found_from_wherever_the_test_runs(engine: FakeEngine) -> None
         ("--slo ttft=200", "no objective"),
         ("--slo tpot=20ms", "no objective"),
         ("--slo itl=1ms,itl=2ms", "given twice"),
+        ("--slo ttft=0ms", "by no request"),
         ("--file a --input-tokens 5", "lengths"),
+        ("--file /no/such/prompts", "cannot be read"),
         ("--temperature nan", "not a number"),
         ("--top-k 1.5", "not a whole number"),
         ("--warmup -1", "--warmup"),
@@ -231,6 +240,28 @@ def test_failures_and_doubts_are_told_in_words(engine: FakeEngine, capsys: Captu
     assert "1 at once: the client was too slow (it woke 20.0 ms late)" in out
 
 
+def test_why_it_could_not_be_kept_is_told(engine: FakeEngine, capsys: Capture) -> None:
+    engine.load_events = (replace(RESULT, id="", message="The history cannot be written: disk full."),)
+    assert main(["load", "demo"], engine) == 0
+    assert "It could not be kept. The history cannot be written: disk full." in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
+    measured: FakeEngine, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: LoadResult, path: Path) -> int:
+        if path.name != "c.svg":
+            raise EngineError(f"{path.name} cannot be written: disk full.")
+        return 0
+
+    monkeypatch.setattr(measured, "export_load", export)
+    names = ("--out", str(tmp_path / "a.csv"), "--out", str(tmp_path / "b.json"), "--out", str(tmp_path / "c.svg"))
+    assert main(["load", "demo", *names], measured) == 1
+    told = capsys.readouterr().err
+    assert all(f"{name} cannot be written: disk full." in told for name in ("a.csv", "b.json"))
+    assert f"Written to {tmp_path / 'c.svg'}." in told
+
+
 def test_it_is_written_to_files(measured: FakeEngine, capsys: Capture, tmp_path: Path) -> None:
     paths = [tmp_path / "a.csv", tmp_path / "a.html"]
     assert main(["load", "demo", "--out", str(paths[0]), "--out", str(paths[1])], measured) == 0
@@ -316,6 +347,12 @@ def test_what_cannot_be_shown_is_told(options: str, said: str, measured: FakeEng
         code = end.code
     assert code in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_a_test_that_measured_nothing_is_not_compared(measured: FakeEngine, capsys: Capture) -> None:
+    measured.kept_loads = (RESULT, replace(LATER, levels=(), outcome=LoadOutcome.FAILED, message="Nobody answered."))
+    assert main(["loads", "--compare", "3fa", "9"], measured) == 1
+    assert "9be1774d measured nothing: Nobody answered." in capsys.readouterr().err
 
 
 def test_an_id_that_begins_several_is_refused(measured: FakeEngine, capsys: Capture) -> None:

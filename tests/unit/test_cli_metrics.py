@@ -150,6 +150,18 @@ def test_watching_in_a_terminal_is_in_place_and_fits(
     assert all(len(line) <= 40 for line in drawn)
 
 
+def test_what_went_wrong_is_told_whole_in_a_narrow_terminal(
+    thrice: Measured, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("LINES", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["metrics", "demo", "--watch"], thrice) == 130
+    second = capsys.readouterr().out.split("\x1b[H")[2].replace("\x1b[K", "")
+    assert MISSED in " ".join(second.split())
+
+
 def test_a_family_is_printed_as_the_endpoint_words_it(capsys: Capture) -> None:
     assert main(["metrics", "demo", "--family", "up"], Measured()) == 0
     assert capsys.readouterr().out == "# TYPE up gauge\nup 1\n"

@@ -7,9 +7,9 @@ import pytest
 
 from engine.deployment import Lifecycle, State
 from engine.freshness import Freshness
-from engine.metrics_reading import Mark, Series
+from engine.metrics_reading import Bound, Mark, Series
 from engine.observe import comparison, metric_history
-from engine.observe.comparison import compare
+from engine.observe.comparison import bounded, compare
 from engine.observe.history_file import HistoryFile, Measured
 from engine.observe.marks import STARTED_OUTSIDE, Change, last_change, marks
 from engine.observe.metric_history import History
@@ -120,6 +120,17 @@ def test_nothing_is_compared_where_one_side_was_not_measured() -> None:
     change = Change(Mark(AT, "swap a → b"), "a", AT, AT)
     assert compare(change, measured(9, waiting=1.0), measured(9, ttft=1.0), FIGURES) is None
     assert compare(change, [], measured(9, waiting=1.0), FIGURES) is None
+
+
+def test_what_was_never_within_a_histograms_buckets_is_not_told_as_a_number() -> None:
+    change = Change(Mark(AT, "swap a → b"), "a", AT, AT)
+    before, after = measured(9, ttft=0.3, waiting=2.0), measured(9, ttft=0.31, waiting=2.0)
+    found = compare(change, before, after, FIGURES)
+    assert found
+    at_bound = Series("ttft", "TTFT", "s", 0.3, "", bound=Bound.BELOW)
+    rows = {row.key: (row.before_bound, row.after_bound) for row in bounded(found, [at_bound, FIGURES[0]]).rows}
+    assert rows["ttft"] == (Bound.BELOW, Bound.EXACT)
+    assert rows["waiting"] == (Bound.EXACT, Bound.EXACT)
 
 
 @pytest.fixture

@@ -183,8 +183,8 @@ def test_tensor_parallel_over_pcie_is_hinted_at_with_what_to_do(library: Path) -
     on = {"deployments": [{"name": "big", "gpus": UUIDS[:2]}], "tensor_parallel": {"big": 2}}
     (reading,) = _watch(library, joined, **on)
     (hint,) = reading["hints"]
-    assert "big computes each layer on GPU 0 and 1 together" in hint
-    assert "Name GPU 2 and 3" in hint
+    assert "big computes each layer on GPUs 0 and 1 together" in hint
+    assert "Name GPUs 2 and 3" in hint
     (reading,) = _watch(library, "count=4", **on)
     assert "`pipeline_parallel_size`" in reading["hints"][0]
     on["deployments"] = [{"name": "big", "gpus": UUIDS[2:4]}]

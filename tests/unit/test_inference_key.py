@@ -6,8 +6,8 @@ import pytest
 
 from engine.deployment import Protocol
 from engine.inference.prompt import PromptOutcome
-from tests.unit.inference_server import END, Script, ScriptedServer, event, head, openai, reply
 from tests.unit.asking import ask, ask_openai
+from tests.unit.inference_server import END, Script, ScriptedServer, event, head, openai, reply
 
 KEY = "sk-0123456789abcdef"
 ANSWER = [head(), event({"choices": [{"delta": {"content": "yes"}, "finish_reason": "stop"}]}), event(b"[DONE]"), END]

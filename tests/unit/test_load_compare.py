@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.inference.prompt import Style
 from engine.load.compare import compare, differences, student
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
 from engine.load_result import Digest, LevelResult, LoadResult
@@ -107,12 +108,18 @@ def test_what_else_differs_is_told() -> None:
             BASE.plan,
             workload=Workload(Lengths(256)),
             lora="fr",
+            requests=None,
+            duration_s=30.0,
+            style=Style.COMPLETION,
             sampling=replace(BASE.plan.sampling, temperature=0.5),
         ),
     )
     assert differences(BASE, other) == (
         "image: vllm/vllm-openai:v0.11.0 → vllm/vllm-openai:v0.12.0",
         "prompts: 128 → 256",
+        "requests of each level: 100 → –",
+        "seconds of each level: – → 30.0",
+        "style: – → completion",
         "LoRA adapter: – → fr",
         "temperature: – → 0.5",
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import resource
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -92,6 +93,19 @@ def test_another_suffix_and_a_folder_that_is_not_there_are_refused(tmp_path: Pat
         export(result, records, tmp_path / "a.png")
     with pytest.raises(EngineError, match="cannot be written"):
         export(result, records, tmp_path / "none" / "a.svg")
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("an earlier one")
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, whole[1]))  # as a disk that is nearly full
+    try:
+        with pytest.raises(EngineError, match=r"a\.csv cannot be written: File too large\. .*--show 3fa --out"):
+            export(replace(load_result()[0], id="3fa"), load_result()[1], path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+    assert [one.read_text() for one in tmp_path.iterdir() if one.is_file()] == ["an earlier one"]
 
 
 class Page(HTMLParser):
@@ -197,12 +211,33 @@ def test_every_doubt_has_a_sentence_of_its_own() -> None:
     assert all(re.fullmatch(r"1 at once: .+\.", sentence) for sentence in found)
 
 
+def test_what_is_told_of_a_level_names_its_repeat() -> None:
+    result, _ = load_result()
+    failures = (Failures(Fault.CUT, 2, ""),)
+    levels = tuple(replace(level, failures=failures, doubts=(Doubt.STOPPED,)) for level in result.levels)
+    told = [*report.failures(replace(result, levels=levels)), *report.doubts(replace(result, levels=levels))]
+    assert told[0] == "1 at once, repeat 1: 2 failed, cut"
+    assert len(set(told)) == len(told) == 2 * len(levels)
+
+
+@pytest.mark.parametrize(
+    ("done", "said"), [(0, "no request was"), (1, "only 1 request was"), (2, "only 2 requests were")]
+)
+def test_few_requests_are_counted_in_words(done: int, said: str) -> None:
+    result, _ = load_result()
+    few = replace(result.levels[0], done=done, doubts=(Doubt.SHORT,))
+    assert f": {said} answered" in next(report.doubts(replace(result, levels=(few,))))
+
+
 def test_tables_say_the_repeat_and_goodput_only_where_there_are_some() -> None:
     result, _ = load_result()
     header, rows = report.table(result)
     assert header[1] == "REPEAT"
     assert header[-1] == "GOOD/S"
     assert {len(row) for row in rows} == {len(header)}
+    header, rows = report.server_table(result)
+    assert header[1] == "REPEAT"
+    assert [row[1] for row in rows] == [row[1] for row in report.table(result)[1]]
     plain, _ = load_result(LoadPlan((Level(Arrival.CLOSED, 1),)))
     header, rows = report.table(plain)
     assert header == ("LEVEL", "DONE", "FAILED", "REQ/S", "TOK/S", "TTFT 50/99", "ITL 50/99", "E2E 50/99")

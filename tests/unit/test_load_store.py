@@ -49,6 +49,16 @@ def test_only_the_newest_are_kept_and_of_fewer_the_requests(path: Path, monkeypa
     assert [bool(store.records(one.id)) for one in kept[3:]] == [False, False, False, True, True]
 
 
+def test_a_clock_that_is_set_back_makes_none_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_RESULTS", 2)
+    monkeypatch.setattr(module, "MOST_WITH_RECORDS", 1)
+    result, records = load_result(PLAN)
+    store = LoadStore(path)
+    _, second, last = [store.keep(replace(result, began_at=float(at)), records) for at in (300, 200, 100)]
+    assert store.results() == (last, second)
+    assert store.records(last.id) == records
+
+
 def test_too_many_requests_are_cut_level_by_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_RECORDS", 20)
     levels = tuple(tuple(request(float(at)) for at in range(count)) for count in (30, 2, 9, 0))

@@ -1,6 +1,7 @@
 """Prompts of wanted lengths, the same again for the same seed and never beginning alike; and those of a file."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def test_a_file_of_json_lines(tmp_path: Path) -> None:
         ("p.jsonl", b"[" * 100_000, "p.jsonl, line 1, is no JSON"),
         ("p.jsonl", b'"x"', "p.jsonl, line 1, is no JSON object."),
         ("p.jsonl", b'{"promt": "x"}', "p.jsonl, line 1, has the unknown key 'promt'. Did you mean prompt?"),
+        ("p.json", b'[{"prompt": "x"}]', "p.json, line 1, is no JSON object."),
         ("p.jsonl", b'{"prompt": ""}', "p.jsonl, line 1: `prompt` is missing or no text."),
         ("p.jsonl", b'{"prompt": "x", "max_tokens": true}', "line 1: `max_tokens` is no whole number above 0."),
         ("p.jsonl", b'{"prompt": "x", "system": 1}', "line 1: `system` is no text."),
@@ -125,6 +127,13 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(
         read(tmp_path / name)
     assert sentence in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EngineError, match="pipe is no plain file"):
+        read(tmp_path / "pipe")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.observe.pace import BEATS, next_beat
+from engine.observe.pace import BEATS, LEAST_S, next_beat
 
 moments = st.floats(0, 1e7)
 beats = st.integers(0, BEATS - 1).map(lambda number: number / BEATS)
@@ -14,8 +16,9 @@ def test_it_is_the_nearest_beat_and_not_past(last: float, every_s: float, beat_s
     due = next_beat(last, every_s, beat_s, now)
     from_whole = (due - beat_s) % 1
     assert min(from_whole, 1 - from_whole) < SLIGHT
-    assert now - SLIGHT < due
-    assert abs(due - (last + every_s)) <= 0.5 + SLIGHT or (due > last + every_s and due <= now + 1 + SLIGHT)
+    assert now + LEAST_S - SLIGHT < due
+    wanted = last + math.ceil(every_s)
+    assert abs(due - wanted) <= 0.5 + SLIGHT or (due > wanted and due <= now + LEAST_S + 1 + SLIGHT)
 
 
 @given(moments, st.integers(1, 5), beats)
@@ -25,3 +28,17 @@ def test_who_is_not_late_keeps_its_time(began: float, every_s: int, beat_s: floa
         after = next_beat(due, every_s, beat_s, due + 0.3)
         assert abs(after - due - every_s) < SLIGHT
         due = after
+
+
+@given(moments.map(math.floor), beats, st.floats(0, 3))
+def test_who_answers_late_is_left_in_peace_for_a_moment_and_for_no_longer(
+    began: int, beat_s: float, took_s: float
+) -> None:
+    answered = began + beat_s + took_s
+    rest = next_beat(began + beat_s, 1, beat_s, answered) - answered
+    assert LEAST_S - SLIGHT < rest <= 1 + LEAST_S + SLIGHT
+
+
+@given(moments.map(math.floor), beats, st.floats(1, 30))
+def test_a_rest_that_is_to_spare_the_processor_is_no_shorter(began: int, beat_s: float, every_s: float) -> None:
+    assert next_beat(began + beat_s, every_s, beat_s, began + beat_s) >= began + beat_s + every_s - SLIGHT

@@ -93,6 +93,22 @@ def test_an_outgoing_that_does_not_run_is_left_as_it_is(both: Bench) -> None:
     assert StepKind.STOP not in {step.kind for step in status.steps}
 
 
+def test_what_an_outgoing_that_crashes_meanwhile_leaves_behind_is_waited_for(both: Bench) -> None:
+    def crash(call: str, name: str, done: bool) -> None:
+        if (call, name, done) == ("create", "b", True):
+            both.docker.end("a", 1)
+
+    both.docker.hook = crash
+    status = swap(both)
+    assert [call for call in both.docker.called if call[0] != "deployments"][-3:] == [
+        ("create", "b"),
+        ("stop", "a"),
+        ("start", "b"),
+    ]
+    (stopped,) = (step for step in status.steps if step.kind is StepKind.STOP)
+    assert stopped.detail == "it was not running"
+
+
 def test_two_go_for_one(both: Bench) -> None:
     both.docker.ran.clear()
     both.run(Action.START, "c")

@@ -1,5 +1,7 @@
 """All that is known of the GPUs: a table of them, and below it the one under the cursor."""
 
+import textwrap
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -36,6 +38,9 @@ BESIDE_COLUMNS = 110
 BELOW_ROWS = 12
 """Lines of the lower part in which memory and details have room below each other"""
 LEAST_TABLE = 4
+MOST_SAID = 5
+"""Lines of what is wrong and what could be better; on tall screens `SAID_OF` of the height"""
+SAID_OF = 5
 FIXED_ROWS = 3
 """Top line, tabs, keys"""
 
@@ -63,7 +68,7 @@ class Gpus(Behind[None]):
     DEFAULT_CSS = """
     Gpus {
         overflow: hidden;
-        & > #gpus-says { height: auto; max-height: 5; padding: 0 1; color: $text-warning; display: none; }
+        & > #gpus-says { height: auto; max-height: 50%; padding: 0 1; color: $text-warning; display: none; }
         & > GpuTable { padding: 0 1; }
         & > #gpus-body { height: 1fr; border: round $border-blurred; }
         & > #gpus-host { height: 1fr; display: none; }
@@ -215,6 +220,7 @@ class Gpus(Behind[None]):
         told = reading if reading and reading.gpus else None
         said = [f"▲ {sentence}" for sentence in ((told.message,) if told.message else ()) + told.hints] if told else []
         by = words.source(told.gpus) if told else ""
+        said = _fitting(said, self.size.width - 2, max(MOST_SAID, self.size.height // SAID_OF))
         text = "\n".join([*said, *([f"These figures are not the driver's: they are from {by}."] if by else [])])
         self._says.display = bool(text)
         if self._says.content != text:
@@ -257,3 +263,16 @@ class Gpus(Behind[None]):
         if self._charts.display:
             limits = {"memory_used": gpu.memory_total, "power": gpu.power_limit}
             self._charts.show(self._api.gpu_history(gpu.index), write.now(), limits)
+
+
+def _fitting(said: Sequence[str], width: int, most: int) -> list[str]:
+    """The sentences that have room whole in `most` lines, but always the first; then how many more there are."""
+    shown: list[str] = []
+    lines = 0
+    for place, sentence in enumerate(said):
+        more = len(said) - place
+        lines += len(textwrap.wrap(sentence, max(1, width)))
+        if shown and lines + (more > 1) > most:
+            return [*shown, f"▲ {more} more: `tritontui gpus` tells all."]
+        shown.append(sentence)
+    return shown

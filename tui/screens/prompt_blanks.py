@@ -7,12 +7,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Static
 
 from engine.errors import EngineError
 from engine.inference.prompt import PromptRequest
 from engine.prompt_record import SavedPrompt
 from tui.screens.prompt_dialog import PromptDialog
+from tui.widgets.prompt_editor import PromptEditor
 
 
 class PromptBlanks(PromptDialog[PromptRequest]):
@@ -20,8 +21,8 @@ class PromptBlanks(PromptDialog[PromptRequest]):
 
     DEFAULT_CSS = """
     #blanks-form { height: auto; max-height: 60vh; }
-    #blanks-form Horizontal { height: 1; }
-    #blanks-form Input { width: 1fr; }
+    #blanks-form Horizontal { height: auto; }
+    #blanks-form PromptEditor { width: 1fr; max-height: 6; }
     #blanks-says { height: auto; color: $text-error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,10 +38,11 @@ class PromptBlanks(PromptDialog[PromptRequest]):
     def compose(self) -> ComposeResult:
         with Vertical(id="blanks-box", classes="box") as box:
             box.border_title = self._prompt.name
+            box.border_subtitle = "enter goes on · ctrl+j breaks a line"
             with VerticalScroll(id="blanks-form", can_focus=False):
                 for name, default in self._blanks.items():
-                    field = Input(placeholder=default or "", id=f"blank-{name}", compact=True)
-                    field.cursor_blink = False
+                    field = PromptEditor(id=f"blank-{name}")
+                    field.placeholder = default or ""
                     yield Horizontal(Static(name, classes="label", markup=False), field)
             yield Static("", id="blanks-says", markup=False)
             with Horizontal(classes="buttons"):
@@ -48,22 +50,26 @@ class PromptBlanks(PromptDialog[PromptRequest]):
                 yield Button("Cancel (escape)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query(Input).first().focus()
+        self.query(PromptEditor).first().focus()
 
-    @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def on_prompt_editor_sent(self, event: PromptEditor.Sent) -> None:
         """The next blank, and after the last the prompt."""
-        fields = list(self.query(Input))
-        if event.input is not fields[-1]:
-            fields[fields.index(event.input) + 1].focus()
+        event.stop()
+        fields = list(self.query(PromptEditor))
+        if self.focused is not fields[-1]:
+            self.focus_next(PromptEditor)
         else:
             self._go()
+
+    def on_prompt_editor_recalled(self, event: PromptEditor.Recalled) -> None:
+        event.stop()
+        self.focus_previous(PromptEditor)
 
     @on(Button.Pressed, "#yes")
     def _go(self) -> None:
         from engine.prompts.saved import fill
 
-        typed = {name: self.query_one(f"#blank-{name}", Input).value for name in self._blanks}
+        typed = {name: self.query_one(f"#blank-{name}", PromptEditor).text for name in self._blanks}
         try:
             request = fill(self._prompt, {name: value for name, value in typed.items() if value})
         except EngineError as error:

@@ -16,8 +16,9 @@ from engine.text import clean_line
 from tui import format as write
 from tui.screens.prompt_dialog import PromptDialog
 from tui.widgets.prompt_comparing import parting, requests_apart
+from tui.widgets.prompt_reasoning import Following, marked
 from tui.widgets.prompt_runs import PromptRun
-from tui.widgets.prompt_status import progress, seconds, silence
+from tui.widgets.prompt_status import lateness, progress, seconds, silence
 from tui.widgets.streamed_text import StreamedText
 
 REFRESH_S = 0.1
@@ -52,6 +53,7 @@ class PromptComparison(PromptDialog[None]):
         self._runs = (first, second)
         self._cancel = cancel
         self._shown = ["", ""]
+        self._following = [Following(), Following()]
 
     def compose(self) -> ComposeResult:
         with Vertical(id="comparison-box", classes="box") as box:
@@ -93,7 +95,8 @@ class PromptComparison(PromptDialog[None]):
         self.query_one("#comparison-figures", Static).update(self._figures())
         words = requests_apart(first, second)
         if not self._under_way:
-            words = f"{parting(first.text, second.text).words} {words}".strip()
+            said = (parting(first.text, second.text).words, words, lateness(first, second))
+            words = " ".join(part for part in said if part)
         self.query_one("#comparison-words", Static).update(words)
         self._grow(0, "#comparison-first")
         self._grow(1, "#comparison-second")
@@ -103,9 +106,13 @@ class PromptComparison(PromptDialog[None]):
         text = run.text
         if not text.startswith(shown):
             view.clear()
-            shown = ""
-        if len(text) > len(shown):
-            view.append(text[len(shown) :])
+            shown, self._following[index] = "", Following()
+        fresh = self._following[index].feed(text[len(shown) :])
+        if fresh is None:
+            view.clear()
+            fresh = marked(text)
+        for kind, piece in fresh:
+            view.append(piece, kind)
         if run.result and run.result.error and self._shown[index] is not run.result.text:
             view.append(run.result.error, "note")
         self._shown[index] = run.result.text if run.result else text

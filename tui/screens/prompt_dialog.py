@@ -17,5 +17,5 @@ class PromptDialog(ModalScreen[Answer | None]):
     }
     PromptDialog .label { width: 16; color: $foreground-muted; }
     PromptDialog .buttons { height: 1; align-horizontal: right; }
-    PromptDialog .buttons Button { margin-left: 2; }
+    PromptDialog .buttons Button { margin-left: 2; min-width: 10; }
     """

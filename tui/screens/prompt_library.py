@@ -22,6 +22,8 @@ from tui.screens.prompt_saving import PromptSaving
 from tui.widgets.page import Page
 from tui.widgets.prompt_settings import sampling_told
 
+NAME_CELLS = 16
+"""Of a longer name the summary does not stand in line"""
 NONE_YET = "No prompt is saved yet: s saves the present one."
 
 
@@ -95,8 +97,9 @@ class PromptLibrary(PromptDialog[PromptRequest]):
         before = self._at(listed.highlighted)
         self._prompts = result
         self._say("" if result else NONE_YET)
-        listed.set_options([_row(prompt) for prompt in result])
         names = [prompt.name for prompt in result]
+        width = min(max(map(len, names), default=0), NAME_CELLS)
+        listed.set_options([_row(prompt, width) for prompt in result])
         listed.highlighted = (names.index(before.name) if before and before.name in names else 0) if result else None
 
     def _say(self, sentence: str) -> None:
@@ -153,9 +156,9 @@ class PromptLibrary(PromptDialog[PromptRequest]):
         self.dismiss(None)
 
 
-def _row(prompt: SavedPrompt) -> Content:
+def _row(prompt: SavedPrompt, width: int) -> Content:
     shipped = ("  shipped", "$foreground-muted") if prompt.shipped else ""
-    return Content.assemble((prompt.name, "bold"), f"  {clean_line(prompt.summary)}", shipped)
+    return Content.assemble((prompt.name.ljust(width), "bold"), f"  {clean_line(prompt.summary)}", shipped)
 
 
 def preview(prompt: SavedPrompt) -> Content:

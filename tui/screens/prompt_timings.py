@@ -62,13 +62,14 @@ def rows(run: PromptRun) -> Iterator[NotedRow]:
     yield _row("connection", connection, "Opening it, before the request was sent; part of no other figure.")
     yield _row("first byte", seconds(timing.first_byte_s), "From sending the request to the first byte of the answer.")
     if run.takes_text:
-        yield _row("first token", seconds(timing.first_token_s), "TTFT: to the first text that is not empty.")
+        yield _row("first token", seconds(timing.first_token_s), "TTFT: to the first text, reasoning included.")
         yield _row("last token", seconds(timing.last_token_s), "To the last text, or to the word that it has ended.")
     else:
         yield _row("first outputs", seconds(timing.first_token_s), "To the first response.")
     yield _row("total", seconds(timing.total_s), "Until the stream was closed.")
     if timing.waited_s is not None:
-        yield _row("late", f"≤ {seconds(timing.waited_s)}", "Others had the processor so long while it could be read.")
+        why = "Others had the processor so long: what came meanwhile may be stamped too late by as much."
+        yield _row("late", f"≤ {seconds(timing.waited_s)}", why)
     yield from (
         _tokens(run) if run.takes_text else [_row("responses", _count(timing.tokens_out), "Outputs of the model.")]
     )

@@ -105,7 +105,10 @@ class _Drawer:
 
     def _each(self, gpus: Sequence[Gpu], height: int) -> list[Line]:
         """A line for each; the instances of those in MIG mode below them, as far as there is room."""
-        told = (words.error(gpu) or ", ".join((*gpu.throttled, *self._users(gpu))) for gpu in gpus)
+        told = (
+            words.error(gpu) or ", ".join(filter(None, (*gpu.throttled, words.memory_errors(gpu), *self._users(gpu))))
+            for gpu in gpus
+        )
         wanted = max(map(len, told), default=0)
         columns = Columns.fitting(self._width, wanted)
         spare = height - len(gpus)
@@ -118,14 +121,19 @@ class _Drawer:
         return lines
 
     def _grid(self, gpus: Sequence[Gpu], rows: int, most_columns: int) -> list[Line]:
-        """In as few columns as have room in `rows`, each from above."""
+        """In as few columns as have room in `rows`, each from above; where they have to be scrolled, by lines and what
+        is in trouble first.
+        """
         across = min(most_columns, max(1, ceil(len(gpus) / rows)))
-        rows = ceil(len(gpus) / across)
+        seen, rows = rows, ceil(len(gpus) / across)
+        if rows > seen:
+            gpus = sorted(gpus, key=lambda gpu: not words.trouble(gpu))
         width = (self._width + GAP) // across - GAP
         columns = Columns.fitting(width, 0)
         cells = [self._line(gpu, width, columns) if width >= NARROWEST_LINE else self._cell(gpu, width) for gpu in gpus]
         gap = (Piece(" " * GAP),)
-        stacks = [cells[start : start + rows] for start in range(0, len(cells), rows)]
+        by_columns = [cells[start : start + rows] for start in range(0, len(cells), rows)]
+        stacks = [cells[start::across] for start in range(across)] if rows > seen else by_columns
         return [
             tuple(piece for cell in row[:1] for piece in cell)
             + tuple(piece for cell in row[1:] if cell for piece in (*gap, *cell))
@@ -141,8 +149,8 @@ class _Drawer:
         """Index, load, and memory as a bar, which is what 12 cells have room for."""
         if words.is_lost(gpu):
             return _fitted((*self._index(gpu), Piece(f" {words.trouble(gpu)}", "error")), width)
-        load = words.figure(gpu, "utilization")
-        return _fitted((*self._index(gpu), Piece(f"{load:>4}%"), Piece(" "), *self._bar(gpu, width - 9)), width)
+        load = words.load(gpu).replace(" %", "%")
+        return _fitted((*self._index(gpu), Piece(f"{load:5.5}"), Piece(" "), *self._bar(gpu, width - 9)), width)
 
     def _line(self, gpu: Gpu, width: int, columns: Columns) -> Line:
         if words.is_lost(gpu):
@@ -171,7 +179,8 @@ class _Drawer:
         if gpu.error:
             yield Piece(f"  {words.error(gpu)}", "warning")
             return
-        grave = ", ".join(reason for reason in gpu.throttled if reason not in words.HARMLESS)
+        slows = [reason for reason in gpu.throttled if reason not in words.HARMLESS]
+        grave = ", ".join(filter(None, (*slows, words.memory_errors(gpu))))
         if grave:
             yield Piece(f"  {grave}", "warning")
             room -= cell_len(grave) + GAP
@@ -179,7 +188,7 @@ class _Drawer:
         if users:
             yield Piece(f"  {users}", "dim" if users in (words.FREE, words.UNCLAIMED) else "text")
         slowed = ", ".join(gpu.throttled)
-        if not grave and slowed and cell_len(users) + cell_len(slowed) + GAP <= room:
+        if not slows and slowed and cell_len(users) + cell_len(slowed) + GAP <= room:
             yield Piece(f"  {slowed}", "dim")
 
     def _users(self, gpu: Gpu) -> tuple[str, ...]:

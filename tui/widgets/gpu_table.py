@@ -128,10 +128,12 @@ class GpuTable(DataTable[Text]):
         if gpu.error:
             return cut(words.error(gpu), width), "text-error" if words.is_lost(gpu) else "text-warning"
         slowed = f"{SLOWED} {', '.join(gpu.throttled)}" if gpu.throttled else ""
-        users = words.in_short(words.users(gpu), width - len(slowed) - 2 if slowed else width)
-        grave = words.trouble(gpu) in gpu.throttled
+        slows = words.trouble(gpu) in gpu.throttled
+        grave = [part for part in (slowed if slows else "", words.memory_errors(gpu)) if part]
+        usual = [slowed] if slowed and not slows else []
+        users = words.in_short(words.users(gpu), width - sum(len(part) + 2 for part in (*grave, *usual)))
         colour = "text-warning" if grave else "text-muted" if users in (words.FREE, words.UNCLAIMED) else ""
-        return cut("  ".join(part for part in ((slowed, users) if grave else (users, slowed)) if part), width), colour
+        return cut("  ".join(filter(None, (*grave, users, *usual))), width), colour
 
     def _drawn(self, cell: Cell) -> Text:
         text, colour = cell

@@ -107,6 +107,12 @@ def trouble(gpu: Gpu) -> str:
     return "reading failed" if gpu.error else ""
 
 
+def memory_errors(gpu: Gpu) -> str:
+    """Those that were not corrected; empty when there are none."""
+    count = gpu.ecc_uncorrected
+    return f"{count} ECC error{'' if count == 1 else 's'}" if count else ""
+
+
 def is_hot(gpu: Gpu) -> bool:
     return gpu.temperature is not None and gpu.temperature >= HOT_CELSIUS
 

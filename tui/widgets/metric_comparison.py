@@ -75,7 +75,8 @@ class ComparisonPage(Page):
         for row in comparison.rows:
             change, word = changed(row)
             told = Text(f"{change} {word}".strip(), style=looks.get(word, Style() if word else muted))
-            table.add_row(row.title, written(row.before, row.unit), written(row.after, row.unit), told)
+            first, second = written(row.before, row.unit), written(row.after, row.unit)
+            table.add_row(row.title, f"{row.before_bound}{first}", f"{row.after_bound}{second}", told)
         little = min(comparison.seconds_before, comparison.seconds_after) < LITTLE_S
         hint = Text("Less than a minute was measured on one side: that says little yet.", style=looks[WORSE])
         return Group(head, *([hint] if little else []), Text(""), table)
@@ -88,9 +89,12 @@ def changed(row: Compared) -> tuple[str, str]:
     """By how much, and in a word whether that is good, where anybody can tell; empty where there is nothing to say."""
     if row.before is None or row.after is None:
         return UNKNOWN, ""
-    if written(row.before, row.unit) == written(row.after, row.unit):
-        return "", "same"
+    alike = written(row.before, row.unit) == written(row.after, row.unit)
     up = row.after > row.before
+    if row.before_bound or row.after_bound:  # by how much is not known
+        return (UNKNOWN, "") if alike else ("", _word(row, up=up))
+    if alike:
+        return "", "same"
     if written(row.before, row.unit) == written(0.0, row.unit):
         return "from 0", _word(row, up=up)
     percent = (row.after - row.before) / abs(row.before) * 100

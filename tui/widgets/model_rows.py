@@ -10,13 +10,18 @@ from tui import format as write
 from tui.widgets.state import DRIFT, FOREIGN, LOOKS, NOTICE
 
 TICKING = (State.STARTING, State.READY, State.ASLEEP, State.STOPPING, State.UNREACHABLE)
+AT_REST = (State.ABSENT, State.STOPPED)
+"""Nobody needs to look at it"""
 WORD_CELLS = 12
 NOTICED = "noticed"
 Row = Model | ProfileProblem
 
 
 def in_order(snapshot: Snapshot) -> tuple[Row, ...]:
-    """What was started, what was started by hand, what could be started, and what is no profile: each by its name."""
+    """What runs or has failed, what was started by hand, what could be started, and what is no profile: by name each.
+
+    However a start, a stop or a server goes, a row stays where it is until it has stopped, or is not there any more.
+    """
     return (*models_in_order(snapshot), *snapshot.problems)
 
 
@@ -25,7 +30,7 @@ def models_in_order(snapshot: Snapshot) -> list[Model]:
 
 
 def _place(model: Model) -> tuple[int, str]:
-    group = 1 if model.foreign else 2 if model.state is State.ABSENT else 0
+    group = 1 if model.foreign else 2 if model.state in AT_REST else 0
     return group, model.name
 
 

@@ -1,5 +1,6 @@
 """The playground: prompts to the selected model, their answers as they arrive, and how long they took."""
 
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -8,11 +9,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.widgets import Static
 
 from engine.api import EngineApi
 from engine.deployment import State
+from engine.inference.prompt import Style
 from engine.snapshot import Model, Snapshot
 from tui.widgets.playground_facts import PlaygroundFacts
 from tui.widgets.prompt_answer import PromptAnswer
@@ -20,6 +22,7 @@ from tui.widgets.prompt_editor import PromptEditor
 from tui.widgets.prompt_gaps import GapStrip
 from tui.widgets.prompt_history import HistoryList, PromptHistory
 from tui.widgets.prompt_offers import start_of
+from tui.widgets.prompt_reasoning import Piece
 from tui.widgets.prompt_runs import PromptRun, PromptSession
 from tui.widgets.prompt_settings import Mode, PromptSettings
 from tui.widgets.prompt_status import hindrance_to, obstacle, status_line, told_line
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
     from engine.inference.prompt import PromptRequest
 
 CLOCK_S = 0.25
+ESCAPES = ("cancel", "end_filter", "leave_history", "leave_editing")
+"""What `escape` does within the pane"""
+LATE_S = 0.7
+"""An `escape` so soon after an answer's end was meant for the answer"""
 WIDE = 110
 """Columns of the pane from which the history stands beside the answer"""
 
@@ -52,7 +59,8 @@ class PlaygroundPane(PlaygroundFacts):
             display: block; width: 48%; max-width: 80; height: 1fr; border-left: vkey $border-blurred;
         }
         &.-tall PromptEditor { max-height: 8; min-height: 2; }
-        &.-low #status, &.-low #told { max-height: 1; }
+        &.-low #told { max-height: 1; }
+        &.-lowest #status { max-height: 1; }
         &.-low GapStrip { display: none; }
         &.-low.-history { & #told, & PromptEditor { display: none; } }
     }
@@ -74,6 +82,9 @@ class PlaygroundPane(PlaygroundFacts):
     def __init__(self, api: EngineApi, *, id: str | None = None) -> None:
         super().__init__(api, id=id)
         self._clock: Timer | None = None
+        self._ended_at = float("-inf")
+        self._status_lines = -1
+        """When the last answer of the model that is shown ended, by the monotonic clock"""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="work"):
@@ -92,7 +103,17 @@ class PlaygroundPane(PlaygroundFacts):
         self.set_class(event.size.width >= WIDE, "-wide")
         self.set_class(event.size.height >= 20, "-tall")
         self.set_class(event.size.height < 11, "-low")
+        self.set_class(event.size.height < 8, "-lowest")
         self._show_status()
+
+    def take_focus(self) -> None:
+        """The history keeps the keys that it has, and in a low pane it gives its room back when it has none."""
+        if self.history.has_focus_within:
+            return
+        if self.has_class("-history"):
+            self.action_leave_history()
+        else:
+            super().take_focus()
 
     def show_model(self, model: Model | None, snapshot: Snapshot) -> None:
         before, self._model, self._snapshot = self._model, model, snapshot
@@ -117,6 +138,12 @@ class PlaygroundPane(PlaygroundFacts):
             return session.editing is not None
         return self._model is not None or action == "history"
 
+    def on_key(self, event: Key) -> None:
+        """A late `escape` must not leave the pane."""
+        late = event.key == "escape" and time.monotonic() - self._ended_at < LATE_S
+        if late and not any(self.check_action(own, ()) for own in ESCAPES):
+            event.stop()
+
     # What the operator asks for
 
     def on_prompt_editor_sent(self) -> None:
@@ -136,8 +163,9 @@ class PlaygroundPane(PlaygroundFacts):
         if other is None:
             self.begin(run)
         else:
-            # The other has models, adapters and ways of its own.
-            same = replace(request, model=None, lora=None, transport=None)
+            # The other has models, adapters and ways of its own, and perhaps nobody who applies a template.
+            style = None if request.style is Style.CHAT else request.style
+            same = replace(request, model=None, lora=None, transport=None, style=style)
             second = self.new_run(PromptRun(same, other.name, conversing=conversing))
             self.begin_both(run, second, at_once=settings.at_once)
             self._compare(run, second)
@@ -151,11 +179,18 @@ class PlaygroundPane(PlaygroundFacts):
         return other
 
     def on_prompt_editor_recalled(self) -> None:
-        last = self._session.edit_last()
-        if last is not None:
-            self._write(last.prompt)
-            if self._session.editing:
-                self._show_run()
+        session = self._session
+        if session.running is not None:
+            self.notify("It is brought back when it is answered, or cancelled with escape.", markup=False)
+            return
+        here = (run for run in self._kept if self._model and run.deployment == self._model.name)
+        last = session.edit_last() or next(here, None)
+        if last is None:
+            self.notify(self.history.trouble or "Nothing was sent yet.", markup=False)
+            return
+        self._write(last.prompt)
+        if session.editing:
+            self._show_run()
 
     def on_prompt_history_looked(self, event: PromptHistory.Looked) -> None:
         if event.run is not self._session.shown:
@@ -279,12 +314,16 @@ class PlaygroundPane(PlaygroundFacts):
 
     # What comes from the engine
 
-    def grown(self, run: PromptRun, text: str) -> None:
-        self._conversation.grow(text)
+    def grown(self, run: PromptRun, fresh: list[Piece] | None) -> None:
+        if fresh is None:
+            self._conversation.show(run)
+        else:
+            self._conversation.grow(fresh)
         self._show_status()
 
     def ended(self, run: PromptRun) -> None:
         if run in self._session.runs:
+            self._ended_at = time.monotonic()
             self.show_history()
             self.refresh_bindings()
             if run is self._session.shown and not run.timing.total_s:
@@ -356,5 +395,8 @@ class PlaygroundPane(PlaygroundFacts):
         said = status_line(
             run, obstacle(self._model), self.size.width - 2, earlier=bool(self._session.runs or self._kept)
         )
-        self.query_one("#status", Static).update(said)
+        status, lines = self.query_one("#status", Static), said.plain.count("\n")
+        # What is as high as before is only painted: laying out the screen costs more than all else that grows.
+        status.update(said, layout=not growing or lines != self._status_lines)
+        self._status_lines = lines
         self.query_one(GapStrip).show(run.gaps_s if run else (), growing=growing)

@@ -10,6 +10,7 @@ from engine.api import EngineApi
 from engine.errors import EngineError
 from engine.inference.prompt import PromptEvent
 from tui.widgets.pane import Pane
+from tui.widgets.prompt_reasoning import Piece
 from tui.widgets.prompt_runs import PromptRun, PromptSession
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 REPAINT_S = 0.05
 """The least time between two repaints of a growing answer"""
+PAINT_SHARE, LONGEST_PAINT_S = 3, 0.2
+"""So many times what the last repaint took, as far as that counts: on a busy machine keys come first"""
 
 
 class PlaygroundSending(Pane):
@@ -39,7 +42,7 @@ class PlaygroundSending(Pane):
         """What is sent when another prompt has been answered"""
         self._pairs: dict[PromptRun, PromptRun] = {}
         """Prompts under way that were sent to two deployments: cancelled together"""
-        self._painted_at = 0.0
+        self._painted_at = self._paint_s = 0.0
 
     def on_unmount(self) -> None:
         for session in self._sessions.values():
@@ -103,19 +106,23 @@ class PlaygroundSending(Pane):
 
     def on_playground_sending_arrived(self, event: Arrived) -> None:
         event.stop()
-        wait = self._painted_at + REPAINT_S - time.monotonic()
+        wait = self._painted_at + max(REPAINT_S, PAINT_SHARE * self._paint_s) - time.monotonic()
         if wait > 0:
             self.set_timer(wait, partial(self._take, event.run))
         else:
             self._take(event.run)
 
     def _take(self, run: PromptRun) -> None:
-        text = run.take()
+        fresh = run.take()
         if run is self._session.shown:
             self._painted_at = time.monotonic()
-            self.grown(run, text)
+            self.grown(run, fresh)
+            self.call_after_refresh(self._painted)
         if run.result is not None and not run.settled:
             self._ended(run)
+
+    def _painted(self) -> None:
+        self._paint_s = min(LONGEST_PAINT_S, time.monotonic() - self._painted_at)
 
     def _ended(self, run: PromptRun) -> None:
         run.settled = True
@@ -126,8 +133,8 @@ class PlaygroundSending(Pane):
             self.begin(follower)
         self.ended(run)
 
-    def grown(self, run: PromptRun, text: str) -> None:
-        """There is more of the answer that is shown."""
+    def grown(self, run: PromptRun, fresh: list[Piece] | None) -> None:
+        """There is more of the answer that is shown; None as of `PromptRun.take`."""
         raise NotImplementedError
 
     def ended(self, run: PromptRun) -> None:

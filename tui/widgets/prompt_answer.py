@@ -15,12 +15,13 @@ from textual.strip import Strip
 from engine.inference.prompt import Role
 from engine.text import clean
 from tui.widgets.log_copy import MANY_TAKE, sent_size
-from tui.widgets.prompt_markdown import MarkdownText, Piece, rendered
-from tui.widgets.prompt_reasoning import told_apart, without_reasoning
+from tui.widgets.prompt_blocks import GrowingMarkdown
+from tui.widgets.prompt_markdown import MarkdownText, Piece
+from tui.widgets.prompt_reasoning import marked, told_apart, without_reasoning
 from tui.widgets.prompt_runs import PromptRun
 from tui.widgets.streamed_text import StreamedText
 
-LEAST_S = 0.4
+LEAST_S = 0.08
 """Between two renderings of a growing answer"""
 SHARE = 4
 """A growing answer is rendered for at most one part in so many of the time"""
@@ -49,6 +50,7 @@ class PromptAnswer(Vertical):
         super().__init__(id=id)
         self._run: PromptRun | None = None
         self._rendering = False
+        self._drawn = GrowingMarkdown()
         self._rendered_at = 0.0
         self._cost_s = 0.0
         self._again = False
@@ -89,10 +91,10 @@ class PromptAnswer(Vertical):
                 raw.show_row(max(asked, replied - raw.size.height // 2))
         self._render_markdown()
 
-    def grow(self, text: str) -> None:
+    def grow(self, fresh: list[Piece]) -> None:
         """More of the answer has come, or its end."""
-        if text:
-            self.raw.append(text)
+        for kind, text in fresh:
+            self.raw.append(text, kind)
         run = self._run
         if run is not None and run.result is not None and run.result.error:
             self.raw.append(run.result.error, "note")
@@ -132,7 +134,7 @@ class PromptAnswer(Vertical):
     @work(thread=True, group="markdown")
     def _make_markdown(self, what: list[Piece], width: int, styles: dict[str, Style], run: PromptRun | None) -> None:
         began = time.monotonic()
-        strips = rendered(what, width, styles)
+        strips = self._drawn.rendered(what, width, styles)
         self.app.call_from_thread(self._take_rendered, strips, run, time.monotonic() - began)
 
     def _take_rendered(self, strips: list[Strip], run: PromptRun | None, cost_s: float) -> None:
@@ -163,11 +165,13 @@ class PromptAnswer(Vertical):
 
     def action_copy_all(self) -> None:
         if self._run:
-            self._copy("\n\n".join(f"{_SPEAKERS.get(kind, kind)}: {text}" for kind, text in pieces(self._run)))
+            said = (piece for piece in pieces(self._run) if piece[0] != "reasoning")
+            self._copy("\n\n".join(f"{_SPEAKERS[kind]}: {text}" for kind, text in said))
 
     def _copy(self, text: str) -> None:
         if not text:
-            self.notify("There is no answer to copy yet.", severity="warning", markup=False)
+            words = "It has only reasoned so far: there" if self._run and self._run.reasons else "There"
+            self.notify(f"{words} is no answer to copy.", severity="warning", markup=False)
             return
         self.app.copy_to_clipboard(text)
         words = f"Copied {len(text):,} characters, if the terminal allows it."
@@ -183,15 +187,17 @@ _SPEAKERS = {"prompt": "user", "answer": "assistant", "note": "error"}
 
 
 def pieces(run: PromptRun, *, apart: bool = True) -> list[Piece]:
-    """The turns, the oldest first. `apart`: what the model said to itself is a piece of its own."""
+    """The turns, the oldest first. `apart`: what the model said to itself is without its marks."""
     turns = run.request.history
     found = [("prompt" if turn.role is Role.USER else "answer", clean(turn.text)) for turn in turns]
     found.append(("prompt", clean(run.prompt)))
-    reasoning, answer = told_apart(run.text) if apart else ("", run.text)
-    if reasoning:
-        found.append(("reasoning", reasoning))
-    if answer:
-        found.append(("answer", answer))
+    if not run.takes_text:
+        said: list[Piece] = [("answer", run.text)]
+    elif apart:
+        said = list(zip(("reasoning", "answer"), told_apart(run.text), strict=True))
+    else:
+        said = marked(run.text)
+    found += [piece for piece in said if piece[1]]
     if run.result is not None and run.result.error:
         found.append(("note", run.result.error))
     return found

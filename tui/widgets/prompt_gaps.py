@@ -47,6 +47,8 @@ def strip(values: Sequence[float], width: int, *, growing: bool, plain: bool = F
     from engine.load.statistics import digest
 
     found, longest = digest(latest), max(latest)
+    if not longest:
+        return f"{LABEL}none: all {len(latest) + 1:,} pieces came at once"
     words = [f"p50 {seconds(found.p50)}"]
     if found.p99 is not None:
         words.append(f"p99 {seconds(found.p99)}")

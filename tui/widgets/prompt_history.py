@@ -16,8 +16,10 @@ from tui.widgets.glyphs import cut
 from tui.widgets.prompt_runs import PromptRun
 from tui.widgets.prompt_status import rate, seconds
 
-TITLES = f"{'sent':<7}{'first':>7} {'tok/s':>6} {'total':>7}  prompt"
+TITLES = f"{'sent':<7}{'first':>8} {'tok/s':>6} {'total':>7}  prompt"
 NAME_CELLS = 14
+ABOUT = "~"
+"""Before figures that may be wrong, as this machine was busy"""
 DAY_S = 86_400
 
 
@@ -150,10 +152,13 @@ class PromptHistory(Vertical):
         mark = "▸" if run is self._marked else " "
         when = write.clock(run.at)[:5] if write.now() - run.at < DAY_S else write.moment(run.at)[5:10]
         name = f"{cut(clean_line(run.deployment), NAME_CELLS)} " if self.everywhere else ""
+        about = ABOUT if timing.late_s is not None else ""
+        first = "–" if timing.first_token_s is None else f"{about}{seconds(timing.first_token_s)}"
+        decoding = "–" if not run.takes_text or timing.tokens_per_s is None else f"{about}{rate(timing)}"
         return Content.assemble(
             f"{mark}{when} ",
             (look.symbol, f"${look.colour}"),
-            f"{seconds(timing.first_token_s):>7} {rate(timing) if run.takes_text else '–':>6} {total:>7}  ",
+            f"{first:>8} {decoding:>6} {total:>7}  ",
             f"{name}{clean_line(run.prompt[:200])}",
         )
 

@@ -11,6 +11,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from engine.text import clean_line
+from tui.widgets.growing_view import resize
 from tui.widgets.streamed_text import StreamedText
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class MarkdownText(ScrollView, can_focus=True):
     def show(self, strips: Sequence[Strip], *, follow: bool) -> None:
         """`follow`: scrolls to the end."""
         self._strips = strips
-        self.virtual_size = Size(self.scrollable_content_region.width, len(strips))
+        resize(self, Size(self.scrollable_content_region.width, len(strips)))
         if follow:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
         self.refresh()

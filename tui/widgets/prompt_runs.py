@@ -10,7 +10,7 @@ from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, P
 from engine.prompt_record import KeptPrompt
 from tui import format as write
 from tui.widgets.prompt_offers import KnownOffer
-from tui.widgets.prompt_reasoning import without_reasoning
+from tui.widgets.prompt_reasoning import Following, Piece, only_reasoned, without_reasoning
 from tui.widgets.prompt_settings import PromptSettings
 from tui.widgets.state import Look
 
@@ -55,6 +55,7 @@ class PromptRun:
     _gaps: list[float] = field(default_factory=list)
     _first_s: float | None = None
     _last_s: float | None = None
+    _following: Following = field(default_factory=Following)
 
     @property
     def text(self) -> str:
@@ -78,6 +79,11 @@ class PromptRun:
     def takes_text(self) -> bool:
         """Otherwise its inputs are tensors, and there are no tokens to be counted."""
         return self.request.tensors is None
+
+    @property
+    def reasons(self) -> bool:
+        """The last that came is said to itself, and no answer yet; or none has come at all."""
+        return only_reasoned(self.result.text) if self.result else self._following.thinking
 
     @property
     def silent_s(self) -> float:
@@ -127,8 +133,8 @@ class PromptRun:
         announced, self.announced = self.announced, True
         return not announced
 
-    def take(self) -> str:
-        """The text that has come since the last call."""
+    def take(self) -> list[Piece] | None:
+        """What has come since the last call; None when text from before it is of another kind than was said."""
         self.announced = False  # before looking: what comes from here on is announced again
         fresh: list[str] = []
         while self._incoming:
@@ -143,7 +149,8 @@ class PromptRun:
                 self._last_s = event.at_s
             else:
                 self.result = event
-        return "".join(fresh)
+        text = "".join(fresh)
+        return self._following.feed(text) if self.takes_text else [("answer", text)]
 
     def fail(self, sentence: str) -> None:
         """It could not even be sent."""

@@ -83,15 +83,19 @@ def status_line(run: PromptRun | None, hindrance: str, width: int = 0, *, earlie
     elif run.result.ended_by not in ("", word):
         word = f"{word}, {run.result.ended_by}"
     said = filled([word, *figures(run)], width)
-    advice = (hindrance or _advice(run)) if run.result else ""
+    if "\n" in said:
+        said = filled([word, *figures(run, brief=True)], width)
+    advice = (hindrance or _advice(run) or lateness(run)) if run.result else ""
     return Content.assemble((f"{run.look.symbol} ", f"${run.look.colour}"), f"{said}\n{advice}" if advice else said)
 
 
 def _advice(run: PromptRun) -> str:
-    """What can be done here about a refusal; empty when it is not known."""
+    """What can be done here about an answer that is none; empty when it is not known."""
     result = run.result
     if result and result.fault is Fault.REFUSED and run.request.history and "context" in result.error:
         return "The conversation may be too long: ctrl+n begins a new one."
+    if result and result.ended_by == "length" and run.reasons:
+        return "It still reasoned when max_tokens was reached: ctrl+o gives it more."
     return ""
 
 
@@ -102,7 +106,7 @@ def progress(run: PromptRun) -> str:
     if run.waiting:
         return "waiting for the other's answer"
     if run.timing.tokens_out:
-        return "answering"
+        return "reasoning" if run.reasons else "answering"
     return "waiting for the first token" if run.takes_text else "waiting for the outputs"
 
 
@@ -111,8 +115,8 @@ def silence(run: PromptRun) -> str:
     return f"nothing for {run.silent_s:.0f} s" if run.silent_s >= SILENT_S and not run.cancelling else ""
 
 
-def figures(run: PromptRun) -> list[str]:
-    """The timings, what matters most first."""
+def figures(run: PromptRun, *, brief: bool = False) -> list[str]:
+    """The timings, what matters most first. `brief`: it is not said that the server counted the tokens, as most do."""
     timing = run.timing
     parts = []
     if timing.first_token_s is not None:
@@ -123,12 +127,17 @@ def figures(run: PromptRun) -> list[str]:
         if timing.tokens_per_s is not None:
             parts.append(f"{rate(timing)} tok/s")
         tokens_in = "" if timing.tokens_in is None else f"{timing.tokens_in} in, "
-        parts.append(f"{tokens_in}{timing.tokens_out} out ({timing.token_source})")
+        source = "" if brief and timing.counted else f" ({timing.token_source})"
+        parts.append(f"{tokens_in}{timing.tokens_out} out{source}")
     if timing.total_s is not None:
         parts.append(f"total {seconds(timing.total_s)}")
-    if timing.late_s is not None:
-        parts.append(f"up to {seconds(timing.late_s)} late: this machine is busy")
     return parts
+
+
+def lateness(*runs: PromptRun) -> str:
+    """By how much their times may be wrong, in a sentence; empty when that is not worth one."""
+    late = [run.timing.late_s for run in runs if run.timing.late_s is not None]
+    return f"The times may be up to {seconds(max(late))} late: this machine was busy." if late else ""
 
 
 def filled(parts: Sequence[str], width: int) -> str:

@@ -8,10 +8,12 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+
+from tui.widgets.growing_view import resize
 
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 
@@ -53,6 +55,7 @@ class StreamedText(ScrollView, can_focus=True):
         self._rows: list[tuple[str, str]] = []
         self._width = 0
         self._following = True
+        self._base = Style.null()
 
     @property
     def text(self) -> str:
@@ -104,9 +107,13 @@ class StreamedText(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         self._following = round(new_value) >= self.max_scroll_y
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # put together from those of all that it is in: for once, not for each line
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         row = self.scroll_offset.y + y
-        base = self.rich_style
+        base = self._base
         if row >= len(self._rows):
             return Strip.blank(self.size.width, base)
         kind, text = self._rows[row]
@@ -155,7 +162,7 @@ class StreamedText(ScrollView, can_focus=True):
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     def _resize_rows(self) -> None:
-        self.virtual_size = Size(self._width, len(self._rows))
+        resize(self, Size(self._width, len(self._rows)))
 
 
 def wrapped(line: str, width: int) -> list[str]:
