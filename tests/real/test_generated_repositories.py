@@ -23,9 +23,9 @@ from engine.settings import Settings
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
 from engine.stacks.local_triton import find_tritonserver
-from tests.real.asking import asked
 from tests.real.docker_support import Launches, deployment, read
 from tests.real.triton_support import free_ports, kill_all, of, settings_in, text_of, wait_until
+from tests.unit.asking import ask as asked
 
 STANDIN = Path(__file__).parent / "standin_vllm"
 BACKENDS_IN_IMAGE = "/opt/tritonserver/backends"

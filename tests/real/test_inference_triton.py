@@ -17,8 +17,8 @@ from engine.deployment import Protocol, Service
 from engine.inference.prompt import PromptEvent, PromptOutcome, PromptRequest, PromptResult, Sampling, Transport
 from engine.inference.runner import PromptRunner
 from engine.stacks.local_triton import find_tritonserver
-from tests.real.asking import asked
 from tests.real.triton_support import DEMO_REPOSITORY, free_ports, settings_in, wait_until
+from tests.unit.asking import ask
 
 BOTH = (Transport.TRITON_HTTP, Transport.TRITON_GRPC)
 LIMIT_S = 90.0
@@ -146,7 +146,7 @@ async def test_both_protocols_give_the_same_answer(triton: Moody) -> None:
     answers = []
     for transport in BOTH:
         request = PromptRequest("Where is the log?", sampling=Sampling(12, 0.0), transport=transport)
-        tokens, result = await asked(triton.service, request)
+        tokens, result = await ask(triton.service, request)
         assert (result.outcome, result.error, result.transport) == (PromptOutcome.DONE, "", transport)
         assert result.model == "prose"
         timing = result.timing
@@ -167,7 +167,7 @@ async def test_both_protocols_give_the_same_answer(triton: Moody) -> None:
 @pytest.mark.parametrize("transport", BOTH)
 async def test_the_end_by_length_is_no_different_from_the_end_by_itself(triton: Moody, transport: Transport) -> None:
     request = PromptRequest("The server", sampling=Sampling(2, 0.0), transport=transport)
-    _, result = await asked(triton.service, request)
+    _, result = await ask(triton.service, request)
     assert (result.outcome, result.finish_reason) == (PromptOutcome.DONE, "length")
     assert result.timing.tokens_out == 2
 
@@ -175,27 +175,27 @@ async def test_the_end_by_length_is_no_different_from_the_end_by_itself(triton: 
 @pytest.mark.parametrize("transport", BOTH)
 async def test_a_model_that_ends_by_a_flag_alone_does_not_hang(triton: Moody, transport: Transport) -> None:
     request = PromptRequest("flags only", model="moody", transport=transport, idle_timeout_s=20)
-    tokens, result = await asked(triton.service, request)
+    tokens, result = await ask(triton.service, request)
     assert (result.outcome, tokens, result.text) == (PromptOutcome.DONE, ["one ", "two ", "three"], "one two three")
     assert (result.timing.tokens_out, result.timing.token_source) == (3, "chunks")
 
 
 @pytest.mark.parametrize("transport", BOTH)
 async def test_characters_that_are_cut_by_the_model_are_made_whole(triton: Moody, transport: Transport) -> None:
-    _, result = await asked(triton.service, PromptRequest("cut characters", model="moody", transport=transport))
+    _, result = await ask(triton.service, PromptRequest("cut characters", model="moody", transport=transport))
     assert result.text == "a€b"
 
 
 @pytest.mark.parametrize("transport", BOTH)
 async def test_an_error_in_the_middle_keeps_the_text_so_far(triton: Moody, transport: Transport) -> None:
-    _, result = await asked(triton.service, PromptRequest("fail late", model="moody", transport=transport))
+    _, result = await ask(triton.service, PromptRequest("fail late", model="moody", transport=transport))
     assert (result.outcome, result.text) == (PromptOutcome.FAILED, "so far")
     assert "the engine died" in result.error
 
 
 @pytest.mark.parametrize("transport", BOTH)
 async def test_an_unknown_model_is_said(triton: Moody, transport: Transport) -> None:
-    _, result = await asked(triton.service, PromptRequest("x", model="nope", transport=transport))
+    _, result = await ask(triton.service, PromptRequest("x", model="nope", transport=transport))
     assert result.outcome is PromptOutcome.FAILED
     assert "unknown model" in result.error
     assert "nope" in result.error
@@ -203,7 +203,7 @@ async def test_an_unknown_model_is_said(triton: Moody, transport: Transport) -> 
 
 @pytest.mark.parametrize("transport", BOTH)
 async def test_without_a_stated_model_several_are_named(triton: Moody, transport: Transport) -> None:
-    _, result = await asked(replace(triton.service, model=None), PromptRequest("x", transport=transport))
+    _, result = await ask(replace(triton.service, model=None), PromptRequest("x", transport=transport))
     assert "Several models take text: moody, prose." in result.error
 
 
@@ -237,7 +237,7 @@ def test_a_cancel_reaches_the_model(triton: Moody, transport: Transport) -> None
 async def test_silence_reaches_the_model_as_a_cancel_too(triton: Moody, transport: Transport) -> None:
     before = triton.cancelled()
     request = PromptRequest("stall", model="moody", transport=transport, idle_timeout_s=1.0)
-    _, result = await asked(triton.service, request)
+    _, result = await ask(triton.service, request)
     assert (result.outcome, result.text) == (PromptOutcome.FAILED, "so far")
     assert "sent nothing more for 1 s" in result.error
     triton.wait_for_cancel(before)

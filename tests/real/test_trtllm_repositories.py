@@ -30,9 +30,9 @@ from engine.runtimes.docker import DockerRuntime
 from engine.stacks import triton_trtllm
 from engine.stacks.context import PlanContext
 from engine.stacks.local_triton import find_tritonserver
-from tests.real.asking import asked
 from tests.real.docker_support import Launches, deployment, read
 from tests.real.triton_support import free_ports, settings_in, wait_until
+from tests.unit.asking import ask
 
 TEMPLATES = Path(__file__).with_name("trtllm_templates")
 BOTH = (Transport.TRITON_HTTP, Transport.TRITON_GRPC)
@@ -72,7 +72,7 @@ def plan(folder: Path, name: str, text: str) -> Plan:
 
 def answered(service: Service, transport: Transport, prompt: str) -> tuple[list[str], PromptResult]:
     request = PromptRequest(prompt, sampling=Sampling(16), transport=transport)
-    return asyncio.run(asyncio.wait_for(asked(service, request), 60))
+    return asyncio.run(asyncio.wait_for(ask(service, request), 60))
 
 
 def is_ready(service: Service) -> bool:
