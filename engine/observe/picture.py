@@ -1,5 +1,6 @@
 """Puts together, from all that is known at one moment, the snapshot that is shown."""
 
+import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -137,6 +138,7 @@ def _deployed(known: Known, deployment: Deployment, now: float) -> Model:
         operations,
         now,
         was_ready=run.was_ready if run else False,
+        probed_at=run.probed_at if run else math.inf,
         asleep=run.asleep if run else False,
     )
     status = known.status.get(deployment.runtime)

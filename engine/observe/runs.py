@@ -45,6 +45,8 @@ class Run:
         self.number = number
         """As many had been followed before it"""
         self.probe: Probe | None = None
+        self.probed_at = 0.0
+        """When that was begun"""
         self.probed = asyncio.Event()
         self.was_ready = False
         self.answered_at: float | None = None
@@ -158,10 +160,11 @@ class Runs:
     async def _probe(self, run: Run) -> None:
         pace = Pace(run.number)
         while True:
+            began = time.time()
             answer = await self._of_its_own(run, await probe(run.deployment.service.health))
             if answer != run.probe:
                 self._changed()
-            run.probe = answer
+            run.probe, run.probed_at = answer, began
             run.probed.set()
             if answer.health is Health.READY:
                 run.was_ready, run.answered_at = True, time.time()

@@ -1,5 +1,6 @@
 """Judges the state that the operator is told from what the runtime, the probe and the journal say."""
 
+import math
 from dataclasses import dataclass
 
 from engine.deployment import Deployment, Lifecycle, State
@@ -27,16 +28,21 @@ def judge(
     now: float,
     *,
     was_ready: bool,
+    probed_at: float = math.inf,
     asleep: bool = False,
 ) -> Verdict:
     """`operations`: those on this deployment, newest first. `was_ready`: it has answered since its last start.
 
-    `asleep`: its metrics say that it sleeps.
+    `probed_at`: when the probe was begun. `asleep`: its metrics say that it sleeps.
     """
     changing = next((status for status in operations if status.outcome is Outcome.RUNNING), None)
     step = _current(changing, deployment.name) if changing else None
     if deployment.lifecycle is Lifecycle.RUNNING:
-        return _running(deployment, probe, operations, step, now, was_ready=was_ready, asleep=asleep)
+        seen_at = max((_answered_at(operation, deployment) for operation in operations), default=-math.inf)
+        if probed_at < seen_at and probe and probe.health is not Health.READY:
+            probe = None  # an operation has seen it ready since
+        known_ready = was_ready or seen_at > -math.inf
+        return _running(deployment, probe, step, now, known_ready=known_ready, asleep=asleep)
     if changing and step and step.kind in (StepKind.CREATE, StepKind.START):
         return Verdict(State.STARTING, step.title, step.began_at or changing.began_at)
     if deployment.lifecycle is Lifecycle.CREATED:
@@ -49,11 +55,10 @@ def judge(
 def _running(
     deployment: Deployment,
     probe: Probe | None,
-    operations: tuple[OperationStatus, ...],
     step: Step | None,
     now: float,
     *,
-    was_ready: bool,
+    known_ready: bool,
     asleep: bool,
 ) -> Verdict:
     """`step`: what is being done to it."""
@@ -72,7 +77,6 @@ def _running(
     age = now - (since or deployment.created_at)
     if step and step.kind in (StepKind.WAIT, StepKind.PROMPT):
         return Verdict(State.STARTING, detail, since)
-    known_ready = was_ready or any(_answered(operation, deployment) for operation in operations)
     if not known_ready and age < deployment.service.ready_timeout_s:
         return Verdict(State.STARTING, detail, since)
     if probe is None:
@@ -116,15 +120,16 @@ def _current(operation: OperationStatus, name: str) -> Step | None:
     return next((step for step in _steps(operation, name) if step.outcome is Outcome.RUNNING), None)
 
 
-def _answered(operation: OperationStatus, deployment: Deployment) -> bool:
-    """The operation that started this run has seen it ready."""
+def _answered_at(operation: OperationStatus, deployment: Deployment) -> float:
+    """When the operation that started this run saw it ready; -inf when it did not."""
     since = deployment.started_at or 0
-    return operation.began_at <= since + 1 and any(
-        step.kind in (StepKind.WAIT, StepKind.PROMPT)
-        and step.outcome is Outcome.DONE
-        and since <= (step.ended_at or operation.ended_at or 0)
+    ended = (
+        step.ended_at or operation.ended_at or 0
         for step in _steps(operation, deployment.name)
+        if step.kind in (StepKind.WAIT, StepKind.PROMPT) and step.outcome is Outcome.DONE
     )
+    seen = (at for at in ended if operation.began_at <= since + 1 and since <= at)
+    return max(seen, default=-math.inf)
 
 
 def _wrong_gpus(operation: OperationStatus, deployment: Deployment) -> bool:

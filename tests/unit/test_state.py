@@ -75,3 +75,11 @@ def test_judge(
     state: State,
 ) -> None:
     assert judge(deployment, probe, operations, NOW, was_ready=was_ready).state is state
+
+
+def test_who_was_asked_before_an_operation_saw_it_ready_is_not_said_to_be_gone() -> None:
+    started = (operation("start", StepKind.WAIT, Outcome.DONE, NOW - 100),)  # it ended at NOW - 1
+    before, after = (
+        judge(RUNNING, REFUSED, started, NOW, was_ready=False, probed_at=at).state for at in (NOW - 1.5, NOW - 0.5)
+    )
+    assert (before, after) == (State.READY, State.UNREACHABLE)
