@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from engine.plan import CONTAINER_PREFIX
 from tests.real.commands import ROOT
 from tests.real.terminal import PROMPT, Terminal, opened_terminal
+from tui.widgets.playground_pane import LATE_S
 
 pytestmark = pytest.mark.docker
 
@@ -70,6 +72,7 @@ def test_start_kill_the_console_prompt_stop_and_remove(terminal: Terminal, docke
     terminal.press("Enter")
     terminal.see(r"● done, \w+ +first ")
 
+    time.sleep(LATE_S)  # until then it is taken for a late cancel
     terminal.press("Escape")
     terminal.see(r"(?m)^ x stop")
     terminal.press("x")

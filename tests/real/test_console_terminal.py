@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.real.commands import needs_demo
 from tests.real.terminal import PROMPT, Terminal, opened_terminal
+from tui.widgets.playground_pane import LATE_S
 
 pytestmark = [pytest.mark.triton, needs_demo]
 
@@ -44,6 +46,7 @@ def test_a_session_from_start_to_quit(terminal: Terminal) -> None:
     answered = terminal.see(r"● done, \w+ +first ")
     assert re.search(r"first [\d.]+ ms +[\d.]+ tok/s +\d+ in, \d+ out \(server\) +total [\d.]+ m?s", answered)
 
+    time.sleep(LATE_S)  # until then it is taken for a late cancel
     terminal.press("Escape")
     terminal.see(r"(?m)^ x stop")  # the list's keys are in the footer again
     terminal.press("x")

@@ -213,7 +213,7 @@ async def test_what_triton_offers(triton: Service) -> None:
     batched = offered(offer, "batched")
     assert (batched.styles, batched.streams, batched.inputs[0].shape) == ((), False, (-1, 3))
     assert json.loads(batched.example) == {"x": [[0.5, 0.5, 0.5]]}
-    with pytest.raises(EngineError, match="refused"):
+    with pytest.raises(EngineError, match="does not speak the OpenAI protocol"):
         await discover(triton, Transport.OPENAI)
 
 

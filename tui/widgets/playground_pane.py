@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CLOCK_S = 0.25
 ESCAPES = ("cancel", "end_filter", "leave_history", "leave_editing")
 """What `escape` does within the pane"""
-LATE_S = 0.7
+LATE_S = 0.5
 """An `escape` so soon after an answer's end was meant for the answer"""
 WIDE = 110
 """Columns of the pane from which the history stands beside the answer"""
