@@ -21,7 +21,7 @@ from engine.settings import Settings
 from tests.real.commands import Commands
 from tests.real.test_vllm_real import commands
 from tests.real.triton_support import DemoServer, demo_server, kill_all
-from tests.real.vllm_support import LocalVllm, engine_of
+from tests.real.vllm_support import LocalVllm, engine_of, first_in_line
 
 SCRAPE_EVERY_S = 0.3
 COUNT_WITHIN_S = 10.0
@@ -258,8 +258,9 @@ async def _load_vllm(http: str, metrics: str) -> None:
         engine = engine_of(http)
         try:
             async with aclosing(stream_lines(client, f"{http}/v1/completions", body)) as endless:
-                await anext(endless)
-                engine.suspend()  # a server whose tokens come as fast as they can answers nobody who looks on
+                with first_in_line():
+                    await anext(endless)
+                    engine.suspend()  # a server whose tokens come as fast as they can answers nobody who looks on
                 await watched.until("running", 1)
         finally:
             engine.resume()

@@ -24,7 +24,7 @@ from engine.runtimes.process import ProcessRuntime
 from engine.stacks import STACKS
 from engine.stacks.context import PlanContext
 from tests.real.triton_support import free_ports, kill_all, of, settings_in, text_of, wait_until
-from tests.real.vllm_support import LocalVllm, engine_of
+from tests.real.vllm_support import LocalVllm, engine_of, first_in_line
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -95,7 +95,8 @@ def test_it_is_drained_put_to_sleep_and_woken(vllm: Service) -> None:
     try:
         for thread in threads:
             thread.start()
-        wait_until(two_run, "two run, the others wait")
+        with first_in_line():
+            wait_until(two_run, "two run, the others wait")
         said = drain(vllm, Waiting(show), 120)
     finally:
         engine.resume()

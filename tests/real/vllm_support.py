@@ -1,7 +1,9 @@
 """The real vLLM on the CPU and a tiny model for it: what tests/images/build_vllm.sh made."""
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +42,22 @@ def vllm_image(docker_engine: docker.DockerClient) -> str:
     except ImageNotFound:
         pytest.skip(f"the image {VLLM_IMAGE} is not here ({HOW})")
     return VLLM_IMAGE
+
+
+@contextlib.contextmanager
+def first_in_line() -> Iterator[None]:
+    """Meanwhile the calling thread has a processor whenever it wants one, where that is allowed.
+
+    The processes of a busy vLLM spin. Linux shares processors out by session, and where there are two of them, one that
+    waits for its turn in another session was seen to wait until vLLM had nothing left to do.
+    """
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def engine_of(http: str) -> psutil.Process:
