@@ -67,7 +67,10 @@ def _put(path: Path, text: str) -> None:
     """All of it or, as on a full disk, none: what was there before stays."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        part.unlink(missing_ok=True)
+        # Made anew: in a folder that others write to, a link may stand there, and lead elsewhere.
+        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
         part.replace(path)
     except OSError:
         with suppress(OSError):

@@ -123,6 +123,17 @@ class Page(HTMLParser):
         self.text += data
 
 
+def test_a_link_that_stands_where_the_file_is_made_is_not_followed(tmp_path: Path) -> None:
+    other, path = tmp_path / "other", tmp_path / "a.json"
+    other.write_text("kept")
+    (tmp_path / ".a.json.part").symlink_to(other)
+    result, records = load_result()
+    export(result, records, path)
+    assert other.read_text() == "kept"
+    assert json.loads(path.read_text())
+    assert sorted(one.name for one in tmp_path.iterdir() if one.is_file()) == ["a.json", "other"]
+
+
 def test_a_page_needs_nothing_else_and_believes_nobody(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     export(hostile(), (), path)
