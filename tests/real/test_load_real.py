@@ -1,7 +1,7 @@
 """Load tests of real servers, whose own counters and histograms say what was true."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 from engine.facade import Engine
 from engine.inference.prompt import Style, Transport
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
-from engine.load_result import Doubt, LevelResult, LoadOutcome, LoadResult
+from engine.load_result import Digest, Doubt, LevelResult, LoadOutcome, LoadResult
 from engine.runtimes.process import ProcessRuntime
 from engine.settings import Settings
 from tests.real.commands import needs_demo
@@ -53,16 +53,28 @@ def late_by_others(level: LevelResult) -> float:
     return WAKINGS * max(0.0, lag - GRAIN_S)
 
 
-def latencies_are_the_servers(level: LevelResult) -> None:
-    server = level.server
-    assert server is not None
-    margin = WITHIN_S + late_by_others(level)
-    for what, ours, theirs in (("TTFT", level.ttft, server.ttft), ("E2E", level.e2e, server.e2e)):
-        assert theirs.n == ours.n
-        assert ours.mean is not None
-        assert theirs.mean is not None
-        apart = ours.mean - theirs.mean
-        assert abs(apart) < margin, f"{what}: {apart * 1000:.2f} ms apart, where {margin * 1000:.2f} ms are allowed"
+def apart(ours: Digest, theirs: Digest) -> float:
+    """Means of the same requests, the client's less the server's, in seconds."""
+    assert theirs.n == ours.n
+    assert ours.mean is not None
+    assert theirs.mean is not None
+    return ours.mean - theirs.mean
+
+
+def latencies_are_the_servers(repeats: Sequence[LevelResult]) -> None:
+    """In the repeat with the least between the two: other work on the machine delays what the client sees, and never
+    hastens it, so that the least is nearest to what the client itself adds."""
+    ttft, e2e = [], []
+    for level in repeats:
+        server = level.server
+        assert server is not None
+        margin = WITHIN_S + late_by_others(level)
+        ttft.append((apart(level.ttft, server.ttft), margin))
+        e2e.append((apart(level.e2e, server.e2e), margin))
+    for what, found in (("TTFT", ttft), ("E2E", e2e)):
+        told = ", ".join(f"{between * 1000:.2f} of {margin * 1000:.2f} ms" for between, margin in found)
+        assert all(between > -WITHIN_S for between, _ in found), f"{what} before the server's: {told}"
+        assert any(between < margin for between, margin in found), f"{what} after the server's: {told}"
 
 
 PLAN = LoadPlan(
@@ -71,6 +83,7 @@ PLAN = LoadPlan(
     warmup=2,
     workload=Workload(prompt=Lengths(48, 12), output=Lengths(12, 4)),
 )
+ALONE = replace(PLAN, levels=PLAN.levels[:1], repeats=5)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +149,7 @@ def test_totals_and_latencies_are_those_of_vllm(tmp_path: Path, local_vllm: Loca
                 assert level.tokens_out == result.levels[0].tokens_out
                 # Several of this tiny model's tokens make a word, so lengths are near, not exact.
                 assert 40 < level.tokens_in / level.done < 56
-            latencies_are_the_servers(result.levels[0])
+            latencies_are_the_servers(load(engine, name, replace(ALONE, style=style)).levels)
         tritontui.ok("down", name)
     finally:
         kill_all(settings)
