@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from engine.api import ProfileSource
 from engine.catalog import MAX_PROFILE_BYTES, NAME, SUFFIXES, Catalog, CatalogEntry, is_shipped, read_text, resolved
 from engine.errors import InvalidProfile, NotFound, OperationFailed, Refused
 from engine.text import clean, clean_line
+from engine.whole_file import written_beside
 
 if TYPE_CHECKING:
     import yaml
@@ -55,20 +55,13 @@ def duplicate(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check(text, target, entry, new_name)
         text = edit(text) if edit else text
-        descriptor, new = tempfile.mkstemp(prefix=f".{new_name}-", suffix=".new", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
+        with written_beside(target, text) as new:
             try:
                 # Nobody else's new file of that name is overwritten.
                 target.touch(mode=0o600, exist_ok=False)
             except FileExistsError:
                 raise _taken(new_name, target) from None
-            Path(new).replace(target)
-        finally:
-            Path(new).unlink(missing_ok=True)
+            new.replace(target)
     return target
 
 

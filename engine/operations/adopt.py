@@ -3,8 +3,6 @@
 Nothing about the container itself changes.
 """
 
-import os
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +14,7 @@ from engine.operations.waiting import Waiting
 from engine.plan import Adoption
 from engine.runtimes.base import Runtime
 from engine.snapshot import Step, StepKind
+from engine.whole_file import written_beside
 
 
 def adopt_steps(job: Job) -> list[Step]:
@@ -105,18 +104,11 @@ def _write(path: Path, text: str) -> None:
         raise _taken(other)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, new = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".new", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
+        with written_beside(path, text) as new:
             try:
                 path.hardlink_to(new)
             except FileExistsError as error:
                 raise _taken(path) from error
-        finally:
-            Path(new).unlink(missing_ok=True)
     except OSError as error:
         raise OperationFailed(
             f"The profile {path} cannot be written: {error.strerror}.",

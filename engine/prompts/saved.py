@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from engine.inference.prompt import PromptRequest, Turn
 from engine.prompt_record import SavedPrompt
 from engine.prompts.prompt_file import NAME_RULE, InvalidPrompt, json_tensors, read, read_text
 from engine.text import clean_line
+from engine.whole_file import written_beside
 
 if TYPE_CHECKING:
     from engine.settings import Settings
@@ -118,20 +118,14 @@ def save(settings: "Settings", prompt: SavedPrompt, *, overwrite: bool = False) 
     try:
         text = _text(prompt, target, old)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, new = tempfile.mkstemp(prefix=f".{prompt.name}-", suffix=".new", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
+        with written_beside(target, text) as new:
             if old is None:
-                # Nobody else's new file of that name is overwritten.
-                target.touch(mode=0o600, exist_ok=False)
-            Path(new).replace(target)
-        finally:
-            Path(new).unlink(missing_ok=True)
-    except FileExistsError:
-        raise _taken(prompt.name, target, "Choose another.") from None
+                try:
+                    # Nobody else's new file of that name is overwritten.
+                    target.touch(mode=0o600, exist_ok=False)
+                except FileExistsError:
+                    raise _taken(prompt.name, target, "Choose another.") from None
+            new.replace(target)
     except OSError as error:
         raise OperationFailed(
             f"The folder {folder} cannot be written: {error.strerror or error}.",

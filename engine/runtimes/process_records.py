@@ -2,19 +2,17 @@
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.errors import OperationFailed, RuntimeUnreachable
+from engine.whole_file import UNFINISHED, written_beside
 
 FOLDER = "records"
-_NEW = ".new-"
 _LEFT_OVER_S = 60.0
-"""A new file that is older was left by a process that was killed while it wrote"""
+"""An unfinished file that is older was left by a process that was killed while it wrote"""
 _MOST_BYTES = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -25,18 +23,9 @@ def keep(state_dir: Path, name: str, facts: Mapping[str, str]) -> Mapping[str, s
         with _writing(path.parent):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sweep(path.parent)
-            descriptor, new = tempfile.mkstemp(prefix=_NEW, dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(dict(facts), file)
-                    file.flush()
-                    # A file that lost its content with the machine's power would say nothing of its holder.
-                    os.fsync(descriptor)
-                # Complete before it gets its name, and the name decides who was first.
-                with contextlib.suppress(FileExistsError):
-                    os.link(new, path)
-            finally:
-                Path(new).unlink(missing_ok=True)
+            # The name decides who was first.
+            with written_beside(path, json.dumps(dict(facts))) as new, contextlib.suppress(FileExistsError):
+                path.hardlink_to(new)
     return found
 
 
@@ -70,7 +59,7 @@ def _path(state_dir: Path, name: str) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"{_NEW}*"):
+    for left in folder.glob(f"{UNFINISHED}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > _LEFT_OVER_S:
                 left.unlink()
