@@ -32,6 +32,11 @@ class Digest:
     p99: float | None = None
     most: float | None = None
 
+    @property
+    def tail(self) -> float | None:
+        """p99, or p95 where that is not known."""
+        return self.p95 if self.p99 is None else self.p99
+
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
@@ -96,7 +101,7 @@ class Doubt(StrEnum):
     """Why a level's figures are not to be trusted as they are."""
 
     CLIENT_SLOW = "the client was too slow"
-    """Its loop woke late, or its core was full: latencies hold its own delay"""
+    """Its loop woke late, it sent late, or its core was full: latencies hold its own delay"""
     NOT_SENT = "not all could be sent"
     OVERLOADED = "the queue grew"
     """More came than the server answered: what was measured depends on how long it went on"""

@@ -14,6 +14,7 @@ from engine.errors import EngineError, Exit
 from engine.settings import Settings
 from tui import collecting
 from tui.cli_common import common
+from tui.cli_interrupts import heard
 
 if TYPE_CHECKING:
     from tui.cli_engine import Engine, Performer
@@ -27,6 +28,11 @@ EngineFactory = Callable[[Settings], "Engine"]
 
 def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
     """Runs one command and returns its exit code (docs/commands.md). Wrong usage exits with 2, as argparse does it."""
+    with heard():
+        return _main(argv, engine_factory)
+
+
+def _main(argv: Sequence[str] | None, engine_factory: EngineFactory | None) -> int:
     # Where a shell has closed them (`<&-`), Python has none.
     sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (for as long as this runs)
     for stream in (sys.stdout, sys.stderr):

@@ -1,5 +1,6 @@
 """Plans, events and results of load tests as JSON: between the processes, in the store, and in exported files."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,15 @@ Records = tuple[tuple[RequestRecord, ...], ...]
 """The requests of each of a result's levels, in the same order as `LoadResult.levels`"""
 
 
-def dump(value: LoadPlan | LoadEvent | Records) -> str:
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A result that could not be kept, with its requests: the process that measured them is about to end."""
+
+    result: LoadResult
+    records: Records
+
+
+def dump(value: LoadPlan | LoadEvent | Records | Unkept) -> str:
     """On one line. Raises ValueError for text that no JSON can hold."""
     kind: Any = Records if isinstance(value, tuple) else type(value)
     return _adapter(kind).dump_json(value).decode()
@@ -25,9 +34,9 @@ def plan(text: str) -> LoadPlan:
     return found
 
 
-def load_event(text: str) -> LoadEvent:
+def load_event(text: str) -> LoadEvent | Unkept:
     """Raises ValueError when it is something else."""
-    found: LoadEvent = _adapter(LoadEvent).validate_json(text)
+    found: LoadEvent | Unkept = _adapter(LoadEvent | Unkept).validate_json(text)
     return found
 
 

@@ -8,7 +8,8 @@ from engine.load_plan import Arrival, Level
 from engine.load_result import Doubt, Generator, RequestRecord, ServerFigures
 
 MOST_LAG_S = 0.010
-"""So late a loop may wake in one of a hundred times"""
+"""So late a loop may wake, or a request be sent, in one of a hundred times. Where others take the processor, many a
+wait for it falls between two looks at the loop's lag; what was sent late shows it"""
 MOST_CPU = 0.9
 FEW = 0.5
 """Arrivals of text for each token: where there are fewer, tokens came by several"""
@@ -41,8 +42,8 @@ def doubts(
 
     `free_ends`: `ignore_eos` was left out, because the model does not take it.
     """
-    lag = generator.lag.p99 if generator.lag.p99 is not None else generator.lag.p95
-    slow = (lag or 0.0) > MOST_LAG_S or (generator.cpu or 0.0) > MOST_CPU
+    late = max(generator.lag.tail or 0.0, generator.late.tail or 0.0)
+    slow = late > MOST_LAG_S or (generator.cpu or 0.0) > MOST_CPU
     least = LEAST_DONE if level.arrival is not Arrival.CLOSED else max(LEAST_DONE, LEAST_ROUNDS * level.amount)
     found = {
         Doubt.CLIENT_SLOW: slow,

@@ -173,10 +173,10 @@ def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
 
 
 def _slow(level: LevelResult) -> str:
-    lag, cpu = level.generator.lag, level.generator.cpu
-    late = lag.p99 if lag.p99 is not None else lag.p95
+    woke, sent, cpu = level.generator.lag.tail, level.generator.late.tail, level.generator.cpu
     told: Sequence[str] = (
-        *(() if late is None else (f"it woke {milliseconds(late)} ms late",)),
+        *(() if woke is None else (f"it woke {milliseconds(woke)} ms late",)),
+        *(() if sent is None else (f"it sent {milliseconds(sent)} ms late",)),
         *(() if cpu is None else (f"it used {cpu * 100:.0f} % of a core",)),
     )
-    return " and ".join(told)
+    return ", ".join(told)

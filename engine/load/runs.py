@@ -169,6 +169,9 @@ class _Run:
                 event = codec.load_event(line.decode())
             except ValueError:
                 raise _AstrayError("The load test's process told something that is not understood.") from None
+            if isinstance(event, codec.Unkept):
+                self._store.hold(event.records)
+                return event.result
             if isinstance(event, LoadResult):
                 return event
             self._latest = event

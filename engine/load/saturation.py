@@ -48,7 +48,7 @@ class Watch:
 
     @property
     def slow(self) -> bool:
-        """What `engine.load.doubts` will say of all, so far; cheap."""
+        """What `engine.load.doubts` will say of all, so far, but for what is sent late; cheap."""
         now = time.perf_counter()
         full = now > self._began and (time.process_time() - self._cpu) / (now - self._began) > MOST_CPU
         ticks = len(self._lag)

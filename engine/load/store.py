@@ -32,6 +32,8 @@ class LoadStore:
     def __init__(self, path: Path) -> None:
         self._database = Database(path, SCHEMA, "history of load tests")
         self._damaged = 0
+        self._held: Records = ()
+        self._unkept = 0
 
     @property
     def problem(self) -> str:
@@ -41,7 +43,10 @@ class LoadStore:
         return self._database.problem
 
     def keep(self, result: LoadResult, records: Records) -> LoadResult:
-        """With its id; as it came when it could not be kept. `records` are cut to `MOST_RECORDS`. Blocks."""
+        """With its id, or without one when it could not be kept: then its message says why, too. Blocks.
+
+        `records` are cut to `MOST_RECORDS`.
+        """
         kept = replace(result, id=result.id or secrets.token_hex(4))
         row = (kept.id, kept.began_at, kept.deployment, codec.dump(kept), _packed(records))
         written = self._database.write(
@@ -52,7 +57,15 @@ class LoadStore:
                 (MOST_WITH_RECORDS,),
             ),
         )
-        return kept if written else result
+        if written:
+            return kept
+        self.hold(cut(records))
+        return replace(result, message=f"{result.message} {self._database.problem}".lstrip())
+
+    def hold(self, records: Records) -> None:
+        """In memory, of a test that could not be kept."""
+        self._held = records
+        self._unkept += 1
 
     def results(self, name: str | None = None, limit: int = 100) -> tuple[LoadResult, ...]:
         """Newest first, of one deployment or all. Blocks."""
@@ -67,7 +80,12 @@ class LoadStore:
         return results
 
     def records(self, id: str) -> Records:  # noqa: A002 (what it is)
-        """Of each level of one result; none where they are not kept any more, or cannot be read. Blocks."""
+        """Of each level of one result; none where they are not kept any more, or cannot be read. Blocks.
+
+        Without an id of the one that could not be kept; where there were several, nothing tells which is meant.
+        """
+        if not id:
+            return self._held if self._unkept == 1 else ()
         found = self._database.read("SELECT records FROM loads WHERE id = ?", (id,), _records)
         return found[0] if found else ()
 

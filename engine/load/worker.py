@@ -1,9 +1,9 @@
 """The process of one load test: `python -m engine.load.worker`, with what it is to do as JSON on standard input.
 
 A process of its own, so that drawing a screen takes no time from sending and stamping. It tells how it stands on
-standard output, a JSON object a line, the result last, and keeps that in the store. It ends, with what was measured,
-on SIGTERM and SIGINT, when a line on standard input says why it is to end, and when that is closed: whoever began it is
-gone.
+standard output, a JSON object a line, the result last, and keeps that in the store; if it cannot, it tells the
+requests with it. It ends, with what was measured, on SIGTERM and SIGINT, when a line on standard input says why it is
+to end, and when that is closed: whoever began it is gone.
 """
 
 import asyncio
@@ -14,14 +14,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
 from engine.inference.client import PromptClient
 from engine.inference.discover import discover
 from engine.load import codec
-from engine.load.codec import Records
+from engine.load.codec import Records, Unkept
 from engine.load.generator import LoadTest
 from engine.load.order import Order
 from engine.load.store import LoadStore
@@ -70,12 +69,12 @@ def main() -> NoReturn:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then fewer connections are open at once, and it shows
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, most) if most >= 0 else MOST_FILES, most))
-    teller: Teller[LoadProgress | LoadResult] = Teller(out, codec.dump, LAST_WORDS_S)
+    teller: Teller[LoadProgress | LoadResult | Unkept] = Teller(out, codec.dump, LAST_WORDS_S)
     try:
         result, records = asyncio.run(_run(order, teller.tell, stop))
         store = LoadStore(order.store)
         kept = store.keep(result, records)
-        teller.tell(kept if kept.id else replace(kept, message=f"{kept.message} {store.problem}".strip()))
+        teller.tell(kept if kept.id else Unkept(kept, store.records(kept.id)))
     finally:
         teller.close()
     sys.stderr.flush()

@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import signal
 import sys
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -238,6 +240,47 @@ def test_failures_and_doubts_are_told_in_words(engine: FakeEngine, capsys: Captu
     out = capsys.readouterr().out
     assert "1 at once: 2 failed, refused: It answered 500." in out
     assert "1 at once: the client was too slow (it woke 20.0 ms late)" in out
+
+
+def test_one_that_sent_late_says_so(engine: FakeEngine, capsys: Capture) -> None:
+    late = replace(RESULT.levels[0], doubts=(Doubt.CLIENT_SLOW,), generator=replace(CALM, late=Digest(200, p99=0.0275)))
+    engine.load_events = (replace(RESULT, levels=(late,)),)
+    assert main(["load", "demo"], engine) == 0
+    assert "(it woke 2.00 ms late, it sent 27.5 ms late, it used 20 % of a core)" in capsys.readouterr().out
+
+
+class _Interrupting:
+    """As in an import, where a module's lock is let go of: what is raised there is lost."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+class _Failing:
+    def __del__(self) -> None:
+        raise ValueError("of no interest")
+
+
+def test_an_interrupt_that_python_loses_ends_it(
+    engine: FakeEngine, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: others.append(lost.exc_type))
+
+    def begin(*_: object) -> LoadResult:
+        _Failing()
+        _Interrupting()
+        threading.Event().wait(30)
+        return RESULT
+
+    monkeypatch.setattr(engine, "load_blocking", begin)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    try:
+        assert main(["load", "demo"], engine) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "tritontui: It was stopped before it had begun; nothing was measured.\n"
+    assert others == [ValueError]
 
 
 def test_why_it_could_not_be_kept_is_told(engine: FakeEngine, capsys: Capture) -> None:

@@ -157,7 +157,8 @@ def test_goodput_is_of_requests_that_keep_all_objectives() -> None:
 
 
 def test_a_calm_level_leaves_no_doubt() -> None:
-    assert measured(at_once(100, 4), server=ServerFigures(100)).doubts == ()
+    punctual = replace(CALM, late=Digest(200, p95=0.009, p99=0.01))
+    assert measured(at_once(100, 4), server=ServerFigures(100), generator=punctual).doubts == ()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,8 @@ def test_a_calm_level_leaves_no_doubt() -> None:
     [
         (Doubt.CLIENT_SLOW, measured(at_once(100, 4), generator=Generator(Digest(200, p95=0.001, p99=0.011)))),
         (Doubt.CLIENT_SLOW, measured(at_once(100, 4), generator=Generator(Digest(20, p95=0.011)))),
+        (Doubt.CLIENT_SLOW, measured(at_once(100, 4), generator=replace(CALM, late=Digest(200, p95=0.001, p99=0.011)))),
+        (Doubt.CLIENT_SLOW, measured(at_once(100, 4), generator=replace(CALM, late=Digest(20, p95=0.011)))),
         (Doubt.CLIENT_SLOW, measured(at_once(100, 4), generator=Generator(cpu=0.91))),
         (Doubt.NOT_SENT, measured([*at_once(100, 4), RequestRecord(0.4, None)])),
         (Doubt.OTHERS, measured(at_once(100, 4), server=ServerFigures(101, alone=False))),

@@ -80,11 +80,27 @@ def test_a_damaged_file_is_told_and_nothing_raised(path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
     store = LoadStore(path)
     result, records = load_result(PLAN)
-    assert store.keep(result, records) == result, "it has no id, because it is not kept"
+    unkept = store.keep(result, records)
+    assert unkept == replace(result, message=store.problem), "it has no id, because it is not kept"
     assert "cannot be written" in store.problem
     assert "damaged" in store.problem
     assert store.results() == ()
     assert store.records("a") == ()
+
+
+def test_the_requests_of_one_that_cannot_be_kept_are_at_hand_and_never_anothers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RECORDS", 60)
+    path.mkdir(parents=True)
+    store = LoadStore(path)
+    assert store.records("") == ()
+    result, records = load_result(PLAN)
+    unkept = store.keep(replace(result, message="It was stopped before its end."), records)
+    assert unkept.message == f"It was stopped before its end. {store.problem}"
+    assert store.records(unkept.id) == cut(records) != records
+    store.keep(result, ())
+    assert store.records(unkept.id) == ()
 
 
 def test_one_damaged_result_does_not_hide_the_others(path: Path) -> None:

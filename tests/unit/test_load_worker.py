@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -340,6 +341,21 @@ def test_the_engine_blocks_until_the_result_and_keeps_it(server: LoadServer, tmp
     assert made.loads("other") == ()
     made.export_load(result, tmp_path / "out.csv")
     assert len((tmp_path / "out.csv").read_text().splitlines()) >= 7
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_what_cannot_be_kept_is_written_with_its_requests(server: LoadServer, tmp_path: Path, locked: bool) -> None:
+    path = tmp_path / "loads.sqlite"
+    with contextlib.closing(sqlite3.connect(path if locked else ":memory:", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        if not locked:
+            path.mkdir()
+        made = engine(tmp_path, FakeRuntime(server))
+        result = made.load_blocking("tiny", BRIEF, lambda _: None)
+        assert (result.id, result.outcome, result.levels[0].done) == ("", LoadOutcome.DONE, 6)
+        assert result.message.startswith(f"The history of load tests {path} cannot be written: ")
+        assert made.export_load(result, tmp_path / "out.csv") == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
 
 
 @pytest.fixture
