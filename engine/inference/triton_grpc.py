@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import grpc.aio  # type: ignore[import-untyped]
 
 MAX_MESSAGE = 4 << 20
+MOST_BACKOFF_MS = 1000
+"""That a lost connection is not tried anew, and every prompt refused; gRPC's own is two minutes"""
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 # gRPC's own words, by which alone what happened to a connection differs from a status that the server sent.
 _UNREACHED = re.compile("failed to connect|resol", re.IGNORECASE)
@@ -82,7 +84,13 @@ class TritonGrpc:
 
         if self._channel is None:
             # never a proxy of the environment: the server is at hand, and prompts are nobody else's business
-            options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
+            options = [
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", MAX_MESSAGE),
+                # Otherwise it is refused without a try where another client of this process was: gRPC lets them share.
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.max_reconnect_backoff_ms", MOST_BACKOFF_MS),
+            ]
             self._channel = grpc.aio.insecure_channel(self.where, options)
         began = time.perf_counter()
         await self._ask("ServerLive", service_pb2.ServerLiveRequest(), request.connect_timeout_s, Fault.CONNECTION)

@@ -224,13 +224,14 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         *,
         drips: bool = False,
         first: GrpcStep | None = None,
+        port: int = 0,
     ) -> None:
-        """`first`: what happens when it is asked for its model."""
+        """`first`: what happens when it is asked for its model. `port`: a free one unless told."""
         self.shown = shown or Shown()
         self.gone = asyncio.Event()
         self.stalled = asyncio.Event()
         self.asked = self.connections = 0
-        self.port = 0
+        self.port = port
         self.script = script
         self._drips = drips
         self._first = first
@@ -245,7 +246,7 @@ class FaultyGrpc(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self._inner = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
-        self._wire = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self._wire = await asyncio.start_server(self._join, "127.0.0.1", self.port)
         self.port = self._wire.sockets[0].getsockname()[1]
         return self
 

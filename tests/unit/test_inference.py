@@ -21,6 +21,7 @@ from engine.inference.prompt import (
 )
 from engine.inference.runner import PromptRunner
 from tests.unit.asking import ASK, ask, ask_triton
+from tests.unit.faulty_server import FaultyGrpc
 from tests.unit.inference_server import (
     END,
     LLMAPI_INPUTS,
@@ -197,6 +198,23 @@ async def test_nobody_listens(transport: Transport) -> None:
     assert result.outcome is PromptOutcome.FAILED
     assert f"127.0.0.1:{port}" in result.error
     assert "Connection refused" in result.error
+
+
+async def test_grpc_is_tried_though_another_client_was_refused_there_just_before() -> None:
+    prompt = PromptRequest("x", transport=Transport.TRITON_GRPC)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    service = Service(Protocol.TRITON, "", "", grpc=f"127.0.0.1:{port}")
+    before = PromptClient(service)
+    try:
+        refused = await before.send(prompt)
+        async with FaultyGrpc([{"text_output": b"here"}], port=port):
+            _, result = await ask(service, prompt)
+    finally:
+        await before.close()
+    assert "Connection refused" in refused.error
+    assert (result.text, result.error) == ("here", "")
 
 
 @pytest.mark.parametrize("transport", list(Transport))
