@@ -1,6 +1,7 @@
 """A profile as a commented YAML file."""
 
 import json
+import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from engine.authoring.schema import COMMENT, FILE_NAME, is_ours, schema_text
 from engine.catalog import CatalogEntry, read_text
 from engine.errors import InvalidProfile, OperationFailed, Refused
 from engine.text import clean
+from engine.whole_file import written_beside
 
 if TYPE_CHECKING:
     from engine.settings import Settings
@@ -99,8 +101,7 @@ def save(text: str, folder: Path, name: str, *, overwrite: bool = False) -> Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _save_schema(folder / FILE_NAME)
-        with path.open("w" if overwrite else "x", encoding="utf-8") as file:
-            file.write(text)
+        _write(path, text, overwrite=overwrite)
     except FileExistsError as error:
         raise Refused(f"{error.filename} is in the way.", "Choose another name or folder.") from error
     except OSError as error:
@@ -120,4 +121,12 @@ def _save_schema(path: Path) -> None:
         there = path.read_text(encoding="utf-8", errors="replace")
         if there == text or not is_ours(there):
             return
-    path.write_text(text, encoding="utf-8")
+    _write(path, text, overwrite=True)
+
+
+def _write(path: Path, text: str, *, overwrite: bool) -> None:
+    """What is there keeps its text until the new one is whole, and its mode. Raises OSError."""
+    with written_beside(path, text) as new:
+        path.touch(exist_ok=overwrite)
+        shutil.copymode(path, new)
+        new.replace(path)

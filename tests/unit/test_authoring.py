@@ -1,5 +1,6 @@
 """Profiles that are made: they read back as they were written, and come back from their lines and containers."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from engine.authoring.container import of_report
 from engine.authoring.docker_line import from_line
 from engine.authoring.imported import Imported, imported
 from engine.authoring.new import IMAGES, Wish, new_profile, parse_gpus
+from engine.authoring.schema import FILE_NAME
 from engine.authoring.write import checked, profile_text, save
 from engine.by_hand import command_line
 from engine.catalog import CatalogEntry, read_profile
-from engine.errors import InvalidProfile, Refused
+from engine.errors import InvalidProfile, OperationFailed, Refused
 from engine.profile import Profile
 from engine.settings import Settings
 from engine.text import clean
@@ -187,6 +189,24 @@ def test_saving_keeps_what_is_there_and_lays_the_schema_beside(tmp_path: Path) -
     with pytest.raises(InvalidProfile, match="Unknown key"):
         save("name: a\nstack: triton\nnonsense: 1\n", tmp_path, "b")
     assert not (tmp_path / "b.yaml").exists()
+
+
+def test_a_profile_that_cannot_be_written_over_stays_as_it_was(tmp_path: Path) -> None:
+    text = profile_text({"name": "a", "stack": "triton"})
+    path = save(text, tmp_path / "new", "a")
+    path.chmod(0o640)
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(text), size[1]))  # as a disk that is nearly full
+    try:
+        with pytest.raises(OperationFailed, match="cannot be written"):
+            save(f"{text}summary: other\n", path.parent, "a", overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, size)
+    assert path.read_text() == text
+    save(f"{text}summary: other\n", path.parent, "a", overwrite=True)
+    assert path.read_text().endswith("summary: other\n")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert {one.name for one in path.parent.iterdir()} == {"a.yaml", FILE_NAME}
 
 
 def test_a_schema_of_an_older_version_is_replaced_and_a_strangers_is_not(tmp_path: Path) -> None:
