@@ -153,13 +153,16 @@ class EngineApi(Protocol):
         ...
 
     def families(self, name: str) -> Sequence[Family]:
-        """All that the deployment's endpoint reported last, by name; empty while it has reported nothing."""
+        """All that the deployment's endpoint reported last, by name, and what is pinned and was not reported.
+
+        Without the former while it has reported nothing.
+        """
         ...
 
     def pin(self, name: str, family: str, *, pinned: bool) -> None:
         """Whether a family is among the deployment's series (`Group.PINNED`), from its next scrape on.
 
-        It is kept with the history. Blocks shortly. Raises `NotFound` for a family that is not reported.
+        It is kept with the history. Blocks shortly. Raises `NotFound` when one is to be pinned that is not reported.
         """
         ...
 
@@ -193,7 +196,8 @@ class EngineApi(Protocol):
     def load(self, name: str, plan: "LoadPlan", on_event: "Callable[[LoadEvent], None]") -> Cancel:
         """Begins a load test, in a process of its own; the events come on the engine's thread, the result last.
 
-        Cancelling ends it soon, with a result of what was measured. It ends with this engine. The result is kept.
+        Cancelling ends it soon, with a result of what was measured. It ends with this engine. The result is kept,
+        unless it came to nothing.
         Raises `NotFound`, `OperationFailed` when it does not run, and `Refused` where nothing may be changed.
         """
         ...
@@ -205,7 +209,8 @@ class EngineApi(Protocol):
     def export_load(self, result: "LoadResult", path: Path) -> int:
         """Writes it as its suffix says: json, csv (of all requests), svg, html. Blocks. Raises `EngineError`.
 
-        How many requests a JSON or CSV file lacks, because they are not kept (any more).
+        How many requests a JSON or CSV file lacks, because they are not kept (any more): of tests that could not be
+        kept those of the last one are at hand.
         """
         ...
 

@@ -214,7 +214,7 @@ class Engine:
     def survey(self) -> Snapshot:
         """One complete look at everything, at most `SURVEY_LIMIT_S`, metrics of what is ready included.
 
-        Its notices are what one look tells: how long something has held is not known.
+        Its notices are what one look tells, and what open consoles have measured: how long it has held is not known.
         """
         complete = threading.Event()
         latest: list[Snapshot] = []
@@ -232,7 +232,7 @@ class Engine:
             monitor.wait_for_metrics(METRICS_LIMIT_S)
         unsubscribe()
         monitor.close()
-        return monitor.at_a_glance(latest[-1])
+        return monitor.at_a_glance(latest[-1], self._parts.metric_history)
 
     def perform(self, request: Request, progress: Callable[[OperationStatus], None] | None = None) -> OperationStatus:
         """Blocks until the operation has ended; how, is in what it returns.
@@ -340,7 +340,7 @@ class Engine:
     def export_load(self, result: LoadResult, path: Path) -> int:
         from engine.load.export import export
 
-        return export(result, self._parts.loads.store.records(result.id), path)
+        return export(result, self._parts.loads.store.records(result), path)
 
     def _watched(self, name: str) -> tuple[Runtime, Deployment]:
         return self._parts.deployments.watched(name)

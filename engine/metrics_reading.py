@@ -75,7 +75,7 @@ class Compared:
     after: float | None
     before_bound: Bound = Bound.EXACT
     after_bound: Bound = Bound.EXACT
-    """Other than exact of a quantile that was never within the histogram's buckets in that time"""
+    """Of a quantile that was not always within the histogram's buckets: the mean is less, or more, than the value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Family:
     """counter, gauge, histogram, summary, or untyped"""
     help: str
     series: int
-    """How many label sets it has"""
+    """How many label sets it has; 0: it is pinned, and not reported now"""
     pinned: bool = False
 
 

@@ -13,8 +13,8 @@ from engine.errors import Exit
 from engine.gpu_reading import Gpu, GpuReading, HostLoad, Topology
 from tui import cli_output as out
 from tui.cli_engine import Engine
+from tui.widgets import gpu_words as words
 from tui.widgets.glyphs import UNKNOWN, gib, with_unit
-from tui.widgets.gpu_words import UNCLAIMED, memory_errors
 
 NOT_REPORTED = "n/a"
 _HOME, _CLEAR = "\x1b[H\x1b[2J", "\x1b[J"
@@ -49,15 +49,32 @@ def gpus(engine: Engine, args: Namespace) -> int:
 
 
 def _draw(reading: GpuReading, *, first: bool) -> None:
-    """In a terminal in place of the last one, elsewhere below it."""
+    """In a terminal in place of the last one, elsewhere below it. What is wrong stands before what may be cut off."""
     told = f"{time.strftime('%H:%M:%S', time.localtime(reading.at))}  {reading.message}".rstrip()
-    shown = lines(reading, _width())
+    width = _width()
+    wrong = [line for sentence in words.wrong(reading.gpus) for line in textwrap.wrap(sentence, width)]
+    head = [*_heading(reading), *wrong, *([""] if wrong else [])]
+    table, rest = _table(reading), _below(reading, width, _others(reading))
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         size = shutil.get_terminal_size()
-        text = "\x1b[K\n".join(out.fitted([*textwrap.wrap(told, size.columns), *shown], size.columns, size.lines))
+        shown = _fitted([*textwrap.wrap(told, size.columns), *head], table, rest, size)
+        text = "\x1b[K\n".join(shown)
         print(f"{_HOME if first else _HOME[:3]}{text}\x1b[K\n{_CLEAR}", end="", flush=True)
     else:
-        print("\n".join([*([] if first else [""]), told, *shown]), flush=True)
+        print("\n".join([*([] if first else [""]), told, *head, *table, *rest]), flush=True)
+
+
+def _fitted(head: Sequence[str], table: Sequence[str], rest: Sequence[str], size: os.terminal_size) -> list[str]:
+    """As `cli_output.fitted`; where GPUs have no room, it is said how many they are."""
+    every = [*head, *table, *rest]
+    shown = out.fitted(every, size.columns, size.lines)
+    count = len(table) - 1
+    seen = min(count, max(0, len(shown) - 1 - len(head) - 1))
+    if len(shown) < len(every) and seen < count:
+        others = len(every) - (len(shown) - 1) - (count - seen)
+        told = f"… {count - seen} of {count} GPUs and {others} other lines have no room"
+        shown[-1] = out.shortened(told, size.columns)
+    return shown
 
 
 def _width() -> int:
@@ -67,26 +84,38 @@ def _width() -> int:
 
 def lines(reading: GpuReading, width: int = _NARROW) -> list[str]:
     """All but `message`. Tables are at most 80 columns wide with up to 16 GPUs."""
+    told = [*words.wrong(reading.gpus), *_others(reading)]
+    return [*_heading(reading), *_table(reading), *_below(reading, width, told)]
+
+
+def _table(reading: GpuReading) -> list[str]:
+    header = ("GPU", "LOAD", "MEMORY", "FREE", "TEMP", "POWER", "CLOCK", "")
+    return out.table(header, [_row(gpu) for gpu in reading.gpus]) if reading.gpus else []
+
+
+def _below(reading: GpuReading, width: int, told: Sequence[str]) -> list[str]:
+    """Further tables, `told` as paragraphs, and the machine itself."""
     found: list[str] = []
-    if reading.gpus:
-        found += _heading(reading)
-        found += out.table(
-            ("GPU", "LOAD", "MEMORY", "FREE", "TEMP", "POWER", "CLOCK", ""), [_row(gpu) for gpu in reading.gpus]
-        )
-        for title, header, rows in _tables(reading):
-            found += ["", title, *out.table(header, rows)] if rows else []
-        told = [gpu.error for gpu in reading.gpus if gpu.error]
-        told += _held_back(reading.gpus)
-        told += [_joined(reading.topology)] if reading.topology else []
-        for sentence in (*told, *reading.hints):
-            found += ["", *textwrap.wrap(sentence, width)]
-        found.append("")
+    for title, header, rows in _tables(reading) if reading.gpus else ():
+        found += ["", title, *out.table(header, rows)] if rows else []
+    for sentence in told:
+        found += ["", *textwrap.wrap(sentence, width)]
     if reading.host:
-        found.append(_host(reading.host))
+        found += [*([""] if reading.gpus else []), _host(reading.host)]
     return found
 
 
+def _others(reading: GpuReading) -> list[str]:
+    """What is to be said of the GPUs that is not wrong in itself."""
+    if not reading.gpus:
+        return []
+    slowed = words.held_back([gpu for gpu in reading.gpus if set(words.HARMLESS).issuperset(gpu.throttled)])
+    return [*slowed, *([_joined(reading.topology)] if reading.topology else []), *reading.hints]
+
+
 def _heading(reading: GpuReading) -> list[str]:
+    if not reading.gpus:
+        return []
     kinds = list(dict.fromkeys(gpu.name or "GPU of unknown kind" for gpu in reading.gpus))
     counted = [f"{sum((gpu.name or 'GPU of unknown kind') == kind for gpu in reading.gpus)} × {kind}" for kind in kinds]
     driver = [f"driver {reading.driver}"] if reading.driver else []
@@ -125,9 +154,7 @@ def _told(gpu: Gpu, field: str, unit: str) -> str:
 def _remarks(gpu: Gpu) -> Iterator[str]:
     if gpu.error:
         yield "see below"
-    yield from gpu.throttled
-    if errors := memory_errors(gpu):
-        yield errors
+    yield from dict.fromkeys((*words.grave(gpu), *gpu.throttled))
 
 
 def _tables(reading: GpuReading) -> Iterator[tuple[str, Sequence[str], Sequence[tuple[str, ...]]]]:
@@ -158,7 +185,7 @@ def _shares(gpu: Gpu) -> Iterator[tuple[str, ...]]:
         yield str(gpu.index), out.shortened(owner, _LONGEST_OWNER), gib(share.used), planned, pids
     rest = (gpu.memory_used or 0) - sum(share.used or 0 for share in gpu.shares)
     if (gpu.shares or gpu.processes is not None) and rest >= _WORTH_TELLING:
-        yield str(gpu.index), UNCLAIMED, gib(rest), "", ""
+        yield str(gpu.index), words.UNCLAIMED, gib(rest), "", ""
 
 
 def _traffic(gpu: Gpu) -> tuple[str, ...]:
@@ -178,14 +205,6 @@ def _rate(gpu: Gpu, field: str) -> str:
     if value is None:
         return NOT_REPORTED if field in gpu.unsupported else UNKNOWN
     return with_unit(value, "bytes/s")
-
-
-def _held_back(gpus: Sequence[Gpu]) -> list[str]:
-    found: dict[tuple[str, ...], list[str]] = {}
-    for gpu in gpus:
-        if gpu.throttled:
-            found.setdefault(gpu.throttled, []).append(str(gpu.index))
-    return [f"GPU {', '.join(those)} held back: {', '.join(why)}." for why, those in found.items()]
 
 
 def _joined(topology: Topology) -> str:

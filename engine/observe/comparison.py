@@ -10,6 +10,7 @@ from typing import Protocol
 from engine.metrics_reading import Bound, Compared, Comparison, MetricsReading, Series
 from engine.observe.aside import aside
 from engine.observe.history_file import Measured
+from engine.observe.kept_bounds import bound_of
 from engine.observe.marks import Change, last_change, marks
 from engine.observe.metric_history import History
 from engine.observe.pace import Pace
@@ -22,7 +23,8 @@ LEAST_S = 20.0
 LOOK_EVERY_S = 2.0
 ANEW_EVERY_S = 10.0
 """While time is added to what comes after"""
-_ROUNDED = 1e-6
+UNSEEN = 0.01
+"""Of a mean, no more than this part may have been below a histogram's first bound: it is not seen in the mean"""
 ASKED_S = 10.0
 """Who has not asked for so long does not look any longer"""
 
@@ -51,39 +53,25 @@ def compare(
     rows = []
     for one in figures:
         first, second = _mean(one.key, before), _mean(one.key, after)
-        if first is not None and second is not None:
+        if first and second:
             title = f"{one.title} · {one.of}" if one.of else one.title
-            rows.append(Compared(one.key, title, one.unit, first, second))
+            rows.append(Compared(one.key, title, one.unit, first[0], second[0], first[1], second[1]))
     if not rows:
         return None
     return Comparison(change.mark, change.before, _seconds(before), _seconds(after), tuple(rows))
 
 
-def bounded(comparison: Comparison, series: Iterable[Series]) -> Comparison:
-    """With the means that are no more than a histogram's first or last bound called so.
-
-    History keeps no bounds; which they are is known as long as one of `series` lies there now.
-    """
-    known = {one.key: one for one in series if one.bound is not Bound.EXACT and one.value is not None}
-    rows = (
-        replace(row, before_bound=_bound(row.before, known[row.key]), after_bound=_bound(row.after, known[row.key]))
-        if row.key in known
-        else row
-        for row in comparison.rows
-    )
-    return replace(comparison, rows=tuple(rows))
-
-
-def _bound(mean: float | None, at_bound: Series) -> Bound:
-    """A mean of values none of which is beyond the bound is the bound only where all are."""
-    same = mean is not None and at_bound.value is not None and math.isclose(mean, at_bound.value, rel_tol=_ROUNDED)
-    return at_bound.bound if same else Bound.EXACT
-
-
-def _mean(key: str, measured: Sequence[Measured]) -> float | None:
-    known = [(one.means[key], one.seconds) for one in measured if key in one.means]
-    seconds = sum(weight for _, weight in known)
-    return math.fsum(mean * weight for mean, weight in known) / seconds if seconds >= LEAST_S else None
+def _mean(key: str, measured: Sequence[Measured]) -> tuple[float, Bound] | None:
+    """With what can be said of it; what was below a bound counts as the bound, and as nothing in a lower limit."""
+    known = [(bound_of(key, one.means), one.means[key] * one.seconds) for one in measured if key in one.means]
+    seconds = sum(one.seconds for one in measured if key in one.means)
+    if seconds < LEAST_S:
+        return None
+    total = math.fsum(amount for _, amount in known)
+    below = math.fsum(amount for bound, amount in known if bound is Bound.BELOW)
+    if any(bound is Bound.ABOVE for bound, _ in known):
+        return (total - below) / seconds, Bound.ABOVE
+    return total / seconds, Bound.BELOW if below > UNSEEN * total else Bound.EXACT
 
 
 def _seconds(measured: Sequence[Measured]) -> float:
@@ -113,7 +101,7 @@ class Comparisons:
             return reading
         happened = marks(name, self._operations(), self._runs.starts(name), now - KEPT_S)
         compared = answer.comparison if answer else None
-        return replace(reading, marks=happened, comparison=bounded(compared, reading.series) if compared else None)
+        return replace(reading, marks=happened, comparison=compared)
 
     async def keep(self) -> None:
         """Does not end."""

@@ -38,7 +38,12 @@ def follow(monitor: Monitor) -> Generator[GpuReading, None, None]:
 
 
 def _is_whole(snapshot: Snapshot, reading: GpuReading, surveyed_at: float) -> bool:
-    """Whether what is asked beside the first reading is there, rates among it, and whose the processes are."""
+    """Whether what is asked beside the first reading is there, rates among it, and whose the processes are.
+
+    And whether the host's load is of an interval in which this program did not start, which fills a core.
+    """
+    if reading.host and len(reading.host.history) == 1:
+        return False
     if reading.gpus:
         return reading.at >= surveyed_at and not any(map(_awaits, reading.gpus))
     running = any(one.deployment and one.deployment.lifecycle is Lifecycle.RUNNING for one in snapshot.models)

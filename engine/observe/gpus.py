@@ -124,5 +124,7 @@ def aged(reading: GpuReading, now: float) -> GpuReading:
     """The reading as it is to be shown at `now`: stale when the sampler has hung since it was taken."""
     # The clock may have been set back.
     if reading.freshness is Freshness.FRESH and abs(now - reading.at) > STALE_AFTER_S:
-        return stale(reading, "The NVIDIA driver does not answer; it may be resetting a GPU.")
+        return stale(
+            reading, "The NVIDIA driver does not answer: it may be resetting a GPU, or hang; try `nvidia-smi`."
+        )
     return reading

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.database import Database, Statement
 from engine.metrics_reading import Group, Series
 from engine.observe.timeline import NOTHING, STEP_S, Step
+from engine.text import clean_line
 
 FINE_KEPT_S = 24 * 3600
 COARSE_S = 60
@@ -118,6 +119,8 @@ class HistoryFile:
 
     def measured(self, subject: str, since: float, until: float) -> list[Measured]:
         """Means of what lies wholly within that time, oldest first."""
+        if not self._database.changed_at:
+            return []  # to look makes no file
         return self._read(
             "subject = ? AND at >= ? AND at + seconds <= ? AND seconds IN (?, ?) ORDER BY at",
             *(subject, since, until, STEP_S, COARSE_S),
@@ -131,7 +134,8 @@ class HistoryFile:
 
     def pins(self, name: str) -> frozenset[str] | None:
         """None when they cannot be read."""
-        found = self._database.read("SELECT family FROM pins WHERE name = ?", (name,), lambda row: str(row["family"]))
+        query = "SELECT family FROM pins WHERE name = ?"
+        found = self._database.read(query, (name,), lambda row: clean_line(str(row["family"])))
         return None if found is None else frozenset(found)
 
     def set_pin(self, name: str, family: str, *, pinned: bool) -> bool:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from engine.metrics_reading import Family, Group
+from engine.metrics_reading import Family, Group, Series
 from engine.observe.metric_catalog.idea import Idea, Kind, Over, Split, pick
 from engine.text import clean_line
 
@@ -22,6 +22,10 @@ class _Found:
     series: int = 0
     sets: set[str] = field(default_factory=set)
     """Label sets of a summary that has no count"""
+
+
+UNREPORTED = "not reported"
+"""In place of a figure"""
 
 
 def families(lines: Iterable[str], pins: frozenset[str] = frozenset()) -> tuple[Family, ...]:
@@ -60,6 +64,19 @@ def _count(line: str, name: str, found: dict[str, _Found]) -> None:
         family.sets.add(re.sub(r'(?:le|quantile)="[^"]*"', "", line.rpartition("}")[0]))
     else:
         family.series += 1
+
+
+def with_pins(reported: Sequence[Family], pins: frozenset[str]) -> tuple[Family, ...]:
+    """By name, with those that are pinned and not reported, as another version or backend may have done."""
+    known = [replace(family, pinned=family.name in pins) for family in reported]
+    unreported = (Family(name, "", "", 0, pinned=True) for name in pins - {family.name for family in known})
+    return tuple(sorted([*known, *unreported], key=lambda family: family.name))
+
+
+def unreported_series(name: str) -> Series:
+    """In place of those that a pinned family has while it is reported."""
+    source = "it is pinned, and not reported now: / finds it, to unpin it"
+    return Series(f"pin:{name}", name, "", None, source, group=Group.PINNED, word=UNREPORTED)
 
 
 def pinned_ideas(reported: Sequence[Family]) -> tuple[Idea, ...]:

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from engine.metrics_reading import Bound, Series
 from engine.observe.history_file import MOST_KEYS, HistoryFile, Measured, to_text
+from engine.observe.kept_bounds import kept_with, last_value
 from engine.observe.timeline import KEPT_S, STEP_S, Timeline
 
 WRITE_EVERY_S = 20.0
@@ -107,10 +108,10 @@ class History:
             return ()
         found = []
         for one in self.figures(subject):
-            times, values = timeline.points(one.key)
-            last = next((value for value in reversed(values) if value is not None), None)
+            last = last_value(timeline, one.key)
             if last is not None:
-                found.append(replace(one, value=last, times=times, values=values))
+                times, values = timeline.points(one.key)
+                found.append(replace(one, value=last[0], times=times, values=values, bound=last[1]))
         return tuple(found)
 
     # -- on disk; these block -----------------------------------------------------------------------------------------
@@ -198,10 +199,10 @@ class History:
                 after = last - int(WRITE_EVERY_S // STEP_S) - 2
             if steps := timeline.steps(after, unfinished=unfinished):
                 known = set(timeline.keys)
-                first = [key for key in figures[subject] if key in known]
-                keys = [*first, *sorted(known - figures[subject].keys())]
-                batch[subject] = (keys[:MOST_KEYS], steps)
-                figures[subject] = {key: figures[subject][key] for key in first[:MOST_KEYS]}
+                first = [each for key in figures[subject] if key in known for each in kept_with(key, known)]
+                keys = [*first, *sorted(known.difference(first))][:MOST_KEYS]
+                batch[subject] = (keys, steps)
+                figures[subject] = {key: one for key, one in figures[subject].items() if key in keys}
         described = {subject: to_text(figures[subject].values()) for subject in batch if figures[subject]}
         if batch and self._file.write(batch, described):
             self._written |= {subject: steps[-1].number for subject, (_, steps) in batch.items()}

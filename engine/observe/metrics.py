@@ -10,9 +10,10 @@ from engine.freshness import Freshness
 from engine.metrics_reading import Family, Group, MetricsReading, Series
 from engine.observe.exposition import Exposition, ExpositionError, ExpositionReader
 from engine.observe.growth import Growth
+from engine.observe.kept_bounds import with_bounds
 from engine.observe.metric_catalog import CATALOGUE, GPU_FAMILIES, WANTED
 from engine.observe.metric_catalog.idea import FRACTION_TO_PERCENT
-from engine.observe.metric_families import families, pinned_ideas
+from engine.observe.metric_families import families, pinned_ideas, unreported_series, with_pins
 from engine.observe.metric_lines import MOST_PARTS, Line, lines
 from engine.observe.scrape import rubbish
 from engine.observe.series import MOST, NOTHING, Computed, compute
@@ -52,6 +53,8 @@ class MetricsTracker:
         self._lock = threading.Lock()
         self._pins = pins
         self._pins_taken: frozenset[str] = frozenset()
+        self._unreported: frozenset[str] = frozenset()
+        """Those of the pins that the last scrape has not"""
         self._reported: tuple[Sequence[str], tuple[Family, ...]] = ((), ())
         """The lines of a scrape, and the families in it"""
         self._lines: tuple[Line, ...] = ()
@@ -76,11 +79,12 @@ class MetricsTracker:
         known_lines = self._lines
         if self._now is None or now.present is not self._now.present or pins != self._pins_taken:
             self._pins_taken = pins
-            pinned = pinned_ideas(families(self._reader.lines, pins)) if pins else ()
-            known_lines = lines((*pinned, *CATALOGUE), now)
+            reported = families(self._reader.lines, pins) if pins else ()
+            self._unreported = pins.difference(family.name for family in reported)
+            known_lines = lines((*pinned_ideas(reported), *CATALOGUE), now)
         self._growth.update(now, at)
         computed = compute(known_lines, now, self._growth)
-        values = {key: one.value for key, one in computed.items()}
+        values = with_bounds(computed)
         with self._lock:
             if known_lines is not self._lines:
                 self._lines = known_lines
@@ -115,7 +119,11 @@ class MetricsTracker:
             drawn = self._drawn
         if drawn is None:
             drawn = self._draw()
-        return self._told(now, drawn)
+        told, missing = self._told(now, drawn), sorted(self._unreported & self._pins)
+        if not (told.series and missing):
+            return told
+        every = (*drawn, *map(unreported_series, missing))
+        return replace(told, series=tuple(sorted(every, key=lambda one: one.group is not Group.PINNED)))
 
     def current(self, now: float, past: Collection[str] = ()) -> MetricsReading:
         """The same with the past of these keys only, which costs much less."""
@@ -127,14 +135,21 @@ class MetricsTracker:
         )
         return self._told(now, series)
 
+    def has_counted(self, keys: Collection[str]) -> bool:
+        """Whether any of the counters that these are computed from was not 0 at the last scrape."""
+        with self._lock:
+            now, known_lines = self._now, self._lines
+        numbers = (number for line in known_lines if line.key in keys for number in line.numbers)
+        return now is not None and any(now.values[number] for number in numbers)
+
     def families(self) -> tuple[Family, ...]:
-        """All that was reported last, by name."""
+        """All that was reported last, by name, and what is pinned and was not."""
         exposed, pins = self._reader.lines, self._pins
         known_lines, known = self._reported
         if known_lines is not exposed:
             known = families(exposed)
             self._reported = (exposed, known)
-        return tuple(replace(family, pinned=family.name in pins) for family in known)
+        return with_pins(known, pins) if exposed else ()
 
     def pin(self, family: str, *, pinned: bool) -> frozenset[str]:
         """From the next scrape on; all that are pinned now. Raises `NotFound` for a family that is not reported."""
@@ -177,6 +192,7 @@ class MetricsTracker:
         with self._lock:
             computed, shown = self._computed, self._lines
             past = [line for key, line in self._known.items() if key not in computed]
+            past = [line for line in past if not any(_is_pin(line, family) for family in self._unreported)]
         with_past = [line for line in past if self.timeline.points(line.key)[0]]
         ordered = sorted([line for line in shown if line.key in computed] + with_past, key=lambda line: line.order)
         drawn = tuple(

@@ -27,13 +27,14 @@ from engine.observe.gpu_around import gather
 from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import GpuSampler
 from engine.observe.metric_history import History as MetricHistory
+from engine.observe.one_look import at_a_glance, wants_another
 from engine.observe.operations_seen import OperationsSeen
 from engine.observe.pace import Pace
 from engine.observe.picture import Known, picture
 from engine.observe.plans_asked import PlansAsked
-from engine.observe.runs import Runs
+from engine.observe.runs import Run, Runs
 from engine.observe.startups import Startups
-from engine.observe.watch import Watches, at_a_glance
+from engine.observe.watch import Watches
 from engine.runtimes.base import Runtime
 from engine.snapshot import LeaseStatus, OperationStatus, RuntimeStatus, Snapshot
 from engine.store import Journal
@@ -160,25 +161,35 @@ class Monitor:
         return self._gpus.history(index)
 
     def wait_for_metrics(self, at_most_s: float) -> None:
-        """Blocks until each that is ready has answered once what its metrics are, or has not in time."""
-        deadline = time.monotonic() + at_most_s
+        """Blocks until each that is ready has answered what its metrics are, or has not in time.
+
+        Once, or more often where one of its limits is of what is counted, and something has been.
+        """
+        from engine.profile import Watch
+
+        deadline, limits, defaults = time.monotonic() + at_most_s, self._known.limits, Watch()
+
+        def lacks(run: Run | None, watch: Watch) -> bool:
+            fresh = run.metrics.current(time.time()).freshness if run else Freshness.NONE
+            return fresh is Freshness.LOADING or (run is not None and wants_another(watch, run))
+
         while time.monotonic() < deadline and any(
-            self.metrics(model.name).freshness is Freshness.LOADING
+            lacks(self._runs.of(model.deployment), limits.get(model.name) or defaults)
             for model in self.latest.models
             if model.state is State.READY and model.deployment and model.deployment.service.metrics
         ):
             time.sleep(METRICS_LOOK_S)
 
-    def at_a_glance(self, snapshot: Snapshot) -> Snapshot:
-        """With the notices that need no watching for a while."""
-        return at_a_glance(snapshot, self._known.limits, self._runs.of, self._known.busy)
+    def at_a_glance(self, snapshot: Snapshot, kept: MetricHistory) -> Snapshot:
+        """With the notices that need no watching for a while. `kept`: by consoles. Blocks shortly."""
+        return at_a_glance(snapshot, self._known.limits, self._runs.of, self._known.busy, kept)
 
     def families(self, name: str) -> tuple[Family, ...]:
         """From any thread."""
         return self._runs.families(name)
 
     def pin(self, name: str, family: str, *, pinned: bool) -> None:
-        """From any thread. Raises `NotFound` for a family that is not reported."""
+        """From any thread. Raises `NotFound` when a family is to be pinned that is not reported."""
         self._runs.pin(name, family, pinned=pinned)
 
     # -- the thread of its own ----------------------------------------------------------------------------------------

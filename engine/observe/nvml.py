@@ -288,7 +288,7 @@ def _shut_down(nvml: Any) -> None:
 
 def _driver_error(nvml: Any, error: Exception) -> DriverError:
     if isinstance(error, nvml.NVMLError_LibraryNotFound | nvml.NVMLError_DriverNotLoaded):
-        return DriverMissingError("The NVIDIA driver is not loaded.")
+        return DriverMissingError("The NVIDIA driver is not loaded: load it (`sudo modprobe nvidia`), or install it.")
     if isinstance(error, nvml.NVMLError_LibRmVersionMismatch):
         return DriverError(
             "The NVIDIA driver's library and kernel module have different versions, as after an update: "
@@ -296,4 +296,6 @@ def _driver_error(nvml: Any, error: Exception) -> DriverError:
         )
     if isinstance(error, nvml.NVMLError_NoPermission):
         return DriverError("This user may not use the NVIDIA driver: check the permissions of /dev/nvidia*.")
-    return DriverError(f"The NVIDIA driver does not answer ({clean_line(str(error))}).")
+    return DriverError(
+        f"The NVIDIA driver does not answer ({clean_line(str(error))}): restart the machine if `nvidia-smi` fails, too."
+    )

@@ -10,6 +10,7 @@ from engine.errors import EngineError, NotFound
 from engine.freshness import Freshness
 from engine.metrics_reading import Family, MetricsReading
 from engine.observe.aside import Source, aside
+from engine.observe.metric_families import with_pins
 from engine.observe.metric_history import History
 from engine.observe.metrics import STALE_AFTER_S, GpuFigures, MetricsTracker
 from engine.observe.pace import Pace
@@ -114,14 +115,18 @@ class Runs:
 
     def families(self, name: str) -> tuple[Family, ...]:
         run = self._named(name)
-        return run.metrics.families() if run else ()
+        if run:
+            return run.metrics.families()
+        pins = self._history.known_pins(name) if self._history else None
+        return with_pins((), pins or frozenset())
 
     def pin(self, name: str, family: str, *, pinned: bool) -> None:
-        """Raises `NotFound` for a family that is not reported."""
+        """Raises `NotFound` when a family is to be pinned that is not reported."""
         run = self._named(name)
-        if not run:
+        if run:
+            run.metrics.pin(family, pinned=pinned)
+        elif pinned:
             raise NotFound(f"{clean_line(name)} is not running: it reports no metrics.")
-        run.metrics.pin(family, pinned=pinned)
         if self._history:
             self._history.set_pin(name, family, pinned=pinned)
 

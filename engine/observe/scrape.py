@@ -77,7 +77,10 @@ def _unanswered(url: str, error: UnansweredError) -> MetricsError:
         case Failure.NOT_ACCEPTED:
             return MetricsError(f"{url} did not accept a connection within {CONNECT_DEADLINE_S:g} s.")
         case Failure.SILENT:
-            return MetricsError(f"{url} accepted the connection and did not answer within {DEADLINE_S:g} s.")
+            return MetricsError(
+                f"{url} accepted the connection and did not answer within {DEADLINE_S:g} s.",
+                "See in the server's log whether it is busy or hangs.",
+            )
         case Failure.UNFINISHED:
             return MetricsError(f"{url} began to answer and did not finish within {DEADLINE_S:g} s.")
         case Failure.TOO_LARGE:

@@ -127,6 +127,7 @@ def histogram_quantile(quantile: float, bounds: Sequence[float], counts: Sequenc
             if place == 0:
                 return bound, Bound.BELOW
             lower = bounds[place - 1]
-            return lower + (bound - lower) * (rank - count_below) / (count - count_below), Bound.EXACT
+            share = (rank - count_below) / (count - count_below)
+            return min(bound, lower + (bound - lower) * share), Bound.EXACT  # rounded, it may come out beyond it
         count_below = count
     return bounds[-2], Bound.ABOVE

@@ -1,5 +1,6 @@
 """Which thresholds of a profile a deployment's metrics pass at a moment, each in a sentence."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING
 from engine.freshness import Freshness
 from engine.metrics_reading import Bound, MetricsReading, Series
 from engine.notice import Rule
+from engine.observe.series import Computed
+from engine.units import with_unit
 
 if TYPE_CHECKING:
     from engine.profile import Watch
 
 WINDOW_S = 60.0
-"""Of `failures`"""
+"""Of `failures`, and of quantiles"""
 APART_S = 60.0
 """A value that comes so long after the one before it is no rate of the time between"""
 FAILURES, KV_CACHE = "failures", "kv_cache"
@@ -35,16 +38,38 @@ class Passed:
     short: str
 
 
-def passed(watch: "Watch", reading: MetricsReading, since: float, now: float) -> Iterator[Passed]:
-    """Nothing of metrics that are stale. `since`: when this run began; what failed before is another's."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known to one that has looked for a moment, of what a minute's metrics tell."""
+
+    seconds: float
+    """For so long it has looked itself"""
+    failed: float = 0.0
+    """Requests, before that, as another has measured"""
+    first_token: Computed | None = None
+    """As another has measured it; None where it has not"""
+    until: float = 0.0
+    """Up to when that is"""
+
+
+def passed(
+    watch: "Watch", reading: MetricsReading, since: float, now: float, look: Look | None = None
+) -> Iterator[Passed]:
+    """Nothing of metrics that are stale. `since`: when this run began; what failed before is another's.
+
+    `look`: by one that has not watched it for a minute.
+    """
     if reading.freshness is not Freshness.FRESH:
         return
     # What seems to begin later began before the clock was set back.
     failed = failures(reading, max(since if since <= now else 0.0, now - WINDOW_S))
+    if failed is not None and look:
+        failed += look.failed
     if watch.failures is not None and failed is not None and failed - watch.failures > _LEAST:
         count = max(1, round(failed))
         many, limit = "" if count == 1 else "s", f", more than {watch.failures:g}" if watch.failures else ""
-        text = f"{count} request{many} failed in the last minute{limit}: its log may say why."
+        least = "At least " if look else ""
+        text = f"{least}{count} request{many} failed in the last minute{limit}: its log may say why."
         yield Passed(Rule.FAILURES, text, f"{count} failed")
     waits = _waiting(reading)
     if watch.waiting is not None and waits is not None and waits > watch.waiting:
@@ -54,17 +79,29 @@ def passed(watch: "Watch", reading: MetricsReading, since: float, now: float) ->
     full = max((one.value for one in _of(reading, KV_CACHE) if one.value is not None), default=None)
     if watch.kv_cache is not None and full is not None and full > watch.kv_cache:
         text = (
-            f"Its KV cache is {full:.3g} % full, more than {watch.kv_cache:g} %: what comes now waits or is preempted."
+            f"Its KV cache is {with_unit(full, '%')} full, more than {with_unit(watch.kv_cache, '%')}:"
+            " what comes now waits or is preempted."
         )
         yield Passed(Rule.KV_CACHE, text, f"KV {full:.0f} %")
-    first = _first_token(reading)
-    if watch.ttft_p99 is not None and first and first.value is not None and first.value > watch.ttft_p99:
-        more = "more than " if first.bound is Bound.ABOVE else ""
-        text = (
-            f"The 99th percentile of the time to first token is {more}{_seconds(first.value)} over the last minute,"
-            f" longer than {_seconds(watch.ttft_p99)}: its metrics show whether requests wait."
-        )
-        yield Passed(Rule.TTFT_P99, text, _in_short(first.value))
+    if watch.ttft_p99 is not None:
+        yield from _first_token(watch.ttft_p99, reading, look)
+
+
+def _first_token(limit: float, reading: MetricsReading, look: Look | None) -> Iterator[Passed]:
+    if look and (told := look.first_token) and told.bound is not Bound.BELOW and (told.value or 0.0) > limit:
+        slow: Computed | Series | None = told
+        over = f"over the minute until {clock(look.until)}"
+    else:
+        slow = _slowest_first_token(reading)
+        over = f"over the last {_time(look.seconds if look else WINDOW_S)}"
+    if slow is None or slow.value is None or slow.value <= limit:
+        return
+    more = "more than " if slow.bound is Bound.ABOVE else ""
+    text = (
+        f"The 99th percentile of the time to first token is {more}{with_unit(slow.value, 's')} {over},"
+        f" longer than {with_unit(limit, 's')}: its metrics show whether requests wait."
+    )
+    yield Passed(Rule.TTFT_P99, text, _in_short(slow.value))
 
 
 def failures(reading: MetricsReading, since: float) -> float | None:
@@ -83,7 +120,7 @@ def _waiting(reading: MetricsReading) -> float | None:
     return sum(values) if values else None
 
 
-def _first_token(reading: MetricsReading) -> Series | None:
+def _slowest_first_token(reading: MetricsReading) -> Series | None:
     """None when no token came, and when all came sooner than the histogram can tell apart."""
     found = next((found for key in FIRST_TOKEN if (found := _of(reading, key))), ())
     known = [one for one in found if one.value is not None and one.bound is not Bound.BELOW]
@@ -109,12 +146,22 @@ def _counted(series: Series, since: float) -> float:
     return total
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3g} s"
-
-
 def _in_short(seconds: float) -> str:
     """Of a time to first token, in the eight characters that there are."""
-    if seconds >= 1:
-        return f"TTFT {seconds:.0f}s"
-    return f"TTFT .{seconds * 10:.0f}s" if 0.1 <= seconds < 0.95 else "TTFT" if seconds < 0.1 else "TTFT 1s"
+    if seconds >= 100:
+        told = f"{seconds / 60:.0f}m"
+    elif seconds >= 0.95:
+        told = f"{seconds:.0f}s"
+    elif seconds >= 0.0995:
+        told = f".{seconds * 10:.0f}s"
+    else:
+        told = f"{seconds * 1000:.0f}ms" if seconds >= 0.0005 else "<1ms"
+    return f"TTFT {told}" if len(told) < 4 else f"TTFT{told}"
+
+
+def _time(seconds: float) -> str:
+    return {0: "second", 1: "second", WINDOW_S: "minute"}.get(round(seconds), f"{seconds:.0f} s")
+
+
+def clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ from engine.notice import Notice, Rule
 from engine.observe.canary import Canaries, Unanswered, Wanted
 from engine.observe.probe import Health
 from engine.observe.runs import Run
-from engine.observe.thresholds import PAST, Passed, computed, passed
-from engine.snapshot import Model, Snapshot
+from engine.observe.thresholds import PAST, Passed, clock, computed, passed
+from engine.snapshot import Model
 
 if TYPE_CHECKING:
     from engine.observe.canary import Ask
@@ -123,23 +123,6 @@ class Watches:
             self._canaries.close()
 
 
-def at_a_glance(snapshot: Snapshot, profiles: "Mapping[str, Watch]", run_of: RunOf, busy: Collection[str]) -> Snapshot:
-    """With what one look tells: nothing has to hold for long, and what needs a minute's metrics may be missing."""
-    from engine.profile import Watch
-
-    defaults, now = Watch(), time.time()
-
-    def look(model: Model) -> Model:
-        run = run_of(model.deployment) if model.deployment else None
-        if not run or model.state is not State.READY or model.name in busy:
-            return model
-        watch = (None if model.foreign else profiles.get(model.name)) or defaults
-        found = passed(watch, run.metrics.current(now, PAST), run.deployment.started_at or 0.0, now)
-        return replace(model, notices=tuple(Notice(one.rule, now, one.text, one.short) for one in found))
-
-    return replace(snapshot, models=tuple(look(model) for model in snapshot.models))
-
-
 def _found(
     run: Run, watch: "Watch", canary: Unanswered | None, since: float, now: float
 ) -> Iterator[tuple[Passed, float]]:
@@ -149,7 +132,7 @@ def _found(
         yield from _silent(run, watch.no_answer, reading, since, now)
     if canary:
         text = (
-            f"It says that it is ready, and has answered no prompt since {_clock(canary.since)}: {canary.why}."
+            f"It says that it is ready, and has answered no prompt since {clock(canary.since)}: {canary.why}."
             " Its log may say why; a restart brings it back."
         )
         yield Passed(Rule.CANARY, text, "mute"), canary.since
@@ -163,7 +146,7 @@ def _silent(
     if run.probe and run.probe.health is not Health.READY:
         if now - answered_at >= limit_s:
             text = (
-                f"It has not answered since {_clock(answered_at)}, for more than {limit_s:g} s: {run.probe.detail}."
+                f"It has not answered since {clock(answered_at)}, for more than {limit_s:g} s: {run.probe.detail}."
                 " Its log may say why."
             )
             yield Passed(Rule.NO_ANSWER, text, "silent"), answered_at
@@ -173,7 +156,7 @@ def _silent(
         and now - (told_at := _not_before(since, reading.at, now)) >= limit_s
     ):
         text = (
-            f"It says that it is ready, and its metrics have not answered since {_clock(told_at)},"
+            f"It says that it is ready, and its metrics have not answered since {clock(told_at)},"
             f" for more than {limit_s:g} s: what is shown of them is from then."
         )
         yield Passed(Rule.NO_ANSWER, text, "silent"), told_at
@@ -186,7 +169,3 @@ def _computes(run: Run, since: float) -> bool:
 def _not_before(since: float, at: float | None, now: float) -> float:
     """What seems to lie ahead was before the clock was set back."""
     return max(at, since) if at is not None and at <= now else since
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -77,6 +77,7 @@ class FakeApi:
         self.reading = reading
         self.asked: list[str] = []
         self.pinned: set[str] = set()
+        self.unreported: tuple[str, ...] = ()
         self.pin_error = ""
 
     def metrics(self, name: str) -> MetricsReading:
@@ -84,7 +85,8 @@ class FakeApi:
         return self.reading
 
     def families(self, name: str) -> Sequence[Family]:
-        return [replace(one, pinned=one.name in self.pinned) for one in FAMILIES]
+        pinned = [Family(name, "", "", 0, pinned=True) for name in self.unreported if name in self.pinned]
+        return [*pinned, *(replace(one, pinned=one.name in self.pinned) for one in FAMILIES)]
 
     def pin(self, name: str, family: str, *, pinned: bool) -> None:
         if self.pin_error:

@@ -212,9 +212,11 @@ def test_old_readings_are_dim_and_say_since_when() -> None:
     assert _text(draw(None, 80, 8)) == ["Reading the GPUs …"]
 
 
-def test_heat_stands_out() -> None:
-    (line,) = draw(_reading(replace(GPU, temperature=91.0)), 80, 5)
+def test_heat_stands_out_and_is_said_to_be_why() -> None:
+    (line,) = draw(_reading(replace(GPU, temperature=91.0, processes=())), 100, 5)
     assert next(piece for piece in line if "°C" in piece.text).look == "warning"
+    assert line[0] == Piece("▲", "error")
+    assert "  too hot  no process seen" in _text([line])[0]
 
 
 @given(st.lists(st.tuples(st.text("ab ", max_size=4), st.text("ab ", max_size=4)), max_size=8))

@@ -318,6 +318,16 @@ async def test_the_table_tells_memory_that_has_failed_in_words() -> None:
         await shown(pilot, "▲  1", "▼ hardware thermal slowdown  2 ECC errors")
 
 
+async def test_why_a_hot_gpu_is_marked_stands_in_its_row_and_below_with_what_to_do() -> None:
+    unclaimed = {"temperature": 97.0, "throttled": (), "processes": (), "shares": ()}
+    async with at(changed(reading(8), 1, **unclaimed), (80, 24)) as (pilot, _):
+        await shown(pilot, "too hot  no process seen")
+        row = next(line for line in screen_text(pilot).splitlines() if "too hot" in line)
+        assert row.split()[:2] == ["▲", "1"]
+        await pilot.press("j")
+        await shown(pilot, "▲ Too hot, at 85 °C or more: GPU 1 (97 °C).", "nvidia-smi -pl")
+
+
 async def test_help_has_its_keys_and_leads_back() -> None:
     async with at(reading(2), (120, 300)) as (pilot, _):
         await pilot.press("question_mark")

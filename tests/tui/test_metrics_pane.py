@@ -1,6 +1,7 @@
 """The metrics pane: values, charts, keys, and what it says when there is nothing to show."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from textual.widgets import Footer, Static
 from engine.deployment import Lifecycle
 from engine.freshness import Freshness
 from engine.gpu_reading import Gpu, GpuReading
-from engine.metrics_reading import Group, MetricsReading
+from engine.metrics_reading import Group, MetricsReading, Series
 from engine.snapshot import Model, Snapshot
 from tests.tui.metrics_at_hand import (
     COMPARISON,
@@ -328,8 +329,10 @@ async def test_any_family_is_found_by_typing_and_pinned() -> None:
         screen = _screen(app.pane)
         assert "1 of 3" in screen
         assert "Running stats on LoRA requests. (gauge, one label set)" in screen
+        assert " pin " in screen
         await pilot.press("enter")
         await _settle(pilot, app.pane)
+        assert " unpin " in _screen(app.pane)
         assert api.pinned == {"vllm:lora_requests_info"}
         assert "▪ vllm:lora_requests_info" in _screen(app.pane)
         await pilot.press("enter")
@@ -344,6 +347,24 @@ async def test_any_family_is_found_by_typing_and_pinned() -> None:
         assert app.focused is app.pane.query_one(MetricTable)
         await pilot.press("slash", *"nothing")
         assert "No family" in _screen(app.pane)
+
+
+async def test_a_pin_that_is_not_reported_is_seen_and_can_be_taken_away() -> None:
+    gone = Series("pin:gone", "vllm:gone_family", "", None, "why", group=Group.PINNED, word="not reported")
+    api = FakeApi(replace(READING, series=(*SERIES, gone)))
+    api.pinned, api.unreported = {"vllm:gone_family"}, ("vllm:gone_family",)
+    app = Console(api)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await _open(pilot, app.pane)
+        assert re.search("vllm:gone_family +not reported", _screen(app.pane))
+        await pilot.press("slash")
+        await pilot.pause()
+        assert re.search("▪ vllm:gone_family +not reported now", _screen(app.pane))
+        assert "pinned, and the endpoint does not report it now" in _screen(app.pane)
+        await pilot.press("enter")
+        await _settle(pilot, app.pane)
+        assert api.pinned == set()
+        assert "gone_family" not in _screen(app.pane)
 
 
 async def test_what_is_pinned_comes_first_and_a_refusal_is_told() -> None:

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets._toast import Toast
 
 from engine.deployment import State
 from engine.notice import Notice, Rule
 from engine.snapshot import Model
-from tests.tui.driving import MODELS, gone, opened, screen_text, shown, told, top, until
+from tests.tui.driving import MODELS, gone, on_main, opened, screen_text, settled, shown, told, top, until
 from tests.tui.fake_api import NOW, FakeApi, model, snapshot
 from tui import format as write
 from tui.app import Console
 from tui.screens.notice_desk import ENDINGS
 from tui.widgets.model_rows import matches
+from tui.widgets.prompt_editor import PromptEditor
 
 SIZES = [(60, 20), (80, 24), (120, 40), (200, 60)]
 WAITING = Notice(Rule.WAITING, NOW + 60, "31 requests wait, more than 20: more is asked than it answers.", "31 wait")
@@ -133,3 +135,57 @@ async def test_where_the_list_is_narrow_what_a_deployment_does_comes_before_its_
         assert "2m11s" not in screen_text(pilot)
         api.change(ready(WAITING))
         await shown(pilot, "ready !     31 wait")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_is_told_leaves_the_place_free_that_has_the_keys(api: FakeApi, size: tuple[int, int]) -> None:
+    async with Console(lambda: api).run_test(size=size, notifications=True) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(screen.focused, PromptEditor))
+        api.change(ready(SILENT))
+        await until(pilot, lambda: bool(screen.query(Toast)) and screen.query_one(Toast).region.height > 0)
+        toast = screen.query_one(Toast).region
+        assert not toast.overlaps(screen.query_one(PromptEditor).region)
+        assert not toast.overlaps(screen.query_one("#told").region)
+        assert toast.height <= 3
+        assert screen.region.contains_region(toast)
+
+
+async def test_the_same_told_twice_is_one_and_lies_on_a_frame(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24), notifications=True) as pilot:
+        screen = await opened(pilot)
+        for _ in range(3):
+            await pilot.press("ctrl+c")
+            await told(pilot, "ctrl+q leaves the console")
+        await until(pilot, lambda: len(screen.query(Toast)) == 1 and screen.query_one(Toast).region.height == 1)
+        assert len(toasts(pilot)) == 1
+        assert screen.query_one(Toast).region.y == screen.query_one("#detail").region.bottom - 1
+        pilot.app.notify("Something else.")
+        await until(pilot, lambda: len(screen.query(Toast)) == 2)
+
+
+async def test_what_is_told_stands_once_when_a_dialog_opens_and_still_when_it_closes(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24), notifications=True) as pilot:
+        await opened(pilot)
+        await pilot.press("2")
+        await settled(pilot)
+        pilot.app.notify("Of some length.", timeout=60)
+        await shown(pilot, "Of some length.")
+        await pilot.press("x")
+        await shown(pilot, "stop llama3-70b?", "Of some length.")
+        assert screen_text(pilot).count("Of some length.") == 1
+        await pilot.press("escape")
+        await on_main(pilot)
+        await shown(pilot, "Of some length.")
+
+
+async def test_a_pane_that_a_notice_leaves_too_low_for_a_chart_says_which_key_makes_room(api: FakeApi) -> None:
+    async with Console(lambda: api).run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        api.change(ready(replace(SILENT, text=f"{SILENT.text[:-1]}: it did not answer within 2 s.")))
+        await pilot.press("2")
+        await shown(pilot, "no room for a chart: z zooms", "z zoom ")
+        await pilot.press("z")
+        await gone(pilot, "no room")
+        await shown(pilot, "-5m")

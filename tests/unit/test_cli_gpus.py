@@ -1,17 +1,19 @@
 """`tritontui gpus`, in 80 columns and as JSON."""
 
 import json
+import re
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from engine.freshness import Freshness
-from engine.gpu_reading import Gpu, GpuLink, GpuProcess, GpuReading, MemoryShare, MigInstance, Topology
+from engine.gpu_reading import Gpu, GpuLink, GpuProcess, GpuReading, HostLoad, MemoryShare, MigInstance, Topology
 from tests.unit.cli_bench import Capture, FakeEngine, engine
 from tests.unit.test_cli import undocumented
 from tui.cli import main
 from tui.cli_gpus import lines
+from tui.widgets import gpu_words as words
 
 __all__ = ["engine"]
 
@@ -71,9 +73,26 @@ def test_what_is_wrong_is_said_below_the_table() -> None:
     assert "see below" in text
     assert "GPU 0 does not report its fan (Unknown Error)." in text
     assert "GPU 0 held back: power cap, hardware thermal slowdown." in text
+    assert "Memory errors that were not corrected: GPU 0 (3). Reset it" in text
+    assert "too hot" not in text.lower()
     joined = "\n".join(lines(reading(5)))
     assert "NVLink (18 links) joins 0–1, 0–2" in joined
     assert "over PCIe (SYS)" in joined
+
+
+HOT = replace(GPU, temperature=97.0, throttled=(), ecc_uncorrected=0)
+
+
+def test_what_the_console_marks_is_said_in_words() -> None:
+    """One judgement: every GPU with a mark has a sentence, and no other."""
+    fine = replace(GPU, throttled=("power cap",), ecc_uncorrected=0, temperature=84.0)
+    gpus = (fine, HOT, replace(GPU, throttled=(), temperature=60.0), replace(fine, throttled=("power brake",)))
+    for gpu in gpus:
+        assert bool(words.trouble(gpu)) == bool(words.wrong([gpu])), gpu
+    text = " ".join(lines(GpuReading(1.0, Freshness.FRESH, (fine, replace(HOT, index=1), replace(HOT, index=2)))))
+    assert "Too hot, at 85 °C or more: GPU 1 (97 °C), 2 (97 °C). Check fans and air, or lower the power limit" in text
+    rows = lines(GpuReading(1.0, Freshness.FRESH, (fine, HOT)))[3:5]
+    assert [row.split("MHz")[1].strip() for row in rows] == ["power cap", "too hot"]
 
 
 def test_what_a_gpu_has_not_is_told_apart_from_what_is_not_known() -> None:
@@ -113,8 +132,41 @@ def test_watch_in_a_terminal_draws_in_place(
     assert first.startswith("\x1b[2J")
     assert not second.startswith("\x1b[2J")
     assert second.count("\n") <= 5
-    assert "more lines than have room" in second
+    assert re.search(r"… 1 of 1 GPUs and \d+ other lines have no room", second)
     assert all(len(line.removesuffix("\x1b[K")) <= 60 for line in second.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "last"),
+    [
+        ("20", "… 4 of 16 GPUs and "),
+        ("12", "… 12 of 16 GPUs and "),
+        ("3", "… 16 of 16 GPUs and "),
+        ("25", "… "),
+        ("200", "host  CPU "),
+    ],
+)
+def test_trouble_is_seen_in_a_low_terminal_and_it_is_said_how_many_gpus_are_not(
+    rows: str, last: str, engine: FakeEngine, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", rows)
+    quiet = replace(GPU, throttled=(), ecc_uncorrected=0)
+    lost = replace(quiet, index=3, error="GPU 3 is lost. Reset it or restart the machine.", utilization=None)
+    gpus = [lost if index == 3 else replace(quiet, index=index) for index in range(16)]
+    told = replace(reading(1), gpus=tuple(gpus), hints=(), host=HostLoad(5.0, 2, GIB, 2 * GIB, 0.5, (5.0,)))
+    monkeypatch.setattr(engine, "gpus", lambda: told)
+    assert main(["gpus", "--watch"], engine) == 0
+    shown = [line.removesuffix("\x1b[K") for line in capsys.readouterr().out.split("\x1b[H")[-1].split("\n")][:-1]
+    assert len(shown) <= int(rows) - 1
+    if int(rows) > 5:
+        assert lost.error in shown[:5]
+    assert shown[-1].startswith(last)
+    rows_seen = sum(line[:4].strip().isdecimal() for line in shown[5:24])
+    if int(rows) < 24:
+        assert shown[-1].startswith(f"… {16 - rows_seen} of 16 GPUs")
 
 
 @pytest.mark.parametrize("kind", [Gpu, GpuProcess, MemoryShare, MigInstance, Topology, GpuLink])

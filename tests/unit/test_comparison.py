@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from engine.deployment import Lifecycle, State
+from engine.errors import NotFound
 from engine.freshness import Freshness
 from engine.metrics_reading import Bound, Mark, Series
 from engine.observe import comparison, metric_history
-from engine.observe.comparison import bounded, compare
+from engine.observe.comparison import compare
 from engine.observe.history_file import HistoryFile, Measured
 from engine.observe.marks import STARTED_OUTSIDE, Change, last_change, marks
 from engine.observe.metric_history import History
@@ -122,15 +123,26 @@ def test_nothing_is_compared_where_one_side_was_not_measured() -> None:
     assert compare(change, [], measured(9, waiting=1.0), FIGURES) is None
 
 
-def test_what_was_never_within_a_histograms_buckets_is_not_told_as_a_number() -> None:
+def test_a_mean_that_is_no_more_than_a_bound_is_told_as_one() -> None:
     change = Change(Mark(AT, "swap a → b"), "a", AT, AT)
-    before, after = measured(9, ttft=0.3, waiting=2.0), measured(9, ttft=0.31, waiting=2.0)
-    found = compare(change, before, after, FIGURES)
-    assert found
-    at_bound = Series("ttft", "TTFT", "s", 0.3, "", bound=Bound.BELOW)
-    rows = {row.key: (row.before_bound, row.after_bound) for row in bounded(found, [at_bound, FIGURES[0]]).rows}
-    assert rows["ttft"] == (Bound.BELOW, Bound.EXACT)
-    assert rows["waiting"] == (Bound.EXACT, Bound.EXACT)
+
+    def told(before: list[Measured], after: list[Measured]) -> tuple[Bound, Bound, float]:
+        found = compare(change, before, after, FIGURES)
+        assert found
+        row = next(row for row in found.rows if row.key == "ttft")
+        assert row.after is not None
+        return row.before_bound, row.after_bound, row.after
+
+    fast, slow = {"ttft": 0.3, "<ttft": 1.0}, {"ttft": 10.0, ">ttft": 1.0}
+    assert told(measured(9, ttft=2.0), measured(9, **fast)) == (Bound.EXACT, Bound.BELOW, 0.3)
+    # A part of it below makes it less than is written; so small a part that it is not seen does not.
+    assert told(measured(9, **fast), [*measured(5, ttft=0.5), *measured(5, **fast)])[1:] == (Bound.BELOW, 0.4)
+    assert told(measured(9, **fast), [*measured(80, ttft=2.0), *measured(1, **fast)])[1] is Bound.EXACT
+    # Beyond the last bound it may be any more; what was below the first counts as nothing then.
+    mixed = [*measured(5, ttft=2.0), *measured(3, **fast), *measured(2, **slow)]
+    *bounds, mean = told(measured(9, **slow), mixed)
+    assert bounds == [Bound.ABOVE, Bound.ABOVE]
+    assert mean == pytest.approx(3.0)
 
 
 @pytest.fixture
@@ -210,3 +222,16 @@ def test_what_has_stopped_goes_on_showing_its_last_hour(
     another.open()
     until(lambda: any(one.key == "running" for one in another.past("m")))
     another.close()
+
+
+def test_what_is_pinned_can_be_let_go_when_nothing_runs_or_reports_it(watching: Watching, kept: History) -> None:
+    assert kept.set_pin("m", "vllm:gone_family", pinned=True)
+    watching.monitor.open()
+    until(lambda: not watching.monitor.latest.loading)
+    [family] = watching.monitor.families("m")
+    assert (family.name, family.pinned, family.series) == ("vllm:gone_family", True, 0)
+    with pytest.raises(NotFound, match="not running"):
+        watching.monitor.pin("m", "vllm:another", pinned=True)
+    watching.monitor.pin("m", "vllm:gone_family", pinned=False)
+    assert watching.monitor.families("m") == ()
+    assert kept.pins("m") == frozenset()

@@ -1,7 +1,13 @@
 """GPUs through the real ctypes path, against a library compiled for the purpose, or a true driver where one is."""
 
 import os
+import queue
+import threading
 import time
+from collections import namedtuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,10 +16,14 @@ import psutil
 import pytest
 
 from engine.freshness import Freshness
-from engine.gpu_reading import GpuReading
+from engine.gpu_reading import GpuReading, HostLoad
+from engine.observe import host
+from engine.observe.gpu_follow import follow
 from engine.observe.gpu_shares import Around
 from engine.observe.gpu_watch import GpuWatch
 from engine.observe.gpus import NO_DRIVER, NO_GPU, GpuSampler, aged
+from engine.observe.host import HostSampler
+from engine.snapshot import Snapshot
 from tests import fakenvml
 
 NOT_SUPPORTED, DRIVER_NOT_LOADED, LOST, MISMATCH, UNKNOWN = 3, 9, 15, 18, 999
@@ -100,6 +110,9 @@ def test_an_updated_driver_says_what_to_do(library: Path) -> None:
     (reading,) = fakenvml.sample(library, [f"init={MISMATCH}"])
     assert (reading["freshness"], reading["gpus"]) == ("failed", [])
     assert "restart the machine" in reading["message"]
+    (reading,) = fakenvml.sample(library, [f"init={UNKNOWN}"])
+    said = "The NVIDIA driver does not answer (Unknown Error): restart the machine if `nvidia-smi` fails, too."
+    assert (reading["freshness"], reading["message"]) == ("failed", said)
 
 
 @needs_compiler
@@ -147,6 +160,57 @@ def test_without_a_driver_the_host_is_shown(monkeypatch: pytest.MonkeyPatch) -> 
     assert reading.host is not None
     assert 0 <= reading.host.cpu <= 100
     assert reading.host.history == (reading.host.cpu,)
+
+
+def test_the_cpus_load_is_since_the_call_before_whichever_thread_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    Times = namedtuple("Times", "user system idle iowait guest")
+    passed = iter([Times(5, 5, 90, 0, 0), Times(14, 6, 90, 0, 9), Times(14, 6, 150, 30, 9), Times(44, 36, 180, 30, 9)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(passed))
+    monkeypatch.setattr(host, "FIRST_SAMPLE_S", 0.0)
+    sampler = HostSampler()
+    for expected in (100.0, 0.0, 66.7):
+        with ThreadPoolExecutor(1) as thread:
+            told = thread.submit(sampler.sample).result()
+        assert told is not None
+        assert told.cpu == expected
+
+
+class _Monitor:
+    """Tells of a sample of the machine when the one before was taken; each has the number that it is as CPU's load."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._queue: queue.SimpleQueue[Snapshot] = queue.SimpleQueue()
+
+    def subscribe(self, put: Any) -> Callable[[], None]:
+        self._queue = put.__self__
+        return lambda: None
+
+    def open(self) -> None:
+        threading.Thread(target=self._tell, daemon=True).start()
+
+    def close(self) -> None:
+        pass
+
+    def _tell(self) -> None:
+        now = time.time()
+        for number in range(1, self._samples + 1):
+            load = HostLoad(number, 2, 1, 2, 0.0, tuple(map(float, range(1, number + 1))))
+            reading = GpuReading(now + number, Freshness.NONE, host=load)
+            self._queue.put(Snapshot(now, "here", loading=False, gpus=reading))
+            while not self._queue.empty():
+                time.sleep(0.001)
+
+
+def test_a_single_look_holds_no_load_of_this_programs_own_start() -> None:
+    """The first sample is of when modules are imported."""
+    monitor: Any = _Monitor(2)
+    with closing(follow(monitor)) as readings:
+        first = next(readings).host
+    assert first is not None
+    assert first.cpu == 2
 
 
 def test_a_hung_sampler_makes_its_last_reading_stale() -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.deployment import Deployment, Lifecycle, Protocol, Service, State
@@ -61,6 +61,13 @@ scrapes = st.lists(
 
 @settings(deadline=None)
 @given(scrapes, st.sampled_from([0.5, 1.0, 9.0, 61.0]))
+@example(
+    [
+        {"tokens": None, "failed": None, "buckets": {}},
+        {"tokens": None, "failed": None, "buckets": {"-Inf": 0.0, "-1": 0.0, "0.5": 5e-324, "+Inf": 0.0}},
+    ],
+    1.0,
+)
 def test_no_rate_is_negative_and_no_quantile_beyond_the_bounds(told: list[dict[str, object]], apart: float) -> None:
     tracker, bounds = MetricsTracker(URL), set[float]()
     for number, one in enumerate(told):

@@ -118,7 +118,7 @@ async def test_forty_that_hang_delay_ten_others_by_nothing() -> None:
             assert len(asked) >= SECONDS - 1 - longest
             assert max(b - a for a, b in pairwise(asked)) < 1.5 + longest
             assert runs.metrics(f"good{number}").freshness is Freshness.FRESH
-        assert runs.metrics("hung0").message.endswith("accepted the connection and did not answer within 3 s.")
+        assert "accepted the connection and did not answer within 3 s." in runs.metrics("hung0").message
         assert runs.metrics("hung1").message.endswith("began to answer and did not finish within 3 s.")
         assert runs.metrics("flood0").message.endswith("in pieces of a few bytes; that is not read.")
         assert runs.metrics("flood1").message.endswith("more than 8 MiB; that is not read.")

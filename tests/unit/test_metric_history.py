@@ -4,14 +4,17 @@ import os
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.metrics_reading import Group, Series
+from engine.metrics_reading import Bound, Group, Series
 from engine.observe import history_file, metric_history
-from engine.observe.history_file import COARSE_KEPT_S, FINE_KEPT_S, WINDOW_S, HistoryFile
+from engine.observe.history_file import COARSE_KEPT_S, FINE_KEPT_S, WINDOW_S, HistoryFile, to_text
+from engine.observe.kept_bounds import bound_of
 from engine.observe.metric_history import History
+from engine.observe.metrics import MetricsTracker
 from engine.observe.timeline import KEPT_S, STEP_S, Step
 from tests.unit.operations_bench import until
 
@@ -229,4 +232,71 @@ def test_it_is_written_while_it_is_open(path: Path, monkeypatch: pytest.MonkeyPa
     history._written["m"] = 0
     fill(history, "m", time.time() - 60, 60, a=1.0)
     until(lambda: bool(HistoryFile(path).steps("m", 0)))
+    history.close()
+
+
+def exposition(fast: int, slow: int) -> str:
+    """As vLLM writes it: first tokens within the first bucket, and beyond the last bound."""
+    return f"""\
+vllm:time_to_first_token_seconds_bucket{{le="0.005"}} {fast}
+vllm:time_to_first_token_seconds_bucket{{le="10.0"}} {fast}
+vllm:time_to_first_token_seconds_bucket{{le="+Inf"}} {fast + slow}
+"""
+
+
+@pytest.mark.parametrize(("fast", "slow", "bound"), [(1, 0, Bound.BELOW), (0, 1, Bound.ABOVE)])
+def test_what_was_below_or_beyond_a_histograms_bounds_stays_so_on_disk(
+    path: Path, fast: int, slow: int, bound: Bound
+) -> None:
+    first, now = History(path), time.time() // STEP_S * STEP_S
+    tracker = MetricsTracker("http://127.0.0.1:1/metrics", timeline=first.timeline("m"))
+    first._written["m"] = 0
+    for second in range(300):
+        tracker.update(exposition(second * fast, second * slow), now - 300 + second)
+    [live] = [one for one in tracker.reading(now).series if one.key == "ttft_p99"]
+    assert live.bound is bound
+    first.describe("m", tracker.current(now).series)
+    first.write()
+    # It has stopped, and so has the console.
+    for history in (first, History(path)):
+        history.open()
+        history.timeline("m")
+        until(lambda history=history: bool(history.past("m")))  # type: ignore[misc]
+        [kept] = [one for one in history.past("m") if one.key == "ttft_p99"]
+        assert kept.value == pytest.approx(live.value)
+        assert kept.bound is bound
+        assert all(not one.key.startswith(("<", ">")) for one in history.past("m"))
+        history.close()
+    # A day later it is a minute's mean.
+    file = HistoryFile(path)
+    file.tidy(now + FINE_KEPT_S + 2 * WINDOW_S)
+    minutes = [one for one in file.measured("m", now - 400, now) if one.seconds == 60]
+    assert minutes
+    assert {bound_of("ttft_p99", one.means) for one in minutes} == {bound}
+
+
+def test_only_so_many_figures_are_kept_and_none_without_its_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_history, "MOST_KEYS", 4)
+    history, now = History(path), time.time()
+    history.timeline("m")
+    history._written["m"] = 0
+    fill(history, "m", now - 60, 60, **{"a": 1.0, "b": 1.0, "c": 1.0, "<c": 1.0, "d": 1.0, "0": 1.0})
+    history.describe("m", [replace(WAITING, key=key) for key in ("c", "b", "a", "d")])
+    history.write()
+    step = HistoryFile(path).steps("m", 0)[-1]
+    assert step.means.keys() == {"c", "<c", "b", "a"}
+
+
+def test_a_file_from_before_there_were_bounds_is_read_as_ever(path: Path) -> None:
+    number = int(time.time() // STEP_S) - 5
+    HistoryFile(path).write(
+        {"m": (["ttft_p99"], [Step(number, 9, {"ttft_p99": 0.3})])}, {"m": to_text([replace(WAITING, key="ttft_p99")])}
+    )
+    history = History(path)
+    history.open()
+    history.timeline("m")
+    until(lambda: bool(history.past("m")))
+    [figure] = history.past("m")
+    assert figure.value == pytest.approx(0.3)
+    assert figure.bound is Bound.EXACT
     history.close()

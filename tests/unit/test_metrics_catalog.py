@@ -285,6 +285,25 @@ def test_a_pinned_family_of_each_kind() -> None:
     assert {family.name for family in tracker.families() if family.pinned} == tracker.pins
 
 
+def test_a_pin_that_is_not_reported_any_more_is_shown_as_that_and_goes() -> None:
+    tracker = MetricsTracker("url", pins=frozenset({"vllm:gone_family", "g"}))
+    text = 'vllm:num_requests_running{engine="0"} 7\n'
+    reading = _feed(f"{text}# TYPE g gauge\ng 1\n", tracker=tracker)
+    pinned = [(one.key, one.value, one.word) for one in reading.series if one.group is Group.PINNED]
+    assert pinned == [("pin:g", 1.0, ""), ("pin:vllm:gone_family", None, "not reported")]
+    families = {family.name: (family.series, family.pinned) for family in tracker.families()}
+    assert families == {"g": (1, True), "vllm:gone_family": (0, True), "vllm:num_requests_running": (1, False)}
+    # One that goes while it is watched has nothing but that, either.
+    tracker.update(text, 102)
+    left = [(one.key, one.word, one.times) for one in tracker.reading(102).series if one.group is Group.PINNED]
+    assert left == [("pin:g", "not reported", ()), ("pin:vllm:gone_family", "not reported", ())]
+    tracker.pin("vllm:gone_family", pinned=False)
+    assert [one.key for one in tracker.reading(102).series if one.group is Group.PINNED] == ["pin:g"]
+    assert [family.name for family in tracker.families()] == ["g", "vllm:num_requests_running"]
+    tracker.update(f"{text}# TYPE g gauge\ng 3\n", 103)
+    assert _by_key(tracker.reading(103))["pin:g"].value == 3
+
+
 def test_a_pin_comes_first_and_goes() -> None:
     tracker = _tracker(VLLM)
     assert tracker.pin("vllm:num_requests_running", pinned=True) == {"vllm:num_requests_running"}

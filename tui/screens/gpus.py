@@ -184,7 +184,7 @@ class Gpus(Behind[None]):
     def action_help(self) -> None:
         from tui.screens.help import Help
 
-        self.app.push_screen(Help("logs"))
+        self.app.push_screen(Help(self.focused or self))
 
     @property
     def _reading(self) -> GpuReading | None:

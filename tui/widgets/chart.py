@@ -48,17 +48,25 @@ class Chart(Widget):
         self._now = 0.0
         self._marks: tuple[Mark, ...] = ()
         self._most: float | None = None
+        self._remedy = ""
         self._plot: Plot | None = None
         """What was asked for last"""
         self._drawing: Drawing | None = None
         self._rows: list[Row] = []
 
     def show(
-        self, metric: MetricRow, window_s: float, now: float, marks: Sequence[Mark] = (), most: float | None = None
+        self,
+        metric: MetricRow,
+        window_s: float,
+        now: float,
+        marks: Sequence[Mark] = (),
+        most: float | None = None,
+        remedy: str = "",
     ) -> None:
         """Draws the last `window_s` seconds before `now` (seconds since the epoch), up to the `most` that there can be,
-        where that is given."""
+        where that is given. `remedy`: what gives it more room, in a word or two."""
         self._metric, self._window_s, self._now, self._marks, self._most = metric, window_s, now, tuple(marks), most
+        self._remedy = remedy
         self._update()
 
     def on_resize(self, _: Resize) -> None:
@@ -113,7 +121,9 @@ class Chart(Widget):
         if self._drawing is not None:
             return list(self._drawing.rows)
         small = self._plot is not None and not has_room(self._plot)
-        nothing = "no room for a chart" if small else f"no values in the last {round(self._window_s / 60)} min"
+        nothing = f"no values in the last {round(self._window_s / 60)} min"
+        if small:
+            nothing = "no room for a chart" + (f": {self._remedy}" if self._remedy else "")
         return [*[()] * ((height - 2) // 2), ((nothing.center(width), "dim"),)]
 
 

@@ -5,14 +5,25 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-UNKNOWN = "–"
+from engine.units import UNKNOWN, scale_for, three_figures, with_unit
+
+__all__ = [
+    "UNKNOWN",
+    "bar",
+    "cut",
+    "gib",
+    "scale_for",
+    "sparkline",
+    "terminal_is_plain",
+    "three_figures",
+    "with_unit",
+]
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _PLAIN_LEVELS = "_.-=+*%#"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 _GIB = 1 << 30
-_BINARY_UNITS = ((1 << 40, "TiB"), (_GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def terminal_is_plain() -> bool:
@@ -51,30 +62,3 @@ def cut(text: str, width: int) -> str:
 
 def gib(size: int | None, decimals: int = 1) -> str:
     return UNKNOWN if size is None else f"{size / _GIB:.{decimals}f}"
-
-
-def scale_for(largest: float, unit: str) -> tuple[float, str]:
-    """Divisor and unit in which numbers up to `largest` read well."""
-    if unit == "s":
-        return (1.0, "s") if largest >= 1 else (1e-3, "ms")
-    if unit in ("bytes", "bytes/s"):
-        divisor, name = next(((float(size), name) for size, name in _BINARY_UNITS if largest >= size), (1.0, "B"))
-        return divisor, name + unit.removeprefix("bytes")
-    if largest >= 1e6:
-        return 1e6, f"M {unit}".rstrip()
-    return (1e3, f"k {unit}".rstrip()) if largest >= 1e4 else (1.0, unit)
-
-
-def with_unit(value: float | None, unit: str) -> str:
-    """Three significant figures and the unit; a dash when the value is not known."""
-    if value is None:
-        return UNKNOWN
-    divisor, shown_unit = scale_for(abs(value), unit)
-    return f"{three_figures(value / divisor)} {shown_unit}".rstrip()
-
-
-def three_figures(number: float) -> str:
-    if number == int(number) and abs(number) < 1000:
-        return f"{number:.0f}"
-    decimals = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0
-    return f"{number:.{decimals}f}"

@@ -106,7 +106,7 @@ class _Drawer:
     def _each(self, gpus: Sequence[Gpu], height: int) -> list[Line]:
         """A line for each; the instances of those in MIG mode below them, as far as there is room."""
         told = (
-            words.error(gpu) or ", ".join(filter(None, (*gpu.throttled, words.memory_errors(gpu), *self._users(gpu))))
+            words.error(gpu) or ", ".join(dict.fromkeys((*gpu.throttled, *words.grave(gpu), *self._users(gpu))))
             for gpu in gpus
         )
         wanted = max(map(len, told), default=0)
@@ -180,7 +180,7 @@ class _Drawer:
             yield Piece(f"  {words.error(gpu)}", "warning")
             return
         slows = [reason for reason in gpu.throttled if reason not in words.HARMLESS]
-        grave = ", ".join(filter(None, (*slows, words.memory_errors(gpu))))
+        grave = ", ".join(words.grave(gpu))
         if grave:
             yield Piece(f"  {grave}", "warning")
             room -= cell_len(grave) + GAP

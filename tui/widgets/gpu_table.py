@@ -127,13 +127,14 @@ class GpuTable(DataTable[Text]):
     def _used(self, gpu: Gpu, width: int) -> Cell:
         if gpu.error:
             return cut(words.error(gpu), width), "text-error" if words.is_lost(gpu) else "text-warning"
+        grave = words.grave(gpu)
+        slows = any(reason in gpu.throttled for reason in grave)
         slowed = f"{SLOWED} {', '.join(gpu.throttled)}" if gpu.throttled else ""
-        slows = words.trouble(gpu) in gpu.throttled
-        grave = [part for part in (slowed if slows else "", words.memory_errors(gpu)) if part]
+        told = [slowed, *(one for one in grave if one not in gpu.throttled)] if slows else [*grave]
         usual = [slowed] if slowed and not slows else []
-        users = words.in_short(words.users(gpu), width - sum(len(part) + 2 for part in (*grave, *usual)))
-        colour = "text-warning" if grave else "text-muted" if users in (words.FREE, words.UNCLAIMED) else ""
-        return cut("  ".join(filter(None, (*grave, users, *usual))), width), colour
+        users = words.in_short(words.users(gpu), width - sum(len(part) + 2 for part in (*told, *usual)))
+        colour = "text-warning" if told else "text-muted" if users in (words.FREE, words.UNCLAIMED) else ""
+        return cut("  ".join(filter(None, (*told, users, *usual))), width), colour
 
     def _drawn(self, cell: Cell) -> Text:
         text, colour = cell

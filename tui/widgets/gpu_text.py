@@ -82,8 +82,8 @@ def _cut(line: Text, width: int) -> Text:
 
 def memory(gpu: Gpu, inks: Inks, width: int) -> Iterable[Text]:
     """Who has how much of its memory, against what was planned; then the processes."""
-    if gpu.error:
-        yield Text(f"▲ {gpu.error}", style=inks.bad if words.is_lost(gpu) else inks.warning, overflow="fold")
+    for sentence in words.wrong((gpu,)):
+        yield Text(f"▲ {sentence}", style=inks.bad if words.is_lost(gpu) else inks.warning, overflow="fold")
     split = words.memory_split(gpu)
     if split is None or not gpu.memory_total:
         yield Text("How its memory is used is not known.", style=inks.muted, overflow="fold")

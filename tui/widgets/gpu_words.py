@@ -11,6 +11,8 @@ from engine.deployment import Lifecycle
 from tui.widgets.glyphs import UNKNOWN
 
 if TYPE_CHECKING:  # the first paint needs none of them
+    from collections.abc import Sequence
+
     from engine.gpu_reading import Gpu, MemoryShare
     from engine.snapshot import Model
 
@@ -19,6 +21,7 @@ IDLE_SHARE = 0.02
 """Of its memory: less is the driver's own, and the GPU counts as free"""
 HARMLESS = ("power cap", "set clocks", "sync boost", "display clocks")
 """Reasons to run slower that are usual under load, or wanted"""
+TOO_HOT = "too hot"
 FREE = "free"
 NEVER = "n/a"
 UNCLAIMED = "no process seen"
@@ -98,13 +101,40 @@ def trouble(gpu: Gpu) -> str:
     """The gravest thing that is wrong with it, in a word or two; empty when nothing is."""
     if is_lost(gpu):
         return "lost" if "lost" in gpu.error else "no reading"
-    if slowed := [reason for reason in gpu.throttled if reason not in HARMLESS]:
-        return slowed[0]
-    if is_hot(gpu):
-        return "hot"
-    if gpu.ecc_uncorrected:
-        return "ECC errors"
-    return "reading failed" if gpu.error else ""
+    return next(iter(grave(gpu)), "reading failed" if gpu.error else "")
+
+
+def grave(gpu: Gpu) -> tuple[str, ...]:
+    """What is wrong with one that can be read, in a word or two each, the gravest first."""
+    slowed = [reason for reason in gpu.throttled if reason not in HARMLESS]
+    return (*slowed, *([TOO_HOT] if is_hot(gpu) else []), *([memory_errors(gpu)] if gpu.ecc_uncorrected else []))
+
+
+def wrong(gpus: Sequence[Gpu]) -> list[str]:
+    """All that is wrong with them, in sentences, with what to do: of the same GPUs whose `trouble` is shown."""
+    told = [gpu.error for gpu in gpus if gpu.error]
+    slowed = [gpu for gpu in gpus if not set(HARMLESS).issuperset(gpu.throttled)]
+    told += [f"{sentence} Check its cooling and its power supply." for sentence in held_back(slowed)]
+    if hot := [f"{gpu.index} ({gpu.temperature:.0f} °C)" for gpu in gpus if is_hot(gpu)]:
+        told.append(
+            f"Too hot, at {HOT_CELSIUS} °C or more: GPU {', '.join(hot)}. Check fans and air, or lower the power limit "
+            "with `nvidia-smi -pl`."
+        )
+    if broken := [f"{gpu.index} ({gpu.ecc_uncorrected})" for gpu in gpus if gpu.ecc_uncorrected]:
+        told.append(
+            f"Memory errors that were not corrected: GPU {', '.join(broken)}. Reset it, and have it replaced when they "
+            "come again; `nvidia-smi -q -d ECC` tells more."
+        )
+    return told
+
+
+def held_back(gpus: Sequence[Gpu]) -> list[str]:
+    """Why they run slower than they could, in sentences; those of one reason together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for gpu in gpus:
+        if gpu.throttled:
+            found.setdefault(gpu.throttled, []).append(str(gpu.index))
+    return [f"GPU {', '.join(those)} held back: {', '.join(why)}." for why, those in found.items()]
 
 
 def memory_errors(gpu: Gpu) -> str:

@@ -42,8 +42,10 @@ class MetricCharts(Container):
         under_cursor: MetricRow | None,
         window_s: float,
         marks: Sequence[Mark],
+        remedy: str,
     ) -> None:
-        self._show = partial(self.show, rows, charted, under_cursor, window_s, marks)
+        """`remedy`: what gives the charts more room."""
+        self._show = partial(self.show, rows, charted, under_cursor, window_s, marks, remedy)
         columns = max(1, self.size.width // COLUMNS)
         deep = max(1, self.size.height // ROWS)
         chosen = _chosen(rows, charted, under_cursor, min(MOST, columns * deep))
@@ -54,7 +56,7 @@ class MetricCharts(Container):
         for number, chart in enumerate(self.query(Chart)):
             chart.display = number < len(chosen)
             if chart.display:
-                chart.show(chosen[number], window_s, now, marks)
+                chart.show(chosen[number], window_s, now, marks, remedy=remedy)
 
     def on_resize(self) -> None:
         self._show()

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.metrics_reading import Compared, Comparison
+from engine.metrics_reading import Bound, Compared, Comparison
 from tui import format as fmt
 from tui.widgets.glyphs import UNKNOWN, with_unit
 from tui.widgets.ink import ink
@@ -20,6 +20,7 @@ from tui.widgets.page import Page
 
 SAME_PERCENT = 2.0
 """A smaller change is none"""
+MANY_TIMES = 10
 LITTLE_S = 60.0
 """What was measured for a shorter time says little"""
 LOWER_IS_BETTER = ("fail", "preempt", "waiting", "pending", "queue")
@@ -90,19 +91,31 @@ def changed(row: Compared) -> tuple[str, str]:
     if row.before is None or row.after is None:
         return UNKNOWN, ""
     alike = written(row.before, row.unit) == written(row.after, row.unit)
-    up = row.after > row.before
-    if row.before_bound or row.after_bound:  # by how much is not known
-        return (UNKNOWN, "") if alike else ("", _word(row, up=up))
-    if alike:
+    bounds, at_least = (row.before_bound, row.after_bound), ""
+    if any(bounds):
+        higher, lower = bounds if row.before > row.after else bounds[::-1]
+        if alike or higher is Bound.BELOW or lower is Bound.ABOVE:  # it may be nothing, or the other way round
+            return UNKNOWN, ""
+        at_least = "at least "
+    elif alike:
         return "", "same"
+    word = _word(row, up=row.after > row.before)
     if written(row.before, row.unit) == written(0.0, row.unit):
-        return "from 0", _word(row, up=up)
+        return "from 0", word
     percent = (row.after - row.before) / abs(row.before) * 100
     if abs(percent) < SAME_PERCENT:
-        return f"{percent:+.1f} %", "same"
-    times = row.after / row.before
-    amount = f"×{times:.0f}" if times >= 10 else f"{percent:+.1f} %" if abs(percent) < 10 else f"{percent:+.0f} %"
-    return amount, _word(row, up=up)
+        return f"{at_least}{percent:+.1f} %", word if at_least else "same"
+    return f"{at_least}{_amount(row.before, row.after, percent)}", word
+
+
+def _amount(before: float, after: float, percent: float) -> str:
+    """In times where it is ten times as much or as little: what is not 0 has not fallen by 100 %."""
+    times = after / before
+    if times >= MANY_TIMES:
+        return f"×{times:.0f}"
+    if 0 < times <= 1 / MANY_TIMES:
+        return f"÷{1 / times:.0f}"
+    return f"{percent:+.1f} %" if abs(percent) < 10 else f"{percent:+.0f} %"
 
 
 def written(value: float | None, unit: str) -> str:

@@ -32,8 +32,9 @@ class FamilyFinder(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         # At once, not when its turn comes in the line that is typed into.
+        Binding("enter", "pin", "pin", id="metrics.pin", tooltip="In the finder: pin the family", priority=True),
         Binding(
-            "enter", "pick", "pin", id="metrics.pin", tooltip="In the finder: pin the family, or not", priority=True
+            "enter", "unpin", "unpin", id="metrics.unpin", tooltip="In the finder: pin it no longer", priority=True
         ),
         Binding("escape", "close", "values", id="metrics.end_find", tooltip="In the finder: back to the values"),
         Binding("down", "move(1)", "down", show=False, tooltip="In the finder: go to the next family"),
@@ -110,10 +111,13 @@ class FamilyFinder(Vertical):
         family = self.family
         if family is None:
             text = NO_MATCH if self._families else NONE_REPORTED
+        elif not family.series:
+            text = f"{family.name}: pinned, and the endpoint does not report it now; another version may have."
         else:
             sets = "one label set" if family.series == 1 else f"{family.series} label sets"
             text = f"{family.name}: {family.help or 'no help is given'} ({family.kind}, {sets})"
         self.query_one("#find-help", Static).update(text)
+        self.refresh_bindings()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -123,9 +127,20 @@ class FamilyFinder(Vertical):
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        self.action_pick()
+        self._pick()
 
-    def action_pick(self) -> None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("pin", "unpin"):
+            return self.family is not None and self.family.pinned is (action == "unpin")
+        return True
+
+    def action_pin(self) -> None:
+        self._pick()
+
+    def action_unpin(self) -> None:
+        self._pick()
+
+    def _pick(self) -> None:
         if self.family:
             self.post_message(self.Picked(self.family))
 
@@ -152,6 +167,5 @@ def _matches_name(family: Family, words: Sequence[str]) -> bool:
 
 def _row(family: Family, width: int) -> Content:
     mark = CHARTED if family.pinned else " "
-    return Content.assemble(
-        (f"{mark} ", "$secondary"), f"{family.name:<{width}}  ", (f"{family.kind:<9}  {family.help}", "$text-muted")
-    )
+    said = f"{family.kind:<9}  {family.help}" if family.series else "not reported now"
+    return Content.assemble((f"{mark} ", "$secondary"), f"{family.name:<{width}}  ", (said, "$text-muted"))

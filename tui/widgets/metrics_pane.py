@@ -59,6 +59,8 @@ class MetricsPane(Pane):
         Binding("left_square_bracket", "window(-1)", "shorter", id="metrics.shorter", tooltip="Chart a shorter time"),
         Binding("right_square_bracket", "window(1)", "longer", id="metrics.longer", tooltip="Chart a longer time"),
         Binding("slash", "find", "find", id="metrics.find", tooltip="Find any metric that is reported, and pin it"),
+        # The screen's own key: it stands early in the key bar here, where charts want room.
+        Binding("z", "screen.zoom", "zoom", id="metrics.zoom", tooltip="The whole screen for the charts, or not"),
         Binding(
             "b",
             "compare",
@@ -199,7 +201,8 @@ class MetricsPane(Pane):
         charts = self.query_one(MetricCharts)
         if charts.display and self._mode is Mode.VALUES:
             table = self._table
-            charts.show(table.rows, self._charted or (), table.row, WINDOWS_S[self._window], reading.marks)
+            remedy = "" if self.screen.has_class("-zoomed") else "z zooms"
+            charts.show(table.rows, self._charted or (), table.row, WINDOWS_S[self._window], reading.marks, remedy)
 
     def _show_note(self, reading: MetricsReading) -> None:
         note = self.query_one("#metrics-note", Static)
