@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from engine.errors import EngineError, Exit
 from engine.profile import Duration
 from engine.profile_text import Location, TextProblem, parse
+from engine.profile_words import as_yaml, reason, shown, wanted
 from engine.text import clean_line
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_BYTES = 64 << 10
-LONGEST_VALUE = 60
 
 
 class InvalidConfiguration(EngineError):
@@ -128,21 +128,14 @@ def _problems(errors: "Sequence[ErrorDetails]", lines: dict[Location, int]) -> l
 
 
 def _sentence(error: "ErrorDetails") -> str:
-    key = _shown(str(error["loc"][0]))
+    key = shown(str(error["loc"][0]))
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(_keys())}."
         return f"Unknown key `{key}`; {hint}"
-    reason = error["msg"].removeprefix("Value error, ")
-    reason = reason[:1].lower() + reason[1:]
     if error["type"] == "value_error":
-        return f"`{key}`: {reason}."
-    quote = "; put it in quotes" if error["type"] == "string_type" and isinstance(error["input"], int | float) else ""
-    return f"`{key}` is {_shown(repr(error['input']))}: {reason}{quote}."
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+        return f"`{key}`: {reason(error)}."
+    return f"`{key}` is {as_yaml(error['input'])}: it must be {wanted([error])}."
 
 
 def _keys() -> list[str]:

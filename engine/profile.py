@@ -35,23 +35,21 @@ _SWITCH = re.compile(r"[01]|true|false|yes|no|on|off", re.IGNORECASE)
 
 
 def _duration(value: object) -> object:
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if not match:
-            raise ValueError("a duration is a number with ms, s, m or h, e.g. 300ms or 30m")
-        return float(match[1]) * _SECONDS[match[2]]
-    return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("a duration is a number with ms, s, m or h, e.g. 300ms or 30m. A day is 24h")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _size(value: object) -> object:
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        if not match:
-            raise ValueError("a size is a number with k, m or g, e.g. 1g")
-        size = float(match[1]) * _BYTES[match[2].lower()]
-        if size > LARGEST_BYTES:
-            raise ValueError("that is more memory than any machine has")
-        return int(size)
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        value = int(min(float(match[1]), LARGEST_BYTES + 1) * _BYTES[match[2].lower()])
+    elif value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError("a size is a whole number of bytes, or a number with k, m or g, e.g. 1g")
+    if isinstance(value, int) and value > LARGEST_BYTES:
+        raise ValueError("that is more memory than any machine has")
     return value
 
 
@@ -152,7 +150,9 @@ Reserve = Literal["inference-heavy", "balanced", "training-heavy"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ModelNumbers(_Strict):

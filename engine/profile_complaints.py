@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from engine.profile_text import Location
+from engine.profile_words import as_yaml, reason, shown, wanted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -13,8 +14,16 @@ if TYPE_CHECKING:
 
 Complaint = tuple[int, str]
 """Line, from 1, and sentence"""
-LONGEST_VALUE = 60
-_STANDING_ALONE = ("extra_forbidden", "missing")
+_STANDING_ALONE = ("extra_forbidden", "missing", "invalid_key")
+_VARIABLE = "is no name of a variable, which takes letters, digits and underscores, and does not begin with a digit"
+_NAMES: Mapping[str, str] = {
+    "name": "takes lower-case letters, digits, dots and hyphens, beginning with a letter or digit",
+    "lora": "is no name of an adapter, which takes letters, digits, dots, hyphens and underscores, beginning with a "
+    "letter or digit",
+    "env": _VARIABLE,
+    "secrets": _VARIABLE,
+}
+"""What the patterns of `engine.profile` say"""
 
 
 def complaints(errors: "Sequence[ErrorDetails]", lines: Mapping[Location, int]) -> list[Complaint]:
@@ -59,35 +68,40 @@ def _place(loc: Sequence[str | int], lines: Mapping[Location, int]) -> Location:
 
 def _sentence(errors: "Sequence[ErrorDetails]", where: Location) -> str:
     error = errors[0]
-    key = _shown(".".join(map(str, where)) or str(error["loc"][-1] if error["loc"] else ""))
+    # What `<<` brings has no place of its own.
+    key = shown(".".join(map(str, where or [part for part in error["loc"] if part != "[key]"])))
     match error["type"]:
         case "extra_forbidden":
             valid = _valid_keys(where[:-1])
-            near = difflib.get_close_matches(_shown(str(where[-1])), valid, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(shown(str(where[-1])), valid, n=1, cutoff=0.5)
             hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(valid)}."
             return f"Unknown key `{key}`; {hint}"
         case "missing":
             return f"The key `{'.'.join(map(str, (*where, error['loc'][-1])))}` is missing."
-        case "string_pattern_mismatch" if key == "name":
-            return "`name` takes lower-case letters, digits, dots and hyphens, beginning with a letter or digit."
         case "value_error" | "secret_by_value" | "unknown_value":
-            return f"`{key}`: {error['msg'].removeprefix('Value error, ')}."
-        case _ if error["loc"][-1:] == ("[key]",):
-            return f"`{key}` is a key that is no name: {_lowered(error['msg'])}; quote it if it is meant so."
-    reasons = list(dict.fromkeys(_lowered(one["msg"]) for one in errors))
-    if any(one["type"] == "string_type" for one in errors) and isinstance(error["input"], int | float):
-        reasons[-1] += "; put it in quotes"
-    if where[:1] in (("env",), ("secrets",)):
-        return f"`{key}`: {', or '.join(reasons)}."  # what stands there may be a secret
-    return f"`{key}` is {_shown(repr(error['input']))}: {', or '.join(reasons)}."
+            return f"`{key}`: {reason(error)}."
+        case "invalid_key":
+            parent = _parent(where, error["loc"][-1:])
+            valid = _valid_keys(parent)
+            return f"Unknown key `{_joined(parent, as_yaml(error['input']))}`; valid keys: {', '.join(valid)}."
+        case "string_type" if error["loc"][-1:] == ("[key]",):
+            key = _joined(_parent(where, error["loc"][-2:-1]), as_yaml(error["input"]))
+            return f"`{key}` is a key that is no name; quote it if it is meant so."
+        case "string_pattern_mismatch":
+            return f"`{key}` {_NAMES[str(error['loc'][0])]}."
+    if error["loc"][:1] in (("env",), ("secrets",)):  # what stands there may be a secret
+        return f"`{key}`: it must be {wanted(errors)}."
+    keys = f"; valid keys: {', '.join(_valid_keys(where))}" if error["type"] == "model_type" else ""
+    return f"`{key}` is {as_yaml(error['input'])}: it must be {wanted(errors)}{keys}."
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "…"
+def _parent(where: Location, name: Location) -> Location:
+    """Of a key whose name is none. `name`: as pydantic has it, which is not how YAML writes `true` or a date."""
+    return where[:-1] if tuple(map(str, where[-1:])) == tuple(map(str, name)) else where
 
 
-def _lowered(message: str) -> str:
-    return message[:1].lower() + message[1:]
+def _joined(where: Location, key: str) -> str:
+    return shown(".".join(map(str, (*where, key))))
 
 
 def _valid_keys(where: Location) -> list[str]:

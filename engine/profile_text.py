@@ -12,6 +12,8 @@ MAX_NODES = 20_000
 """Aliases counted as often as they stand: a few lines of them can mean more than fits in memory"""
 MAX_DEPTH = 64
 """The C parser overflows its stack on deep nesting, which nothing can catch"""
+MAX_DIGITS = 40
+"""Python neither writes nor divides what has thousands, and YAML reads them where they are written as 0x…"""
 Location = tuple[str | int, ...]
 
 
@@ -79,6 +81,11 @@ def _walk(node: "yaml.Node", where: Location) -> Iterator[tuple[Location, int]]:
     if isinstance(node, yaml.ScalarNode):
         if clean(node.value.replace("\t", " ")) != node.value.replace("\t", " "):
             raise TextProblem(node.start_mark.line + 1, "It contains a control or invisible character.")
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
+            raise TextProblem(
+                node.start_mark.line + 1,
+                f"It has a number of more than {MAX_DIGITS} digits; write a smaller one, or quote it if it is text.",
+            )
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

@@ -91,12 +91,16 @@ def request_of(engine: Engine, args: Namespace) -> PromptRequest:
 
 def _texts(engine: Engine, args: Namespace) -> PromptRequest:
     if args.file is not None:
-        from engine.prompts.saved import fill
+        from engine.prompts.saved import BlanksLeft, fill
 
         if args.prompt is not None:
             raise WrongUsage("Both PROMPT and --file are given.", "Leave one out; --set fills in blanks of a file.")
         values = {name: _text(value[1:]) if value.startswith("@") else value for name, value in args.set}
-        return fill(engine.saved_prompt(args.file), values)
+        try:
+            return fill(engine.saved_prompt(args.file), values)
+        except BlanksLeft as error:
+            options = " ".join(f"--set {name}=VALUE" for name in error.names)
+            raise WrongUsage(error.what, f"Give each a value: {options}.") from error
     if args.set:
         raise WrongUsage("--set fills in blanks of a saved prompt.", "Name one with --file.")
     if args.prompt is not None and args.prompt != STDIN:

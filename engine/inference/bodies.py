@@ -1,6 +1,5 @@
 """What the OpenAI protocol is sent: which model, in which style, with which values."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +7,7 @@ from typing import Any
 
 from engine.inference.prompt import PromptRequest, Role, Sampling, Style
 from engine.inference.sse import excerpt
-from engine.inference.unfit import Unfit
+from engine.inference.unfit import Unfit, named
 
 PATHS = {Style.CHAT: "/v1/chat/completions", Style.COMPLETION: "/v1/completions"}
 # By status, words of a server that has no template: vLLM (0.32: `default chat template is no longer allowed`), and
@@ -78,11 +77,11 @@ def model_to_send(served: Sequence[ServedModel], where: str, wanted: str | None,
     joined = [name for name in names if name.startswith(base) and name.endswith(lora)]
     if len(joined) == 1:
         return joined[0]
-    near = difflib.get_close_matches(lora, names, n=1)
-    adapters = excerpt(", ".join(names))
+    if names:
+        raise Unfit(f"{where} has no LoRA adapter {lora!r}.", f"Name one of those that it lists: {named(names, lora)}.")
     raise Unfit(
-        f"{where} has no LoRA adapter {lora!r}: {'it lists ' + adapters if adapters else 'it lists none'}.",
-        f"Did you mean {near[0]!r}?" if near else "Adapters are given to the server when it is started.",
+        f"{where} has no LoRA adapter {lora!r}: it lists none.",
+        "Leave the adapter out (--lora), or start the server with it: `lora` in the profile.",
     )
 
 

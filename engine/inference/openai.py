@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from engine.deployment import Service
@@ -21,7 +22,7 @@ from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Transport
 from engine.inference.server import OPENAI
 from engine.inference.sse import error_in, excerpt, parse_object
-from engine.inference.unfit import Unfit
+from engine.inference.unfit import Unfit, named, refused
 
 DONE = b"[DONE]"
 REASONING_BEGINS, REASONING_ENDS = "<think>", "</think>"
@@ -58,11 +59,11 @@ class OpenAi:
                     raise PromptFailed(what, "Its log may say why.", Fault.CUT)
                 return
             if not wants_template(stream.status, stream.refusal):
-                raise self._refused(stream.status, stream.refusal)
+                raise self._refused(stream.status, stream.refusal, request)
             if style is styles[-1]:
                 raise PromptFailed(
                     f"{self.where} refused the chat (HTTP {stream.status}): its model has no chat template.",
-                    "Send the prompt as a completion, or give the server a template.",
+                    "Send the prompt as a completion (--completion), or give the server a template.",
                     Fault.REFUSED,
                 )
 
@@ -101,9 +102,13 @@ class OpenAi:
             Fault.REFUSED,
         )
 
-    def _refused(self, status: int, body: bytes) -> PromptFailed:
-        reason = self._connection.server.reason(body)
-        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
+    def _refused(self, status: int, body: bytes, request: PromptRequest) -> PromptFailed:
+        what, reason = f"{self.where} refused the prompt (HTTP {status})", self._connection.server.reason(body)
+        served = [model.name for model in self._served.known(None) or ()]
+        if status == HTTPStatus.NOT_FOUND and served and request.model and request.model not in served:
+            remedy = f"Choose one of those that it serves: {named(served, request.model)}."
+            return PromptFailed(f"{what}: {reason.rstrip('.')}.", remedy, Fault.REFUSED)
+        return refused(what, reason, request, Fault.REFUSED)
 
 
 class _Answer:

@@ -35,7 +35,7 @@ def values(model: "TritonModel", request: PromptRequest) -> dict[str, Value]:
     becomes as many `min_tokens` as `max_tokens` where that is an input.
     """
     if request.style is Style.CHAT:
-        raise Unfit("Triton's own protocols apply no chat template.", "Send it as a completion.")
+        raise Unfit("Triton's own protocols apply no chat template.", "Send it as a completion (--completion).")
     sent: dict[str, Value] = {
         "text_input": plain_text(request),
         "stream": model.decoupled,
@@ -84,14 +84,19 @@ def _adapter(model: "TritonModel", lora: str) -> dict[str, Value]:
     if "lora_path" in model.inputs:
         raise Unfit(
             f"Model {model.name!r} takes a LoRA adapter by number, name and path at once, which a name does not say.",
-            "Leave the adapter out.",
+            "Leave the adapter out (--lora).",
         )
     if "lora_name" in model.inputs:
         return {"lora_name": lora}
     if "lora_task_id" not in model.inputs:
-        raise _no_input(model, "a LoRA adapter")
+        raise Unfit(
+            f"Model {model.name!r} takes no LoRA adapter: it has no input for one.", "Leave the adapter out (--lora)."
+        )
     if not lora.isascii() or not lora.isdecimal():
-        raise Unfit(f"Model {model.name!r} knows LoRA adapters by number (lora_task_id), not as {excerpt(lora, 80)!r}.")
+        raise Unfit(
+            f"Model {model.name!r} knows LoRA adapters by number (lora_task_id), not as {excerpt(lora, 80)!r}.",
+            "Give the adapter's number.",
+        )
     return {"lora_task_id": int(lora)}
 
 

@@ -22,7 +22,7 @@ from engine.inference.measured import Measured
 from engine.inference.prompt import Fault, PromptRequest, Style, Transport
 from engine.inference.sse import NO_REASON, excerpt
 from engine.inference.triton_model import Reader, TritonModel, find_model
-from engine.inference.unfit import Unfit, no_grpc
+from engine.inference.unfit import Unfit, no_grpc, refused
 from engine.text import mask_secrets
 from engine.wire.address import address_of
 from engine.wire.failure import UnansweredError
@@ -127,7 +127,7 @@ class TritonGrpc:
                     answer = parse(message)
                     if answer.error_message:
                         said = _cleaned(answer.error_message)
-                        raise PromptFailed(f"The model reported an error: {said}", fault=Fault.ERROR)
+                        raise refused("The model reported an error", said, request, Fault.ERROR)
                     if request.tensors is not None:
                         measured.text(tensors_text(answer.infer_response).encode(), at)
                     else:

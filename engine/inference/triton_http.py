@@ -16,6 +16,7 @@ from engine.inference.sse import error_in, excerpt, parse_object
 from engine.inference.tensor_outputs import outputs_text
 from engine.inference.tensors import infer_body
 from engine.inference.triton_model import Reader, TritonModel, find_model
+from engine.inference.unfit import refused
 
 
 class TritonHttp:
@@ -49,7 +50,7 @@ class TritonHttp:
         stream = EventStream(measured, take, self.where)
         await self._connection.stream(f"{path}/generate_stream", dict(model.values(request)), stream, request)
         if stream.status != 200:
-            raise self._refused(stream.status, stream.refusal)
+            raise self._refused(stream.status, stream.refusal, request)
         measured.chunk(reader.end(), measured.ended_at or time.perf_counter())
 
     async def close(self) -> None:
@@ -63,7 +64,7 @@ class TritonHttp:
         measured.began(answer.began_at)
         measured.ended(answer.ended_at)
         if answer.status != 200:
-            raise self._refused(answer.status, answer.body)
+            raise self._refused(answer.status, answer.body, request)
         outputs = parse_object(answer.body).get("outputs")
         if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
             raise PromptFailed(f"{self.where} sent an answer without outputs: {excerpt(answer.body)}")
@@ -74,9 +75,9 @@ class TritonHttp:
         measured.connected_s = self._connection.connected_s
         return found
 
-    def _refused(self, status: int, body: bytes) -> PromptFailed:
+    def _refused(self, status: int, body: bytes, request: PromptRequest) -> PromptFailed:
         reason = self._connection.server.reason(body)
-        return PromptFailed(f"{self.where} refused the prompt (HTTP {status}): {reason}", fault=Fault.REFUSED)
+        return refused(f"{self.where} refused the prompt (HTTP {status})", reason, request, Fault.REFUSED)
 
 
 class _Repository:

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 from engine.inference import sampling_tensors
 from engine.inference.channel import Chunk, NoTextModel, PromptFailed, to_bytes, token_count
-from engine.inference.prompt import PromptRequest
+from engine.inference.prompt import Fault, PromptRequest
 from engine.inference.sse import excerpt
 from engine.inference.tensors import Input, Tensor, converter, parse_inputs
-from engine.inference.unfit import Unfit
+from engine.inference.unfit import LONGEST_NAME, Unfit, named
 
 TEXT_INPUT = "text_input"
 CONTEXT_PARAMETERS = ("max_model_len", "max_seq_len")
@@ -73,7 +73,7 @@ async def find_model(repository: Repository, wanted: str | None, *, tensors: boo
     Raises `PromptFailed`.
     """
     if wanted is not None:
-        metadata = await repository.metadata(wanted)
+        metadata = await _metadata(repository, wanted)
         if not tensors and TEXT_INPUT not in (inputs := _tensors(metadata, "inputs")):
             raise NoTextModel(
                 f"Model {wanted!r} takes no text: its inputs are {', '.join(inputs) or 'unknown'}.",
@@ -95,6 +95,23 @@ async def find_model(repository: Repository, wanted: str | None, *, tensors: boo
     if name is None:
         raise NoTextModel(f"Several models take text: {excerpt(', '.join(takers))}.", "Say which one is meant.")
     return described(name, takers[name], await repository.config(name))
+
+
+async def _metadata(repository: Repository, wanted: str) -> dict[str, Any]:
+    """Raises `PromptFailed`: where there is no such model, with those that there are."""
+    try:
+        return await repository.metadata(wanted)
+    except PromptFailed as failure:
+        if failure.fault is not Fault.REFUSED:
+            raise
+        try:
+            ready = ready_names(await repository.index())
+        except PromptFailed:
+            raise failure from None
+        if wanted in ready:
+            raise
+        there = f"Choose one of those that are: {named(ready, wanted)}." if ready else "None is: load one first."
+        raise Unfit(f"No model {excerpt(wanted, LONGEST_NAME)!r} is ready on the server.", there) from failure
 
 
 def ready_names(index: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from engine.catalog import NAME
 from engine.errors import EngineError, Exit
 from engine.inference.prompt import PromptRequest, Role, Sampling, Style, Turn
 from engine.profile_text import Location, TextProblem, parse
+from engine.profile_words import as_yaml, reason, shown, wanted
 from engine.prompt_record import SavedPrompt
 from engine.prompts.options import OPTIONS
 from engine.text import clean_line
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_BYTES = 1 << 20
-LONGEST_VALUE = 60
 _NEEDED = ("prompt", "tensors")
 """One of them"""
 NAME_RULE = "It takes up to 63 lower-case letters, digits, dots and hyphens, beginning with a letter or digit."
@@ -63,7 +63,7 @@ def read_text(path: Path, text: str, *, shipped: bool = False) -> SavedPrompt:
         data, lines = parse(text)
     except TextProblem as error:
         raise _invalid(path, [(error.line, str(error))]) from error
-    if not any(difflib.get_close_matches(_shown(str(key)), _NEEDED, n=1, cutoff=0.8) for key in data):
+    if not any(difflib.get_close_matches(shown(str(key)), _NEEDED, n=1, cutoff=0.8) for key in data):
         raise _invalid(path, [(1, "This is no prompt: it has neither `prompt` nor `tensors`.")])
     try:
         file: Any = _schema().model_validate(data)
@@ -158,30 +158,22 @@ def _problems(errors: "Sequence[ErrorDetails]", lines: dict[Location, int]) -> l
 
 
 def _sentence(error: "ErrorDetails", where: Location) -> str:
-    key = _shown(".".join(map(str, where)))
+    key = shown(".".join(map(str, where)))
     if error["type"] == "extra_forbidden":
         valid = _keys(where[:-1])
-        near = difflib.get_close_matches(_shown(str(where[-1])), valid, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(shown(str(where[-1])), valid, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(valid)}."
         return f"Unknown key `{key}`; {hint}"
     if where[:1] == ("history",):
         return f"`{key}`: a turn is `user: TEXT` or `assistant: TEXT`."
-    reason = error["msg"].removeprefix("Value error, ")
-    reason = reason[:1].lower() + reason[1:]
-    if error["type"] == "model_type":
-        return f"`{key}` is {_shown(repr(error['input']))}: a mapping is wanted, of {', '.join(_keys(where))}."
     if error["type"] == "value_error":
-        return f"`{key}`: {reason}."
-    quote = "; put it in quotes" if error["type"] == "string_type" and isinstance(error["input"], int | float) else ""
-    return f"`{key}` is {_shown(repr(error['input']))}: {reason}{quote}."
+        return f"`{key}`: {reason(error)}."
+    keys = f"; valid keys: {', '.join(_keys(where))}" if error["type"] == "model_type" else ""
+    return f"`{key}` is {as_yaml(error['input'])}: it must be {wanted([error])}{keys}."
 
 
 def _keys(where: Location) -> list[str]:
     return [option.name for option in OPTIONS] if where == ("options",) else list(_schema().model_fields)
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def _invalid(path: Path, problems: "Sequence[tuple[int | None, str]]") -> InvalidPrompt:

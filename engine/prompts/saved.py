@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,16 @@ class SavedPrompts:
     """By their names, in order"""
     problems: tuple[str, ...]
     """A sentence for each file that is wrong, or hidden by another of its folder"""
+
+
+class BlanksLeft(InvalidPrompt):
+    """Blanks of a saved prompt have neither a value nor a default."""
+
+    def __init__(self, prompt: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"The prompt {prompt} has blanks that are not filled in: {_listed(names)}.", "Give each a value."
+        )
+        self.names = tuple(names)
 
 
 def load(settings: "Settings") -> SavedPrompts:
@@ -86,7 +96,7 @@ def blanks(request: PromptRequest) -> dict[str, str | None]:
 def fill(saved: SavedPrompt, values: Mapping[str, str]) -> PromptRequest:
     """The request with its blanks filled in; values are taken as they are. A default fills each blank of its name.
 
-    Raises `InvalidPrompt` that names the blanks that are left, or a value that there is no blank for.
+    Raises `BlanksLeft`, and `InvalidPrompt` that names a value that there is no blank for.
     """
     known = blanks(saved.request)
     for name in values:
@@ -96,9 +106,7 @@ def fill(saved: SavedPrompt, values: Mapping[str, str]) -> PromptRequest:
             raise InvalidPrompt(f"The prompt {saved.name} has no blank {clean_line(name)}.", told)
     given = {name: values.get(name, default) for name, default in known.items()}
     if left := [name for name, value in given.items() if value is None]:
-        raise InvalidPrompt(
-            f"The prompt {saved.name} has blanks that are not filled in: {_listed(left)}.", "Give each a value."
-        )
+        raise BlanksLeft(saved.name, left)
     return _with_texts(saved.request, lambda text: BLANK.sub(lambda match: given[match[1]] or "", text))
 
 

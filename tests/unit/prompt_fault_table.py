@@ -32,7 +32,10 @@ SHOWN = 40
 LONGEST_SAID = 300
 # Words of the system and of gRPC that are others on another machine, or at another time
 VARY = (
-    (re.compile(r"failed to connect to all addresses.*?(?=\. Start)"), "failed to connect to all addresses …"),
+    (
+        re.compile(r"(failed to connect to all addresses|getsockopt\(SO_ERROR\)).*?(?=\. Start)"),
+        "failed to connect to all addresses …",
+    ),
     (
         re.compile(r"errors resolving.*?(?=\. Start)|Name or service not known|Temporary failure in name resolution"),
         "…",

@@ -16,11 +16,11 @@ from engine.inference.bodies import (
     wants_template,
 )
 from engine.inference.channel import PromptFailed
-from engine.inference.prompt import PromptRequest, Role, Sampling, Style, Turn
+from engine.inference.prompt import Fault, PromptRequest, Role, Sampling, Style, Turn
 from engine.inference.sampling_tensors import taken
 from engine.inference.tensors import Tensor
 from engine.inference.triton_model import TritonModel, find_model
-from engine.inference.unfit import Unfit
+from engine.inference.unfit import Unfit, refused
 from tests.unit.inference_server import LLMAPI_INPUTS, TRTLLM_INPUTS, VLLM_INPUTS
 
 EVERYTHING = Sampling(9, 0.5, 0.9, 5, 0.1, 0.3, -0.3, 1.1, 7, ("\n", "END"), 4, ignore_eos=True)
@@ -123,16 +123,20 @@ def test_an_adapter_is_a_model_by_name(
 @pytest.mark.parametrize(
     ("listing", "lora", "said"),
     [
-        (TWO_NAMES, "b", "server has no LoRA adapter 'b': it lists style."),
+        (TWO_NAMES, "b", "server has no LoRA adapter 'b'. Name one of those that it lists: style."),
         ({"data": [{"id": "a", "root": "/m"}, {"id": "b", "root": "/n"}]}, None, "server serves several models: a, b."),
         ({"data": [{"id": "a"}, {"id": "b"}]}, None, "server serves several models: a, b. Say which one is meant."),
         ({"data": []}, None, "server serves no model."),
         (
             VLLM_LISTING,
             "stile",
-            "server has no LoRA adapter 'stile': it lists style. Did you mean 'style'?",
+            "server has no LoRA adapter 'stile'. Name one of those that it lists: style.",
         ),
-        ({"data": [{"id": "a"}]}, "x", "it lists none. Adapters are given to the server when it is started."),
+        (
+            {"data": [{"id": "a"}]},
+            "x",
+            "it lists none. Leave the adapter out (--lora), or start the server with it: `lora` in",
+        ),
     ],
 )
 def test_a_model_that_is_not_served_is_said(listing: dict[str, Any], lora: str | None, said: str) -> None:
@@ -205,11 +209,15 @@ def test_llmapi_has_its_own_names_and_a_stop_that_is_none() -> None:
         ),
         (("text_input",), {"sampling": Sampling(stop=("x",))}, "'llama' has no input for stop."),
         (LLMAPI_INPUTS, {"sampling": Sampling(ignore_eos=True)}, "has no input for ignore_eos."),
-        (TRTLLM_INPUTS, {"lora": "style"}, "has no input for a LoRA adapter."),
+        (
+            TRTLLM_INPUTS,
+            {"lora": "style"},
+            "takes no LoRA adapter: it has no input for one. Leave the adapter out (--lora).",
+        ),
         (LLMAPI_ALL, {"lora": "style"}, "by number, name and path at once"),
-        (BLS_INPUTS, {"lora": "style"}, "knows LoRA adapters by number (lora_task_id), not as 'style'."),
+        (BLS_INPUTS, {"lora": "style"}, "(lora_task_id), not as 'style'. Give the adapter's number."),
         (BLS_INPUTS, {"sampling": Sampling(seed=-1)}, "Input seed of model 'llama' takes whole numbers from 0 to 1844"),
-        (VLLM_INPUTS, {"style": Style.CHAT}, "apply no chat template. Send it as a completion."),
+        (VLLM_INPUTS, {"style": Style.CHAT}, "apply no chat template. Send it as a completion (--completion)."),
     ],
 )
 def test_what_a_triton_model_does_not_take_is_said(
@@ -230,6 +238,8 @@ class Held:
         return [{"name": name, "state": "READY"} for name in self.models]
 
     async def metadata(self, model: str) -> dict[str, Any]:
+        if model not in self.models:
+            raise PromptFailed(f"server refused (HTTP 404): no {model}", fault=Fault.REFUSED)
         return {"name": model, "inputs": [{"name": self.models[model], "datatype": "BYTES", "shape": ["-1"]}]}
 
     async def config(self, model: str) -> dict[str, Any]:
@@ -245,3 +255,46 @@ async def test_tensors_find_a_model_that_takes_no_text() -> None:
         await find_model(Held(resnet="image", llama="text_input"), None, tensors=True)
     with pytest.raises(PromptFailed, match="No model is ready"):
         await find_model(Held(), None, tensors=True)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (("llama", "resnet", "llama-70b"), "Choose one of those that are: llama, llama-70b, resnet."),
+        (tuple("abcdefghijklmnopqrst"), "those that are: a, b, c, d, e, f, g, h and 12 more."),
+        ((), "None is: load one first."),
+    ],
+)
+async def test_a_model_that_is_not_there_is_told_with_those_that_are(held: tuple[str, ...], said: str) -> None:
+    with pytest.raises(Unfit) as failure:
+        await find_model(Held(**dict.fromkeys(held, "text_input")), "lama")
+    assert failure.value.what == "No model 'lama' is ready on the server."
+    assert failure.value.remedy.endswith(said)
+
+
+class _Unlisted(Held):
+    """Its index cannot be had."""
+
+    async def index(self) -> list[dict[str, Any]]:
+        raise PromptFailed("server refused (HTTP 500): no index", fault=Fault.REFUSED)
+
+
+async def test_the_servers_word_stays_where_its_models_are_not_told() -> None:
+    with pytest.raises(PromptFailed, match=r"server refused \(HTTP 404\): no lama"):
+        await find_model(_Unlisted(llama="text_input"), "lama")
+
+
+@pytest.mark.parametrize(
+    ("lora", "said", "told"),
+    [
+        ("x", "LoRA x is not supported.", "LoRA x is not supported. Leave the LoRA adapter out (--lora), or name one"),
+        ("x", "LoRA feature is not enabled", "is not enabled. Leave the LoRA adapter out (--lora), or name one that"),
+        ("x", "out of memory", "server refused: out of memory"),
+        (None, "LoRA feature is not enabled", "server refused: LoRA feature is not enabled"),
+    ],
+)
+def test_a_refused_adapter_is_told_with_what_to_do(lora: str | None, said: str, told: str) -> None:
+    failure = refused("server refused", said, PromptRequest("x", lora=lora), Fault.ERROR)
+    assert told in str(failure)
+    assert ("Leave" in str(failure)) == ("Leave" in told)
+    assert failure.fault is Fault.ERROR

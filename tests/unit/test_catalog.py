@@ -1,13 +1,18 @@
 """A wrong profile is one clear sentence with its place; the others go on working."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from engine.catalog import CatalogEntry, CatalogReader, read, read_profile
+from engine.catalog import CatalogEntry, CatalogReader, read, read_profile, read_text
 from engine.errors import InvalidProfile, NotFound
+from engine.profile import Profile
 from engine.settings import Settings
 from engine.snapshot import ProfileProblem
 
@@ -102,6 +107,88 @@ def test_every_problem_of_a_file_is_told_in_its_order(tmp_path: Path) -> None:
     catalog = reader(tmp_path, tmp_path).load()
     assert catalog.details == problems
     assert catalog.problems == (first,)
+
+
+# As YAML writes them; each is wrong for most kinds of keys.
+WRONG_VALUES = (
+    *("", "~", "true", "3", "-1", "1.5", ".nan", "-.inf", "1" + "0" * 30, "1" + "0" * 400, "0x" + "f" * 5000),
+    *("''", "abc xyz", "x" * 200, "100d", "2024-01-01", "!!binary aGk=", "!!set {a}"),
+    *("[1]", "[null]", "[true]", "[[1]]", "{a: 1}", "{a: null}", "{true: x}", "{3: x}", "{2024-01-01: x}"),
+)
+FOREIGN = re.compile(
+    r"\b(dictionary|instance|None|True|False|NoneType|BaseModel|datetime|literal|pattern|[Ss]tring|[Vv]alue error"
+    r"|[Ii]nput should|[Kk]eys should|valid (string|integer|number|boolean|list))\b|(?<![.\w])(nan|inf)\b"
+)
+
+
+def _keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        yield (*above, name)
+        for kind in get_args(field.annotation) or (field.annotation,):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _keys(kind, (*above, name))
+
+
+def _with(place: tuple[str, ...], value: str) -> str:
+    """A profile that has the value at that place."""
+    needed = "".join(line for line in ("name: p\n", "stack: vllm\n") if not line.startswith(f"{place[0]}:"))
+    above = "".join(f"{'  ' * depth}{key}:\n" for depth, key in enumerate(place[:-1]))
+    return f"{needed}{above}{'  ' * (len(place) - 1)}{place[-1]}: {value}\n"
+
+
+@pytest.mark.parametrize("place", list(_keys(Profile)), ids=".".join)
+def test_a_wrong_value_is_told_in_the_words_of_yaml(place: tuple[str, ...], tmp_path: Path) -> None:
+    told = 0
+    for value in WRONG_VALUES:
+        found = read_text(tmp_path / "p.yaml", _with(place, value))
+        for problem in found if isinstance(found, tuple) else ():
+            told += 1
+            assert not (foreign := FOREIGN.search(problem.message)), (value, foreign, problem)
+            assert problem.message.endswith(".")
+            assert len(problem.message) < 400
+    assert told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "watch: {canary: true}",
+            "`watch.canary` is true: it must be a mapping of keys to values; valid keys: every, prompt, timeout.",
+        ),
+        ("ready:", "`ready` is empty: it must be a mapping of keys to values; valid keys: timeout, prompt."),
+        ("watch: {kv_cache: .nan}", "`watch.kv_cache` is .nan: it must be a finite number."),
+        ("watch: {kv_cache: 101}", "`watch.kv_cache` is 101: it must be at most 100."),
+        (
+            "watch: {no_answer: 100d}",
+            "`watch.no_answer`: a duration is a number with ms, s, m or h, e.g. 300ms or 30m. A day is 24h.",
+        ),
+        (
+            "watch: {hold: }",
+            "`watch.hold`: a duration is a number with ms, s, m or h, e.g. 300ms or 30m. A day is 24h.",
+        ),
+        ("shm_size: 1.5", "`shm_size`: a size is a whole number of bytes, or a number with k, m or g, e.g. 1g."),
+        ("gpus: [0, true]", "`gpus.1` is true: it must be a whole number, or text; put it in quotes."),
+        ("share_gpus: 'yes'", "`share_gpus` is 'yes': it must be true or false."),
+        ("env: {A: 1}", "`env.A`: it must be text; put it in quotes."),
+        (
+            "env: {1A: x}",
+            "`env.1A` is no name of a variable, which takes letters, digits and underscores, and does not begin "
+            "with a digit.",
+        ),
+        (
+            "watch: {true: 1}",
+            "Unknown key `watch.true`; valid keys: no_answer, failures, waiting, kv_cache, ttft_p99, ",
+        ),
+        ("engine: {null: 1}", "`engine.empty` is a key that is no name; quote it if it is meant so."),
+        ("<<: {lora: {a/b: x}}", "`lora.a/b` is no name of an adapter, which takes letters, digits, dots, hyphens and"),
+        ("<<: {secrets: {A: [hush]}}", "`secrets.A`: it must be text."),
+        ("runtime: [docker]", "`runtime` is [docker]: it must be 'docker' or 'process'."),
+    ],
+)
+def test_what_is_wanted_is_said(text: str, said: str, tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, GOOD + text + "\n")
+    assert problem.message.startswith(said)
 
 
 @pytest.mark.parametrize("value", ["postgres://me:hush@host/db", "sk-proj-" + "hush" * 5, "ghp_" + "hush" * 6])

@@ -153,7 +153,7 @@ def test_tensors_need_no_prompt_and_may_be_in_a_file(
         (["a\udcff"], b"", "The prompt is not UTF-8 text."),
         (["hi", "--file", "greet"], b"", "Both PROMPT and --file are given."),
         (["hi", "--set", "a=b"], b"", "Name one with --file."),
-        (["--file", "greet"], b"", "greet has blanks that are not filled in: who. Give each a value."),
+        (["--file", "greet"], b"", "greet has blanks that are not filled in: who. Give each a value: --set who=VALUE."),
         (["--file", "greet", "--set", "whom=x"], b"", "has no blank whom. Did you mean who?"),
         (["--tensors", "[1]"], b"", "--tensors: a mapping from the tensors' names"),
         (["--tensors", "{"], b"", "--tensors: this is no JSON:"),

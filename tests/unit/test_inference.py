@@ -273,7 +273,7 @@ async def test_no_model_takes_text() -> None:
         _, result = await ask(server.service(model="resnet"))
         assert "Model 'resnet' takes no text: its inputs are image." in result.error
         _, result = await ask(server.service(model="../x"))
-        assert "refused (HTTP 404)" in result.error
+        assert result.error == "No model '../x' is ready on the server. Choose one of those that are: helper, resnet."
 
 
 async def test_terminal_sequences_are_removed_also_when_they_are_cut() -> None:

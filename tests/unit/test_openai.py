@@ -75,6 +75,14 @@ async def test_what_goes_wrong_with_openai_is_said_in_a_sentence(chat: Script, s
     assert said in result.error
 
 
+async def test_a_model_that_is_not_served_is_refused_with_the_names_of_those_that_are() -> None:
+    refusal = reply({"error": {"message": "The model `lama` does not exist.", "code": 404}}, status=404)
+    async with ScriptedServer(openai([refusal], models=("qwen", "llama"))) as server:
+        _, result = await ask(server.service(Protocol.OPENAI), PromptRequest("x", model="lama"))
+    assert result.fault is Fault.REFUSED
+    assert result.error.endswith("The model `lama` does not exist. Choose one of those that it serves: llama, qwen.")
+
+
 async def test_openai_models_are_discovered() -> None:
     async with ScriptedServer(openai([], models=("a", "b"))) as server:
         _, result = await ask(server.service(Protocol.OPENAI))
