@@ -7,6 +7,10 @@ from pathlib import Path
 from engine.inference.prompt import Sampling, Style, Transport
 
 MOST_IN_FLIGHT = 1024
+MOST_RATE = 10_000.0
+"""Requests per second"""
+MOST_TOKENS = 1 << 20
+"""Of a prompt, or of an answer"""
 
 
 class Arrival(StrEnum):
@@ -38,7 +42,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens, normally distributed about a mean, never fewer than 1."""
+    """Tokens, normally distributed about a mean, never fewer than 1 nor more than `MOST_TOKENS`."""
 
     mean: float
     spread: float = 0.0
@@ -52,7 +56,8 @@ class Workload:
     prompt: Lengths = Lengths(128)
     output: Lengths = Lengths(64)
     shared_prefix: int = 0
-    """Tokens that all prompts begin with; otherwise no two begin alike, so that no prefix cache answers"""
+    """Tokens that all prompts begin with, fewer than their mean length; otherwise no two begin alike, so that no prefix
+    cache answers"""
     seed: int = 0
     """The same seed: the same lengths, arrival times, and prompts but for their first words. Those are each test's own,
     so that what a prefix cache has kept of an earlier one answers nothing"""

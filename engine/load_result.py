@@ -15,6 +15,7 @@ from engine.inference.prompt import Fault
 from engine.load_plan import Level, LoadPlan
 
 LEAST_FOR_P99 = 100
+STOPPED_BY_HAND = "It was stopped before its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class Doubt(StrEnum):
     """Why a level's figures are not to be trusted as they are."""
 
     CLIENT_SLOW = "the client was too slow"
-    """Its loop woke late, it sent late, or its core was full: latencies hold its own delay"""
+    """Its loop woke late, it sent late, or its core was full: latencies hold its own delay. One that used little of a
+    core was late because others on its machine had the processor"""
     NOT_SENT = "not all could be sent"
     OVERLOADED = "the queue grew"
     """More came than the server answered: what was measured depends on how long it went on"""
@@ -176,6 +178,12 @@ class LoadResult:
     levels: tuple[LevelResult, ...]
     machine: str = ""
     """Of the client: its name, processor and number of cores"""
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Stopped by hand before anything was answered: such a one is not kept."""
+        answered = any(level.done or level.failed for level in self.levels)
+        return not answered and self.outcome is LoadOutcome.STOPPED and self.message == STOPPED_BY_HAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,7 +11,16 @@ from pathlib import Path
 
 from engine.errors import EngineError, Exit, NotFound
 from engine.load_plan import Arrival, LoadPlan
-from engine.load_result import LevelResult, LoadChange, LoadEvent, LoadOutcome, LoadProgress, LoadResult
+from engine.load_result import (
+    STOPPED_BY_HAND,
+    LevelResult,
+    LoadChange,
+    LoadEvent,
+    LoadOutcome,
+    LoadProgress,
+    LoadResult,
+)
+from engine.text import clean_line
 from tui import cli_output as out
 from tui.cli_engine import Engine
 from tui.cli_load_arguments import plan
@@ -18,6 +28,9 @@ from tui.widgets.glyphs import UNKNOWN, cut, three_figures, with_unit
 
 INTERRUPTED = 130
 ALL_KEPT = 500
+LONGEST_OUTCOME = 100
+PATIENCE_S = 10.0
+"""With nothing that tells how it stands: from then on what is waited for is told"""
 _ERASE = "\r\x1b[K"
 NOISE = "Noise: how far apart two such means are in 19 of 20 cases if nothing changed, by the spread of the repeats."
 
@@ -33,8 +46,7 @@ def load(engine: Engine, args: Namespace) -> int:
         out.talk("tritontui: It was stopped before it had begun; nothing was measured.")
         raise
     _print(result, as_json=args.json)
-    kept = f"Kept as {result.id}; `tritontui loads --show {result.id}` prints it again."
-    out.talk(kept if result.id else f"It could not be kept. {_why_not_kept(result)}".rstrip())
+    out.talk(_kept(result))
     _export(engine, result, args.out)
     if result.outcome is LoadOutcome.STOPPED:
         return INTERRUPTED
@@ -110,9 +122,13 @@ def _print(result: LoadResult, *, as_json: bool) -> None:
         out.talk(f"tritontui: {result.message or f'The load test has {result.outcome.value}.'}")
 
 
-def _why_not_kept(result: LoadResult) -> str:
-    """Of a test that was not carried through this is told with why it was not."""
-    return result.message if result.outcome is LoadOutcome.DONE else ""
+def _kept(result: LoadResult) -> str:
+    if result.id:
+        return f"Kept as {result.id}; `tritontui loads --show {result.id}` prints it again."
+    if result.came_to_nothing:
+        return "Nothing was answered until then, and nothing is kept."
+    # Of a test that was not carried through this is told with why it was not.
+    return f"It could not be kept. {result.message if result.outcome is LoadOutcome.DONE else ''}".rstrip()
 
 
 def _export(engine: Engine, result: LoadResult, paths: Sequence[Path]) -> None:
@@ -135,6 +151,8 @@ def _export(engine: Engine, result: LoadResult, paths: Sequence[Path]) -> None:
 def _row(result: LoadResult) -> tuple[str, ...]:
     best = max((level.output_tokens_per_s for level in result.levels), default=None)
     doubted = sum(bool(level.doubts) for level in result.levels)
+    in_doubt = f", {doubted} of {len(result.levels)} in doubt" if doubted else ""
+    why = f": {clean_line(result.message)}" if result.message not in ("", STOPPED_BY_HAND) else ""
     return (
         result.id,
         out.moment(result.began_at),
@@ -142,7 +160,7 @@ def _row(result: LoadResult) -> tuple[str, ...]:
         _levels(result.plan),
         str(sum(level.done for level in result.levels)),
         UNKNOWN if best is None else three_figures(best),
-        f"{result.outcome.value}, {doubted} of {len(result.levels)} in doubt" if doubted else result.outcome.value,
+        out.shortened("".join((result.outcome.value, in_doubt, why)), LONGEST_OUTCOME),
     )
 
 
@@ -194,8 +212,8 @@ def _change_row(change: LoadChange) -> tuple[str, ...]:
         change.title,
         with_unit(change.first, change.unit),
         with_unit(change.second, change.unit),
-        UNKNOWN if change.change is None else f"{change.change:+.1%}",
-        UNKNOWN if change.noise is None else f"±{change.noise:.1%}",
+        UNKNOWN if change.change is None else f"{change.change * 100:+.1f} %",
+        UNKNOWN if change.noise is None else f"±{change.noise * 100:.1f} %",
         verdict if change.change is not None else "",
     )
 
@@ -207,6 +225,8 @@ class _Progress:
         self._repeats = wanted.repeats
         self._rewrites = sys.stderr.isatty()
         self._told = 0
+        self._began = time.monotonic()
+        self._awaits_first = True
 
     def __enter__(self) -> "_Progress":
         return self
@@ -223,10 +243,20 @@ class _Progress:
                     line = cut(_live(event), shutil.get_terminal_size().columns - 1).rstrip()
                     print(f"{_ERASE}{line}", end="", file=sys.stderr, flush=True)
                 return
+            self._wait(event)
             finished = event.finished if isinstance(event, LoadProgress) else event.levels
             for level in finished[self._told :]:
                 out.talk(self._ended(level))
             self._told = len(finished)
+
+    def _wait(self, event: LoadEvent) -> None:
+        """Tells once that not even the first answer has come."""
+        waited = time.monotonic() - self._began
+        if isinstance(event, LoadResult) or event.done or event.failed or event.finished:
+            self._awaits_first = False
+        elif self._awaits_first and waited > PATIENCE_S:
+            self._awaits_first = False
+            out.talk(f"Waiting for the first answer, {waited:.0f} s so far.")
 
     def _ended(self, level: LevelResult) -> str:
         repeat = f", repeat {level.repeat + 1} of {self._repeats}" if self._repeats > 1 else ""
@@ -234,7 +264,7 @@ class _Progress:
 
 
 def _live(event: LoadProgress) -> str:
-    share = "" if event.share is None else f"{event.share:.0%}  "
+    share = "" if event.share is None else f"{event.share * 100:.0f} %  "
     if event.warming:
         return f"{share}{event.level.words} ({event.number} of {event.of})  warming up"
     first = "" if event.ttft.p50 is None else f"  TTFT {with_unit(event.ttft.p50, 's')}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.inference.prompt import Sampling, Style, Transport
-from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
+from engine.load_plan import MOST_IN_FLIGHT, MOST_RATE, Arrival, Lengths, Level, LoadPlan, Objectives, Workload
 from engine.prompts.options import OPTIONS, Option
 from tui import cli_values as values
 from tui.cli_sampling import add_options, given
@@ -26,9 +26,15 @@ def add_arguments(one: ArgumentParser) -> None:
     one.add_argument("name", metavar="NAME")
     how = one.add_mutually_exclusive_group()
     how.add_argument(
-        "--concurrency", type=_several(values.count), metavar="N,…", help="so many requests always under way; 1"
+        "--concurrency",
+        type=_several(_at_once),
+        action="extend",
+        metavar="N,…",
+        help="so many requests always under way; 1",
     )
-    how.add_argument("--rate", type=_several(_rate), metavar="R,…", help="so many requests a second are begun")
+    how.add_argument(
+        "--rate", type=_several(_rate), action="extend", metavar="R,…", help="so many requests a second are begun"
+    )
     one.add_argument("--constant", action="store_true", help="with --rate: evenly, not at random (Poisson)")
     one.add_argument("--requests", type=values.count, metavar="N", help="of each level; 100, or 4 times --concurrency")
     one.add_argument("--duration", type=values.some_time, metavar="T", help="of each level, e.g. 30s")
@@ -41,7 +47,8 @@ def add_arguments(one: ArgumentParser) -> None:
     one.add_argument("--file", type=Path, metavar="PATH", help="prompts to send: a line each, or JSON Lines")
     text = "no: the model may end its answers before --output-tokens; without either they go on where it takes that"
     one.add_argument("--ignore-eos", action=BooleanOptionalAction, help=text)
-    one.add_argument("--slo", type=objectives, default=Objectives(), metavar="ttft=T,…", help="ttft, itl, e2e; goodput")
+    text = "ttft, itl, e2e; goodput"
+    one.add_argument("--slo", type=_limits, action="extend", default=[], metavar="ttft=T,…", help=text)
     one.add_argument("--model", metavar="MODEL", help="of a server that has several")
     one.add_argument("--lora", metavar="ADAPTER", help="a LoRA adapter that the server has")
     one.add_argument("--transport", choices=[str(transport) for transport in Transport])
@@ -71,10 +78,10 @@ def plan(args: Namespace) -> LoadPlan:
     if args.file is not None and (args.input_tokens is not None or args.prefix_tokens):
         args.wrong("the prompts of --file have their own lengths: leave out --input-tokens and --prefix-tokens")
     if args.rate is None:
-        levels = tuple(Level(Arrival.CLOSED, amount) for amount in args.concurrency or (1,))
+        levels = tuple(Level(Arrival.CLOSED, amount) for amount in dict.fromkeys(args.concurrency or (1,)))
     else:
         arrival = Arrival.CONSTANT if args.constant else Arrival.POISSON
-        levels = tuple(Level(arrival, amount) for amount in args.rate)
+        levels = tuple(Level(arrival, amount) for amount in dict.fromkeys(args.rate))
     workload = Workload(
         args.input_tokens or Lengths(128),
         args.output_tokens,
@@ -91,7 +98,7 @@ def plan(args: Namespace) -> LoadPlan:
         workload=workload,
         sampling=Sampling(ignore_eos=args.ignore_eos is not False, **given(args, _sampling())),
         insists_on_ignore_eos=bool(args.ignore_eos),
-        objectives=args.slo,
+        objectives=_objectives(args),
         style=args.style,
         model=args.model,
         lora=args.lora,
@@ -115,17 +122,26 @@ def lengths(text: str) -> Lengths:
     return Lengths(float(match[1]), float(match[2] or 0))
 
 
-def objectives(text: str) -> Objectives:
-    found: dict[str, float] = {}
+def _limits(text: str) -> tuple[tuple[str, float], ...]:
+    """Objectives by their names, in seconds."""
+    found = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+(?:\.\d+)?)(ms|s)\s*", part)
         if not match or match[1] not in _SLO_NAMES:
             raise ArgumentTypeError(f"{part.strip()!r} is no objective; write e.g. ttft=200ms,itl=20ms,e2e=5s")
-        if match[1] in found:
-            raise ArgumentTypeError(f"{match[1]} is given twice")
         if not float(match[2]):
             raise ArgumentTypeError(f"{part.strip()!r} can be kept by no request; write more than 0")
-        found[match[1]] = float(match[2]) * (1e-3 if match[3] == "ms" else 1.0)
+        found.append((match[1], float(match[2]) * (1e-3 if match[3] == "ms" else 1.0)))
+    return tuple(found)
+
+
+def _objectives(args: Namespace) -> Objectives:
+    """Of all --slo together."""
+    found: dict[str, float] = {}
+    for name, limit in args.slo:
+        if name in found:
+            args.wrong(f"argument --slo: {name} is given twice")
+        found[name] = limit
     return Objectives(found.get("ttft"), found.get("itl"), found.get("e2e"))
 
 
@@ -147,17 +163,25 @@ def _sampling() -> tuple[Option, ...]:
 
 
 def _several(one: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """Some of them between commas, each once."""
+    """Some of them between commas."""
 
     def parse(text: str) -> tuple[T, ...]:
-        return tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+        return tuple(one(part.strip()) for part in text.split(","))
 
     return parse
 
 
+def _at_once(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_IN_FLIGHT:
+        raise ArgumentTypeError(f"{text} is not a whole number from 1 to {MOST_IN_FLIGHT:,}")
+    return int(text)
+
+
 def _rate(text: str) -> float:
-    if not re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", text) or not float(text) > 0:
-        raise ArgumentTypeError(f"{text} is no rate; write requests per second, e.g. 0.5 or 20")
+    if not re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", text) or not 0 < float(text) <= MOST_RATE:
+        raise ArgumentTypeError(
+            f"{text} is no rate; write requests per second, at most {MOST_RATE:,.0f}, e.g. 0.5 or 20"
+        )
     return float(text)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from statistics import fmean, variance
 
+from engine.load.report import objectives
 from engine.load_plan import Level
 from engine.load_result import LevelResult, LoadChange, LoadResult
 
@@ -56,16 +57,15 @@ def differences(first: LoadResult, second: LoadResult) -> tuple[str, ...]:
         ("style", a.style, b.style),
         ("LoRA adapter", a.lora, b.lora),
         *((f.name, getattr(a.sampling, f.name), getattr(b.sampling, f.name)) for f in fields(a.sampling)),
-        *(
-            (f"objective {f.name}", getattr(a.objectives, f.name), getattr(b.objectives, f.name))
-            for f in fields(a.objectives)
-        ),
+        ("objectives", objectives(a.objectives), objectives(b.objectives)),
     )
     return tuple(f"{title}: {_told(one)} → {_told(other)}" for title, one, other in pairs if one != other)
 
 
 def _told(value: object) -> str:
-    return "–" if value in (None, "", ()) else str(value)
+    if value in (None, "", ()):
+        return "–"
+    return f"{value:,.12g}" if isinstance(value, float) else str(value)
 
 
 def _of_level(level: Level, first: LoadResult, second: LoadResult) -> Iterator[LoadChange]:

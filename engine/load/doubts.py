@@ -8,8 +8,8 @@ from engine.load_plan import Arrival, Level
 from engine.load_result import Doubt, Generator, RequestRecord, ServerFigures
 
 MOST_LAG_S = 0.010
-"""So late a loop may wake, or a request be sent, in one of a hundred times. Where others take the processor, many a
-wait for it falls between two looks at the loop's lag; what was sent late shows it"""
+"""So late a loop may wake, or a request be sent, in one of a hundred times; of fewer times, in one of twenty. Where
+others take the processor, many a wait for it falls between two looks at the loop's lag; what was sent late shows it"""
 MOST_CPU = 0.9
 FEW = 0.5
 """Arrivals of text for each token: where there are fewer, tokens came by several"""

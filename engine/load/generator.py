@@ -23,7 +23,15 @@ from engine.load.server_side import ServerSide
 from engine.load.statistics import level_result
 from engine.load.workload import FromFile, Measure, Synthetic, Texts
 from engine.load_plan import Arrival, Level, LoadPlan
-from engine.load_result import Doubt, LevelResult, LoadOutcome, LoadProgress, LoadResult, RequestRecord
+from engine.load_result import (
+    STOPPED_BY_HAND,
+    Doubt,
+    LevelResult,
+    LoadOutcome,
+    LoadProgress,
+    LoadResult,
+    RequestRecord,
+)
 from engine.observe.aside import aside
 from engine.text import clean_line
 
@@ -99,7 +107,7 @@ class LoadTest:
         except EngineError as error:
             return self._result(LoadOutcome.FAILED, str(error)), tuple(self._records)
         if self._stopped:
-            message = f"{self._why_stopped} It was stopped before its end.".lstrip()
+            message = f"{self._why_stopped} {STOPPED_BY_HAND}".lstrip()
             return self._result(LoadOutcome.STOPPED, message), tuple(self._records)
         return self._result(LoadOutcome.DONE, ""), tuple(self._records)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from engine.errors import EngineError, Exit
-from engine.load_plan import MOST_IN_FLIGHT, Arrival, Lengths, Level, LoadPlan
+from engine.load_plan import MOST_IN_FLIGHT, MOST_RATE, MOST_TOKENS, Arrival, Lengths, Level, LoadPlan, Workload
 
 
 class InvalidLoad(EngineError):
@@ -41,23 +41,40 @@ def _wrong(plan: LoadPlan) -> Iterator[str]:
     workload = plan.workload
     yield from _lengths("prompt", workload.prompt)
     yield from _lengths("answer", workload.output)
-    if workload.shared_prefix < 0:
-        yield f"A shared prefix of {workload.shared_prefix} tokens cannot be."
+    if wrong := wrong_prefix(workload):
+        yield wrong
+
+
+def wrong_prefix(workload: Workload) -> str:
+    """In a sentence; empty when there can be such a shared prefix. One that is as long as prompts are makes them
+    longer than was asked for."""
+    prefix, mean = workload.shared_prefix, workload.prompt.mean
+    if prefix < 0:
+        return f"A shared prefix of {prefix:,} tokens cannot be."
+    if prefix and prefix >= mean and workload.file is None:
+        return f"A shared prefix of {prefix:,} tokens leaves nothing of prompts of {mean:,.12g} tokens: give fewer."
+    return ""
 
 
 def _level(level: Level) -> Iterator[str]:
     if level.arrival is Arrival.CLOSED:
         if level.amount % 1 != 0 or not 1 <= level.amount <= MOST_IN_FLIGHT:
-            yield f"{level.amount:g} at once cannot be: a whole number from 1 to {MOST_IN_FLIGHT} is needed."
-    elif not _positive(level.amount):
-        yield f"A rate of {level.amount:g} requests a second is none."
+            yield f"{level.amount:,.12g} at once cannot be: a whole number from 1 to {MOST_IN_FLIGHT:,} is needed."
+    elif not 0 < level.amount <= MOST_RATE:
+        yield (
+            f"A rate of {level.amount:,.12g} requests a second cannot be: more than 0 and at most {MOST_RATE:,.0f} is "
+            "needed."
+        )
 
 
 def _lengths(what: str, lengths: Lengths) -> Iterator[str]:
-    if not (_positive(lengths.mean) and lengths.mean >= 1):
-        yield f"The {what}'s mean length of {lengths.mean:g} tokens is too little; at least 1 is needed."
-    if not (lengths.spread >= 0 and math.isfinite(lengths.spread)):
-        yield f"The {what}'s spread of {lengths.spread:g} tokens cannot be."
+    if not 1 <= lengths.mean <= MOST_TOKENS:
+        yield (
+            f"The {what}'s mean length of {lengths.mean:,.12g} tokens cannot be: from 1 to {MOST_TOKENS:,} tokens are "
+            "possible."
+        )
+    if not 0 <= lengths.spread <= MOST_TOKENS:
+        yield f"The {what}'s spread of {lengths.spread:,.12g} tokens cannot be: from 0 to {MOST_TOKENS:,} are possible."
 
 
 def _positive(number: float) -> bool:

@@ -6,6 +6,8 @@ from engine.load_plan import LoadPlan, Objectives
 from engine.load_result import Digest, Doubt, LevelResult, LoadResult
 
 UNKNOWN = "–"
+LITTLE_CPU = 0.5
+"""Of a core: who used no more and was late all the same had to wait for the processor"""
 DEFINITIONS = (
     "TTFT: from sending to the first text; ITL: (last - first) / (tokens - 1) of each request; E2E: to the last "
     "token; with a rate, TTFT and E2E are from when the request was meant to be sent.",
@@ -132,10 +134,10 @@ def _length(mean: float, spread: float) -> str:
 def _sentence(doubt: Doubt, level: LevelResult, plan: LoadPlan) -> str:
     match doubt:
         case Doubt.CLIENT_SLOW:
-            return (
-                f"the client was too slow ({_slow(level)}), and the latencies hold its own delay. Ask for less, "
-                "or from a machine that has more to spare."
-            )
+            waited = level.generator.cpu is not None and level.generator.cpu <= LITTLE_CPU
+            others = ": others on this machine had the processor" if waited else ""
+            remedy = "Let less run on it, or ask from another" if waited else "Ask for less, or from another machine"
+            return f"the client was too slow ({_slow(level)}){others}, and the latencies hold its own delay. {remedy}."
         case Doubt.NOT_SENT:
             return f"{level.not_sent} requests were not sent, because {plan.most_in_flight} were under way already."
         case Doubt.OVERLOADED:

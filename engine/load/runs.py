@@ -20,7 +20,7 @@ from engine.load.order import Order, Target
 from engine.load.plan_check import check
 from engine.load.store import LoadStore
 from engine.load_plan import LoadPlan
-from engine.load_result import LoadEvent, LoadOutcome, LoadProgress, LoadResult
+from engine.load_result import STOPPED_BY_HAND, LoadEvent, LoadOutcome, LoadProgress, LoadResult
 from engine.prompts.kept import run_of
 from engine.text import clean_line
 
@@ -102,6 +102,8 @@ class _Run:
         self._look_at = 0.0
         self._began_at = time.time()
         self._stop_by: float | None = None
+        self._why = ""
+        """It is to end, when nobody stopped it by hand"""
         self._latest: LoadProgress | None = None
         # In memory: a full disk is no reason not to measure.
         self._errors = os.fdopen(os.memfd_create("errors"), "w+b")
@@ -133,7 +135,7 @@ class _Run:
         why = self._obstacle()
         if why:
             assert self._process.stdin is not None  # noqa: S101
-            self._stop_by = now + STOP_S
+            self._stop_by, self._why = now + STOP_S, why
             with contextlib.suppress(OSError):  # it has ended already
                 self._process.stdin.write(f"{why}\n".encode())
 
@@ -170,7 +172,7 @@ class _Run:
             except ValueError:
                 raise _AstrayError("The load test's process told something that is not understood.") from None
             if isinstance(event, codec.Unkept):
-                self._store.hold(event.records)
+                self._store.hold(event.result, event.records)
                 return event.result
             if isinstance(event, LoadResult):
                 return event
@@ -211,7 +213,7 @@ class _Run:
     def _left(self, why: str) -> LoadResult:
         """Of a process that gave no result: the levels that it had finished are known. It is kept, too."""
         if self._stop_by is not None:
-            outcome, message = LoadOutcome.STOPPED, "It was stopped before its end."
+            outcome, message = LoadOutcome.STOPPED, f"{self._why} {STOPPED_BY_HAND}".lstrip()
         else:
             outcome, message = LoadOutcome.FAILED, why
         levels = self._latest.finished if self._latest else ()

@@ -32,8 +32,7 @@ class LoadStore:
     def __init__(self, path: Path) -> None:
         self._database = Database(path, SCHEMA, "history of load tests")
         self._damaged = 0
-        self._held: Records = ()
-        self._unkept = 0
+        self._unkept: tuple[LoadResult, Records] | None = None
 
     @property
     def problem(self) -> str:
@@ -45,8 +44,10 @@ class LoadStore:
     def keep(self, result: LoadResult, records: Records) -> LoadResult:
         """With its id, or without one when it could not be kept: then its message says why, too. Blocks.
 
-        `records` are cut to `MOST_RECORDS`.
+        One that came to nothing is not kept, and comes back as it is. `records` are cut to `MOST_RECORDS`.
         """
+        if result.came_to_nothing:
+            return result
         kept = replace(result, id=result.id or secrets.token_hex(4))
         row = (kept.id, kept.began_at, kept.deployment, codec.dump(kept), _packed(records))
         written = self._database.write(
@@ -59,13 +60,11 @@ class LoadStore:
         )
         if written:
             return kept
-        self.hold(cut(records))
         return replace(result, message=f"{result.message} {self._database.problem}".lstrip())
 
-    def hold(self, records: Records) -> None:
-        """In memory, of a test that could not be kept."""
-        self._held = records
-        self._unkept += 1
+    def hold(self, result: LoadResult, records: Records) -> None:
+        """In memory, one that could not be kept; the last one only."""
+        self._unkept = (result, records)
 
     def results(self, name: str | None = None, limit: int = 100) -> tuple[LoadResult, ...]:
         """Newest first, of one deployment or all. Blocks."""
@@ -79,14 +78,13 @@ class LoadStore:
         self._damaged = len(found or ()) - len(results)
         return results
 
-    def records(self, id: str) -> Records:  # noqa: A002 (what it is)
-        """Of each level of one result; none where they are not kept any more, or cannot be read. Blocks.
-
-        Without an id of the one that could not be kept; where there were several, nothing tells which is meant.
-        """
-        if not id:
-            return self._held if self._unkept == 1 else ()
-        found = self._database.read("SELECT records FROM loads WHERE id = ?", (id,), _records)
+    def records(self, result: LoadResult) -> Records:
+        """Of each of its levels; none where they are not kept any more, or cannot be read. Blocks."""
+        if not result.id:
+            # Told by when it began: its message may have been worded anew.
+            held, records = self._unkept or (None, ())
+            return records if held and held.began_at == result.began_at else ()
+        found = self._database.read("SELECT records FROM loads WHERE id = ?", (result.id,), _records)
         return found[0] if found else ()
 
 

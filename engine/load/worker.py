@@ -1,7 +1,7 @@
 """The process of one load test: `python -m engine.load.worker`, with what it is to do as JSON on standard input.
 
 A process of its own, so that drawing a screen takes no time from sending and stamping. It tells how it stands on
-standard output, a JSON object a line, the result last, and keeps that in the store; if it cannot, it tells the
+standard output, a JSON object a line, the result last, and keeps that in the store; if that fails, it tells the
 requests with it. It ends, with what was measured, on SIGTERM and SIGINT, when a line on standard input says why it is
 to end, and when that is closed: whoever began it is gone.
 """
@@ -23,7 +23,7 @@ from engine.load import codec
 from engine.load.codec import Records, Unkept
 from engine.load.generator import LoadTest
 from engine.load.order import Order
-from engine.load.store import LoadStore
+from engine.load.store import LoadStore, cut
 from engine.load_result import LoadProgress, LoadResult
 from engine.teller import Teller
 from engine.text import clean_line
@@ -74,7 +74,7 @@ def main() -> NoReturn:
         result, records = asyncio.run(_run(order, teller.tell, stop))
         store = LoadStore(order.store)
         kept = store.keep(result, records)
-        teller.tell(kept if kept.id else Unkept(kept, store.records(kept.id)))
+        teller.tell(kept if kept.id or kept.came_to_nothing else Unkept(kept, cut(records)))
     finally:
         teller.close()
     sys.stderr.flush()

@@ -11,14 +11,14 @@ from itertools import accumulate
 from typing import Protocol
 
 from engine.load.words import WORDS
-from engine.load_plan import Lengths, Workload
+from engine.load_plan import MOST_TOKENS, Lengths, Workload
 
 POOL = 1 << 16
 """Words that the bodies of prompts are cut from"""
 HEAD = 4
 """Words that number a prompt: their kinds are enough for 35 billion"""
-LONGEST = 1 << 20
-"""Words of a prompt"""
+LONGEST = MOST_TOKENS
+"""Words of a prompt, whatever a server makes of them"""
 UNCOUNTED_WORDS = 0.75
 """For a server that counts no tokens: about so many words of English are one"""
 
@@ -139,4 +139,4 @@ class Line:
 
 def draw(chosen: random.Random, lengths: Lengths) -> int:
     length = chosen.normalvariate(lengths.mean, lengths.spread) if lengths.spread else lengths.mean
-    return max(1, round(length))
+    return min(MOST_TOKENS, max(1, round(length)))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from engine.deployment import State
 from engine.errors import EngineError, Refused
 from engine.inference.offer import Parameter
 from engine.inference.prompt import Sampling, Style, Transport
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
-from tests.tui.driving import MODELS, on_main, opened, screen_text, settled, shown, told, until
+from tests.tui.driving import MODELS, gone, on_main, opened, screen_text, settled, shown, told, until
 from tests.tui.fake_api import NOW, OFFER, FakeApi, snapshot
 from tests.tui.load_driving import OTHER, IdleApi, at, begin, field, says
 from tests.tui.loads_at_hand import FOUR, ONE, PLAN, result
@@ -78,10 +79,11 @@ def test_what_is_typed_and_the_plan_that_it_comes_to_are_the_same_either_way() -
         ("amounts", "5000", "At once is a whole number from 1 to 1,024: 5000 is not."),
         ("requests", "0", "Requests is a whole number from 1 to 100,000: 0 is not."),
         ("seconds", "nan", "Seconds is a number from 1 to 86,400: nan is not."),
-        ("tokens-out", "", "Tokens out is a number from 1 to 1,000,000."),
+        ("tokens-out", "", "Tokens out is a number from 1 to 1,048,576."),
         ("spread-in", "-1", "Tokens in ± is a number from 0"),
         ("ttft", "[x]", "TTFT is a number from 0.001"),
         ("seed", "1e3", "Seed is a whole number from 0"),
+        ("prefix", "500", "A shared prefix of 500 tokens leaves nothing of prompts of 128 tokens: give fewer."),
         ("temperature", "warm", "temperature is a number from 0: 'warm' is not."),
         ("others", "top_k", "Others are top_k, min_p, presence_penalty"),
         ("others", "stop=x", "Others are top_k"),
@@ -147,6 +149,18 @@ def test_a_test_needs_an_end() -> None:
     ("plan", "said"),
     [
         (LoadPlan((ONE, FOUR), requests=10, warmup=0), "20 requests of ~128 tokens in, 64 out, at 1, 4 at once"),
+        (
+            LoadPlan((ONE,), requests=10, warmup=0, workload=Workload(output=Lengths(20, 5))),
+            "10 requests of ~128 tokens in, ~20 out, at 1 at once",
+        ),
+        (
+            LoadPlan(
+                *((ONE,), 10, None, 0),
+                workload=Workload(output=Lengths(20, 5)),
+                sampling=Sampling(),
+            ),
+            "10 requests of ~128 tokens in, up to ~20 out, at 1 at once",
+        ),
         (
             LoadPlan((ONE,), requests=None, duration_s=30, warmup=0),
             "Requests of ~128 tokens in, 64 out, at 1 at once, for 30s",
@@ -313,11 +327,24 @@ async def test_why_none_can_begin(api: IdleApi, keys: Sequence[str], read_only: 
     async with Console(lambda: api).run_test(size=(120, 40), notifications=True) as pilot:
         await opened(pilot)
         await pilot.press(*keys, "4")
-        await shown(pilot, sentence)
+        await shown(pilot, sentence, "ctrl+r earlier tests")
         await settled(pilot)
-        await pilot.press("n")
-        await told(pilot, sentence)
+        assert "new test" not in screen_text(pilot), "a key that would only refuse is not offered"
+        await pilot.press("n", "ctrl+r")
+        await shown(pilot, "is kept yet.")
         assert "each level" not in screen_text(pilot)
+
+
+async def test_one_can_begin_once_its_model_answers(api: IdleApi) -> None:
+    lost = replace(MODELS[0], state=State.UNREACHABLE)
+    api.change(lost)
+    async with at(api) as pilot:
+        await shown(pilot, "llama3-70b is unreachable: it can be tested when it is ready.")
+        assert "new test" not in screen_text(pilot)
+        api.change(MODELS[0])
+        await shown(pilot, "n new test ")
+        api.change(lost)
+        await gone(pilot, "new test")
 
 
 async def test_what_the_engine_refuses_is_told_and_the_form_stays(api: IdleApi) -> None:

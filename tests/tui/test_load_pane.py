@@ -11,7 +11,7 @@ from engine.deployment import State
 from engine.errors import EngineError
 from engine.inference.prompt import Fault
 from engine.load_plan import Arrival, Level, Objectives
-from engine.load_result import Digest, Doubt, LoadOutcome, LoadProgress, LoadResult
+from engine.load_result import Digest, Doubt, Generator, LoadOutcome, LoadProgress, LoadResult
 from engine.request import Action
 from tests.tui.driving import MODELS, gone, on_main, opened, screen_text, settled, shown, still, told, until
 from tests.tui.fake_api import NOW, model, snapshot
@@ -21,7 +21,7 @@ from tui import format as write
 from tui.app import Console
 from tui.screens.load_export import LoadExport
 from tui.screens.question import Question
-from tui.widgets import load_run
+from tui.widgets import load_pane, load_run
 from tui.widgets.load_words import amounts
 
 
@@ -82,13 +82,13 @@ async def test_it_goes_on_while_another_model_is_looked_at_and_its_end_is_told(a
         await tell(api, progress())
         await settled(pilot)
         await pilot.press("4")
-        await shown(pilot, "A load test of llama3-70b is under way.")
+        await shown(pilot, "A load test of llama3-70b is under way, and two at once would measure each other")
         await settled(pilot)
-        await pilot.press("n")
-        await told(pilot, "two at once would measure each other")
+        assert "new test" not in screen_text(pilot)
         await tell(api, result())
         await gone(pilot, "Load ◐")
         await gone(pilot, "is under way")
+        await shown(pilot, "n new test ")
         await pilot.press("escape", "1")
         await settled(pilot)
         await pilot.press("escape", "g", "4")
@@ -238,7 +238,7 @@ async def test_a_row_a_level_with_what_speaks_against_it(api: IdleApi) -> None:
         await shown(pilot, "● done", "! 16 at once: the client was too slow", "▲ 3 × refused", "output, tok/s")
         lines = screen_text(pilot).splitlines()
         four = next(line for line in lines if line[1:].startswith(" 4   "))
-        cells = ["4", "100", "0", "3.17", "203", "66/198", "ms", "12.1/36.3", "ms", "0.81/2.43", "s", "40/–", "ms"]
+        cells = ["4", "100", "0", "3.17", "203", "66/198", "ms", "12.1/36.3", "ms", "0.81/2.43", "s", "72.6/40.1", "ms"]
         assert four.strip("┃ ").split() == cells
         assert "311/– ms" in screen_text(pilot), "97 values have no p99"
 
@@ -281,6 +281,20 @@ async def test_a_test_that_failed_says_why(api: IdleApi) -> None:
         await shown(pilot, "▲ failed", message, "Nothing was measured")
 
 
+async def test_what_made_it_late_is_told_with_the_figures(api: IdleApi) -> None:
+    late = replace(
+        level(), doubts=(Doubt.CLIENT_SLOW,), generator=Generator(digest(0.032), Digest(50, p95=0.0961), 0.04)
+    )
+    async with at(api, "n", size=(160, 60)) as pilot:
+        await begin(pilot, api)
+        await tell(api, result(levels=(late,)))
+        await shown(
+            pilot,
+            "! 1 at once: the client was too slow (it woke 96.0 ms late, it sent 96.1 ms late, it used 4 % of a core):",
+            "others on this machine had the processor, ",
+        )
+
+
 # Earlier ones
 
 
@@ -295,6 +309,36 @@ async def test_earlier_tests_are_listed_opened_and_left(api: IdleApi) -> None:
         await shown(pilot, "best 488 tok/s")
         await pilot.press("escape")
         await shown(pilot, "2 tests are kept")
+
+
+async def test_the_list_tells_tests_apart_and_says_why_one_measured_nothing(api: IdleApi) -> None:
+    refused = replace(
+        result("9be1774d", ()), outcome=LoadOutcome.FAILED, message="prose has no LoRA adapter sql. It has fr, de."
+    )
+    api.kept_loads = [refused, result("3fa0b2c1")]
+    async with at(api, "ctrl+r") as pilot:
+        await shown(pilot, "9be1774d  1, 4, 16 at once  prose has no LoRA adapter sql. It has fr, de.", "3fa0b2c1  1")
+        await pilot.resize_terminal(80, 24)
+        await gone(pilot, "9be1774d")
+        await shown(pilot, "at once  prose has no LoRA adapter sql. It h…")
+
+
+async def test_one_that_others_made_is_there_when_the_pane_is_looked_at_again(api: IdleApi) -> None:
+    async with at(api) as pilot:
+        await shown(pilot, "No test of it is kept yet.")
+        await pilot.press("1")
+        await settled(pilot)
+        api.kept_loads = [result()]
+        await pilot.press("4")
+        await shown(pilot, "1 test is kept")
+
+
+async def test_one_that_others_make_meanwhile_shows(api: IdleApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_pane, "LOOK_S", 0.05)
+    async with at(api) as pilot:
+        await shown(pilot, "No test of it is kept yet.")
+        api.kept_loads = [result()]
+        await shown(pilot, "1 test is kept")
 
 
 async def test_two_are_compared_the_older_first_with_what_exceeds_the_noise(api: IdleApi) -> None:

@@ -16,45 +16,24 @@ from engine.inference.prompt import Fault, Sampling, Style, Transport
 from engine.load.statistics import level_result
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Objectives, Workload
 from engine.load_result import (
+    STOPPED_BY_HAND,
     Digest,
     Doubt,
     Failures,
     Generator,
     LevelResult,
     LoadOutcome,
-    LoadProgress,
     LoadResult,
     RequestRecord,
     ServerFigures,
 )
-from tests.unit.cli_bench import DOCS, Capture, FakeEngine, engine
-from tests.unit.load_results import CALM, failed, load_result
+from tests.unit.cli_bench import Capture, FakeEngine
+from tests.unit.load_commands import RESULT, closed, documented, engine, keys, measured, progress
+from tests.unit.load_results import CALM, failed
+from tui import cli_load
 from tui.cli import main
 
-__all__ = ["engine"]  # the fixture
-
-RESULT = replace(load_result()[0], id="3fa0b2c1")
-LATER = replace(load_result(seed=9, slower=1.4)[0], id="9be1774d", began_at=RESULT.began_at + 3600)
-
-
-def closed(*amounts: int) -> tuple[Level, ...]:
-    return tuple(Level(Arrival.CLOSED, amount) for amount in amounts)
-
-
-def progress(finished: int = 0, **changes: object) -> LoadProgress:
-    known = LoadProgress(
-        *(closed(4)[0], 2, 6, False, 2.5, 0.25, 10, 4, 5, 1),
-        *(Digest(5, p50=0.0412), Digest(5, p50=0.0105), Digest(), 12.34, 789.0),
-        *((Failures(Fault.CUT, 1, "It ended."),), (Doubt.CLIENT_SLOW,), RESULT.levels[:finished]),
-    )
-    return replace(known, **changes)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def measured(engine: FakeEngine) -> FakeEngine:
-    engine.load_events = (progress(), progress(1), progress(2), RESULT)
-    engine.kept_loads = (LATER, RESULT)
-    return engine
+__all__ = ["engine", "measured"]  # the fixtures
 
 
 def asked(engine: FakeEngine, *options: str) -> LoadPlan:
@@ -107,6 +86,14 @@ def test_rates_are_random_unless_they_are_constant(engine: FakeEngine) -> None:
     assert asked(engine, "--rate", "20", "--constant").levels == (Level(Arrival.CONSTANT, 20),)
 
 
+def test_what_takes_several_may_be_given_several_times(engine: FakeEngine) -> None:
+    several = "--slo ttft=5ms --slo e2e=1s,itl=2ms --concurrency 1,4 --concurrency 4,16"
+    plan = asked(engine, *several.split())
+    assert plan.objectives == Objectives(0.005, 0.002, 1.0)
+    assert plan.levels == closed(1, 4, 16)
+    assert [level.amount for level in asked(engine, "--rate", "2", "--rate", "0.5").levels] == [2, 0.5]
+
+
 def test_how_many_unless_it_is_told(engine: FakeEngine) -> None:
     assert asked(engine, "--concurrency", "1,64").requests == 256
     timed = asked(engine, "--duration", "2m")
@@ -126,17 +113,21 @@ def test_a_file_is_found_from_wherever_the_test_runs(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--concurrency 0", "not a number from 1 upwards"),
-        ("--concurrency 1,,2", "not a number from 1 upwards"),
+        ("--concurrency 0", "not a whole number from 1 to 1,024"),
+        ("--concurrency 1,,2", "not a whole number from 1 to 1,024"),
+        ("--concurrency 99999999", "99999999 is not a whole number from 1 to 1,024"),
         ("--concurrency 1 --rate 1", "not allowed with"),
         ("--rate 0", "no rate"),
         ("--rate nan", "no rate"),
+        ("--rate 1e9", "at most 10,000"),
+        ("--rate 20000", "at most 10,000"),
         ("--constant", "give a rate"),
         ("--input-tokens 0", "no length"),
         ("--output-tokens 10±", "no length"),
         ("--slo ttft=200", "no objective"),
         ("--slo tpot=20ms", "no objective"),
         ("--slo itl=1ms,itl=2ms", "given twice"),
+        ("--slo itl=1ms --slo ttft=1s --slo itl=2ms", "--slo: itl is given twice"),
         ("--slo ttft=0ms", "by no request"),
         ("--file a --input-tokens 5", "lengths"),
         ("--file /no/such/prompts", "cannot be read"),
@@ -191,9 +182,9 @@ def test_on_a_terminal_one_line_is_rewritten(measured: FakeEngine, monkeypatch: 
     measured.load_events = (progress(warming=True), progress(), progress(share=None, failed=0, doubts=()), RESULT)
     assert main(["load", "demo"], measured) == 0
     warming, live, calm, *rest = terminal.getvalue().split("\r\x1b[K")[1:]
-    assert warming == "25%  4 at once (2 of 6)  warming up"
+    assert warming == "25 %  4 at once (2 of 6)  warming up"
     assert live == (
-        "25%  4 at once (2 of 6)  5 done, 1 failed, 4 under way  12.3 req/s  789 tok/s  TTFT 41.2 ms  ITL 10.5 ms"
+        "25 %  4 at once (2 of 6)  5 done, 1 failed, 4 under way  12.3 req/s  789 tok/s  TTFT 41.2 ms  ITL 10.5 ms"
         "  (the client was too slow)"
     )
     assert calm.startswith("4 at once (2 of 6)  5 done, 4 under way")
@@ -246,7 +237,15 @@ def test_one_that_sent_late_says_so(engine: FakeEngine, capsys: Capture) -> None
     late = replace(RESULT.levels[0], doubts=(Doubt.CLIENT_SLOW,), generator=replace(CALM, late=Digest(200, p99=0.0275)))
     engine.load_events = (replace(RESULT, levels=(late,)),)
     assert main(["load", "demo"], engine) == 0
-    assert "(it woke 2.00 ms late, it sent 27.5 ms late, it used 20 % of a core)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "(it woke 2.00 ms late, it sent 27.5 ms late, it used 20 % of a core)" in told
+    assert "): others on this machine had the processor, and the latencies hold its own delay. Let less run" in told
+    full = replace(late, generator=replace(late.generator, cpu=0.97))
+    engine.load_events = (replace(RESULT, levels=(full,)),)
+    assert main(["load", "demo"], engine) == 0
+    told = capsys.readouterr().out
+    assert "it used 97 % of a core), and the latencies hold its own delay. Ask for less" in told
+    assert "others" not in told
 
 
 class _Interrupting:
@@ -283,6 +282,30 @@ def test_an_interrupt_that_python_loses_ends_it(
     assert others == [ValueError]
 
 
+def test_one_that_was_stopped_before_any_answer_says_that_it_is_not_kept(engine: FakeEngine, capsys: Capture) -> None:
+    engine.load_events = (replace(RESULT, id="", outcome=LoadOutcome.STOPPED, message=STOPPED_BY_HAND, levels=()),)
+    assert main(["load", "demo"], engine) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        f"tritontui: {STOPPED_BY_HAND}",
+        "Nothing was answered until then, and nothing is kept.",
+    ]
+
+
+def test_where_nothing_is_rewritten_what_is_waited_for_is_told_once(
+    measured: FakeEngine, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = progress(warming=True, done=0, failed=0)
+    measured.load_events = (waiting, waiting, progress(), waiting, RESULT)
+    assert main(["load", "demo"], measured) == 0
+    assert "Waiting" not in capsys.readouterr().err, "it came soon"
+    monkeypatch.setattr(cli_load, "PATIENCE_S", 0.0)
+    assert main(["load", "demo"], measured) == 0
+    assert capsys.readouterr().err.splitlines().count("Waiting for the first answer, 0 s so far.") == 1
+    measured.load_events = (progress(), waiting, RESULT)
+    assert main(["load", "demo"], measured) == 0
+    assert "Waiting" not in capsys.readouterr().err, "one has come"
+
+
 def test_why_it_could_not_be_kept_is_told(engine: FakeEngine, capsys: Capture) -> None:
     engine.load_events = (replace(RESULT, id="", message="The history cannot be written: disk full."),)
     assert main(["load", "demo"], engine) == 0
@@ -317,17 +340,6 @@ def test_it_is_written_to_files(measured: FakeEngine, capsys: Capture, tmp_path:
     assert told.endswith(f"Written to {paths[1]}.\n")
 
 
-def keys(value: object) -> set[str]:
-    if isinstance(value, dict):
-        return set(value).union(*map(keys, value.values()))
-    return set().union(*map(keys, value)) if isinstance(value, list) else set()
-
-
-def documented(command: str) -> set[str]:
-    section = DOCS.read_text(encoding="utf-8").split(f"\n## {command}\n")[1].split("\n## ")[0]
-    return set(re.findall(r"`(\w+)`", section))
-
-
 def test_json_is_one_documented_object(measured: FakeEngine, capsys: Capture) -> None:
     assert main(["load", "demo", "--json"], measured) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
@@ -338,90 +350,3 @@ def test_json_is_one_documented_object(measured: FakeEngine, capsys: Capture) ->
         "load"
     )
     assert found["result"]["levels"][0]["ttft"]["n"] == 100
-
-
-def test_those_that_were_kept_are_listed(measured: FakeEngine, capsys: Capture) -> None:
-    assert main(["loads", "llama", "--limit", "5"], measured) == 0
-    header, later, first = capsys.readouterr().out.splitlines()
-    assert header.split()[:2] == ["ID", "WHEN"]
-    assert later.startswith("9be1774d")
-    assert re.search(r"llama +1,4,16 at once, 2 times +600 +691 +done$", first)
-    assert measured.asked == [("loads", "llama", 5)]
-    measured.kept_loads = ()
-    assert main(["loads"], measured) == 0
-    assert "No load test was kept." in capsys.readouterr().err
-
-
-def test_the_list_says_what_is_in_doubt_and_mixes_no_units(measured: FakeEngine, capsys: Capture) -> None:
-    doubted = replace(RESULT.levels[0], doubts=(Doubt.SHORT,))
-    rate = replace(RESULT.plan, levels=(Level(Arrival.POISSON, 0.5), Level(Arrival.POISSON, 2)), repeats=1)
-    measured.kept_loads = (replace(RESULT, plan=rate, levels=(doubted, RESULT.levels[1])), replace(RESULT, levels=()))
-    assert main(["loads"], measured) == 0
-    _, first, empty = capsys.readouterr().out.splitlines()
-    assert "0.5,2/s poisson" in first
-    assert first.endswith("done, 1 of 2 in doubt")
-    assert "–" in empty
-
-
-def test_one_is_shown_again_and_written(measured: FakeEngine, capsys: Capture, tmp_path: Path) -> None:
-    path = tmp_path / "a.svg"
-    assert main(["loads", "--show", "3fa", "--out", str(path)], measured) == 0
-    assert capsys.readouterr().out.startswith("LEVEL")
-    assert measured.asked[-1] == ("export_load", RESULT, path)
-    assert main(["loads", "--show", "3fa", "--json"], measured) == 0
-    assert json.loads(capsys.readouterr().out)["result"]["id"] == "3fa0b2c1"
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ("--show nope", "No kept load test has the id nope."),
-        ("--compare 3fa 9", "measured no level that both have"),
-        ("--out a.csv", "--show ID"),
-        ("--show 3 --compare 3 9", "not allowed with"),
-    ],
-)
-def test_what_cannot_be_shown_is_told(options: str, said: str, measured: FakeEngine, capsys: Capture) -> None:
-    other = replace(LATER, levels=tuple(replace(one, level=Level(Arrival.CONSTANT, 3)) for one in LATER.levels))
-    measured.kept_loads = (RESULT, other)
-    try:
-        code: object = main(["loads", *options.split()], measured)
-    except SystemExit as end:
-        code = end.code
-    assert code in (1, 2)
-    assert said in capsys.readouterr().err
-
-
-def test_a_test_that_measured_nothing_is_not_compared(measured: FakeEngine, capsys: Capture) -> None:
-    measured.kept_loads = (RESULT, replace(LATER, levels=(), outcome=LoadOutcome.FAILED, message="Nobody answered."))
-    assert main(["loads", "--compare", "3fa", "9"], measured) == 1
-    assert "9be1774d measured nothing: Nobody answered." in capsys.readouterr().err
-
-
-def test_an_id_that_begins_several_is_refused(measured: FakeEngine, capsys: Capture) -> None:
-    measured.kept_loads = (replace(RESULT, id="aa1"), replace(RESULT, id="aa2"))
-    assert main(["loads", "--show", "aa"], measured) == 2
-    assert "2 kept load tests begin with aa." in capsys.readouterr().err
-
-
-def test_two_are_compared_with_the_noise(measured: FakeEngine, capsys: Capture) -> None:
-    assert main(["loads", "--compare", "3fa0", "9be1"], measured) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["LEVEL", "FIGURE", "3fa0b2c1", "9be1774d", "CHANGE", "NOISE"]
-    itl = next(line for line in lines if line.startswith("16 at once") and "ITL p50" in line)
-    assert re.search(r"ITL p50 +19\.\d ms +27\.\d ms +\+(39|40)\.\d% +±\d+\.\d% +beyond noise$", itl)
-    assert lines[-1].startswith("Noise:")
-    assert main(["loads", "--compare", "3fa0", "9be1", "--json"], measured) == 0
-    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert set(found) <= documented("loads")
-    assert set(found["changes"][0]) <= documented("loads")
-    assert found["changes"][3]["beyond_noise"] is True
-
-
-def test_without_repeats_the_noise_is_not_known(measured: FakeEngine, capsys: Capture) -> None:
-    once = replace(RESULT.plan, repeats=1)
-    measured.kept_loads = tuple(replace(one, plan=once, levels=one.levels[:3]) for one in (RESULT, LATER))
-    assert main(["loads", "--compare", "3fa0", "9be1"], measured) == 0
-    out = capsys.readouterr().out
-    assert "noise unknown" in out
-    assert out.endswith("Noise is known from --repeats 2 on.\n")

@@ -112,16 +112,18 @@ def test_what_else_differs_is_told() -> None:
             duration_s=30.0,
             style=Style.COMPLETION,
             sampling=replace(BASE.plan.sampling, temperature=0.5),
+            objectives=Objectives(ttft_s=0.5, e2e_s=2),
         ),
     )
     assert differences(BASE, other) == (
         "image: vllm/vllm-openai:v0.11.0 → vllm/vllm-openai:v0.12.0",
         "prompts: 128 → 256",
         "requests of each level: 100 → –",
-        "seconds of each level: – → 30.0",
+        "seconds of each level: – → 30",
         "style: – → completion",
         "LoRA adapter: – → fr",
         "temperature: – → 0.5",
+        "objectives: – → TTFT at most 500 ms, E2E at most 2000 ms",
     )
 
 

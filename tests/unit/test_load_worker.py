@@ -24,7 +24,7 @@ from engine.load.plan_check import InvalidLoad
 from engine.load.runs import LoadRuns
 from engine.load.store import LoadStore
 from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
-from engine.load_result import Doubt, LoadEvent, LoadOutcome, LoadProgress, LoadResult
+from engine.load_result import STOPPED_BY_HAND, Doubt, LoadEvent, LoadOutcome, LoadProgress, LoadResult
 from engine.settings import Settings
 from tests.unit.load_bench import LoadServer
 
@@ -115,19 +115,20 @@ def test_it_tells_json_a_line_with_the_result_last_and_keeps_it(server: LoadServ
     assert result.id
     kept = LoadStore(store)
     assert kept.results("tiny") == (result,)
-    assert [len(level) for level in kept.records(result.id)] == [6]
+    assert [len(level) for level in kept.records(result)] == [6]
     assert server.most_at_once == 2
 
 
 def test_it_ends_when_who_began_it_is_gone(server: LoadServer, store: Path) -> None:
-    with process(Order(server.target, ENDLESS, store)) as begun:
-        until(lambda: server.at_once == 2)
+    plan = replace(BRIEF, requests=None, duration_s=3600.0)
+    with process(Order(server.target, plan, store)) as begun:
+        until(lambda: len(server.asked) > 6)
         assert begun.stdin
         assert begun.stdout
         begun.stdout.close()
         begun.stdin.close()
         assert begun.wait(20) == 0
-    until(lambda: server.hung_up == 2)
+    until(lambda: server.at_once == 0)
     (result,) = LoadStore(store).results()
     assert (result.outcome, result.levels[0].doubts[-1]) == (LoadOutcome.STOPPED, Doubt.STOPPED)
 
@@ -201,7 +202,9 @@ def test_only_one_at_a_time(server: LoadServer, load: LoadRuns) -> None:
     until(lambda: server.at_once == 2)
     cancel()
     cancel()
-    assert heard.result().outcome is LoadOutcome.STOPPED
+    stopped = heard.result()
+    assert (stopped.outcome, stopped.message, stopped.id) == (LoadOutcome.STOPPED, STOPPED_BY_HAND, "")
+    assert load.store.results() == (), "nothing was answered: there is nothing to keep"
     until(lambda: server.at_once == 0)
     after = Heard()
     load.begin(server.deployment, BRIEF, after)

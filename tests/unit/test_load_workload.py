@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from engine.errors import EngineError
 from engine.load.plan_check import InvalidLoad, check
 from engine.load.prompt_file import read
 from engine.load.words import WORDS
-from engine.load.workload import POOL, FromFile, Line, Measure, Synthetic
-from engine.load_plan import Arrival, Lengths, Level, LoadPlan, Workload
+from engine.load.workload import POOL, FromFile, Line, Measure, Synthetic, draw
+from engine.load_plan import MOST_IN_FLIGHT, MOST_RATE, MOST_TOKENS, Arrival, Lengths, Level, LoadPlan, Workload
 
 EXACT = Measure(1.0, 5.0)
 """A token a word, and five more for each prompt"""
@@ -152,9 +153,16 @@ CLOSED = Level(Arrival.CLOSED, 2)
         (LoadPlan((Level(Arrival.CLOSED, 0),)), "0 at once cannot be"),
         (LoadPlan((Level(Arrival.CLOSED, 1.5),)), "1.5 at once cannot be"),
         (LoadPlan((Level(Arrival.CLOSED, float("inf")),)), "inf at once cannot be"),
-        (LoadPlan((Level(Arrival.CLOSED, 5000),)), "from 1 to 1024"),
-        (LoadPlan((CLOSED, Level(Arrival.POISSON, 0))), "A rate of 0 requests a second is none."),
+        (
+            LoadPlan((Level(Arrival.CLOSED, 99_999_999),)),
+            "99,999,999 at once cannot be: a whole number from 1 to 1,024",
+        ),
+        (LoadPlan((CLOSED, Level(Arrival.POISSON, 0))), "A rate of 0 requests a second cannot be"),
         (LoadPlan((Level(Arrival.CONSTANT, float("nan")),)), "A rate of nan"),
+        (
+            LoadPlan((Level(Arrival.CONSTANT, 1e9),)),
+            "1,000,000,000 requests a second cannot be: more than 0 and at most 10,000",
+        ),
         (LoadPlan((CLOSED,), requests=None), "needs an end"),
         (LoadPlan((CLOSED,), requests=0), "0 requests are none"),
         (LoadPlan((CLOSED,), duration_s=0.0), "A duration of 0 s is none."),
@@ -165,6 +173,16 @@ CLOSED = Level(Arrival.CLOSED, 2)
         (LoadPlan((CLOSED,), workload=Workload(prompt=Lengths(0.5))), "prompt's mean length of 0.5"),
         (LoadPlan((CLOSED,), workload=Workload(output=Lengths(9, -1))), "answer's spread of -1"),
         (LoadPlan((CLOSED,), workload=Workload(shared_prefix=-1)), "A shared prefix of -1"),
+        (
+            LoadPlan((CLOSED,), workload=Workload(prompt=Lengths(1e8))),
+            "The prompt's mean length of 100,000,000 tokens cannot be: from 1 to 1,048,576",
+        ),
+        (LoadPlan((CLOSED,), workload=Workload(output=Lengths(2**20 + 1))), "answer's mean length of 1,048,577 tokens"),
+        (LoadPlan((CLOSED,), workload=Workload(prompt=Lengths(5, 1e300))), "prompt's spread of 1e+300 tokens"),
+        (
+            LoadPlan((CLOSED,), workload=Workload(shared_prefix=500)),
+            "A shared prefix of 500 tokens leaves nothing of prompts of 128 tokens",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(plan: LoadPlan, sentence: str) -> None:
@@ -175,3 +193,10 @@ def test_a_plan_that_cannot_be_is_refused(plan: LoadPlan, sentence: str) -> None
 
 def test_a_plan_that_can_be_is_not() -> None:
     check(LoadPlan((CLOSED, Level(Arrival.POISSON, 0.1)), requests=None, duration_s=1.0, warmup=0))
+    longest = Workload(prompt=Lengths(MOST_TOKENS), output=Lengths(MOST_TOKENS), shared_prefix=MOST_TOKENS - 1)
+    check(LoadPlan((Level(Arrival.CLOSED, MOST_IN_FLIGHT), Level(Arrival.CONSTANT, MOST_RATE)), workload=longest))
+
+
+def test_no_length_is_drawn_beyond_what_is_possible() -> None:
+    drawn = [draw(random.Random(seed), Lengths(1000, MOST_TOKENS)) for seed in range(50)]
+    assert (min(drawn), max(drawn)) == (1, MOST_TOKENS)

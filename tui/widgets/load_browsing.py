@@ -44,7 +44,8 @@ class LoadBrowsing(Pane):
         elif session.earlier is None:
             listed.say("Reading …")
         elif not session.earlier:
-            listed.say(f"No load test of {name} is kept yet: n begins one.")
+            begin = ": n begins one" if self.check_action("new", ()) else ""
+            listed.say(f"No load test of {name} is kept yet{begin}.")
 
     @on(LoadReport.Left)
     def _leave_report(self) -> None:

@@ -17,6 +17,8 @@ from tui.widgets.glyphs import terminal_is_plain
 from tui.widgets.load_words import OUTCOMES, doubts, summary
 from tui.widgets.state import NOTICE
 
+ID_FROM_COLUMNS = 100
+"""From so many there is room for the id that `tritontui loads` lists a test by"""
 HINT = "space marks two, b compares them, the older with the newer"
 
 
@@ -61,6 +63,7 @@ class EarlierLoads(Vertical):
         self._results: Sequence[LoadResult] = ()
         self._marked: list[str] = []
         """Ids, the one that was marked last at the end"""
+        self._with_ids = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="earlier-says", markup=False)
@@ -81,9 +84,16 @@ class EarlierLoads(Vertical):
 
     def _fill(self, cursor: LoadResult | None) -> None:
         listed = self.query_one(OptionList)
-        listed.set_options([_row(result, marked=result.id in self._marked) for result in self._results])
+        self._with_ids = self.size.width >= ID_FROM_COLUMNS
+        listed.set_options(
+            [_row(result, marked=result.id in self._marked, with_id=self._with_ids) for result in self._results]
+        )
         at = next((y for y, result in enumerate(self._results) if cursor and result.id == cursor.id), 0)
         listed.highlighted = at if self._results else None
+
+    def on_resize(self) -> None:
+        if self._with_ids is not (self.size.width >= ID_FROM_COLUMNS):
+            self._fill(self.under_cursor)
 
     @property
     def under_cursor(self) -> LoadResult | None:
@@ -125,7 +135,7 @@ class EarlierLoads(Vertical):
         self.post_message(self.Left())
 
 
-def _row(result: LoadResult, *, marked: bool) -> Content:
+def _row(result: LoadResult, *, marked: bool, with_id: bool) -> Content:
     look = OUTCOMES[result.outcome]
     mark = ("x" if terminal_is_plain() else "✓") if marked else " "
     found = doubts(result)
@@ -133,6 +143,6 @@ def _row(result: LoadResult, *, marked: bool) -> Content:
         (f"{mark} ", "$secondary"),
         (f"{look.symbol} ", f"${look.colour}"),
         (f"{NOTICE if found else ' '} ", "$text-warning"),
-        f"{fmt.moment(result.began_at)[:16]}  {summary(result)}",
+        f"{fmt.moment(result.began_at)[:16]}  {f'{result.id}  ' if with_id else ''}{summary(result)}",
         ("".join(f"  {NOTICE} {doubt.value}" for doubt in found), "$text-warning"),
     )

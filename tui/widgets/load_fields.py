@@ -6,7 +6,18 @@ from typing import Any
 
 from engine.inference.offer import ModelOffer
 from engine.inference.prompt import Sampling, Style, Transport
-from engine.load_plan import MOST_IN_FLIGHT, Arrival, Lengths, Level, LoadPlan, Objectives, Workload
+from engine.load.plan_check import wrong_prefix
+from engine.load_plan import (
+    MOST_IN_FLIGHT,
+    MOST_RATE,
+    MOST_TOKENS,
+    Arrival,
+    Lengths,
+    Level,
+    LoadPlan,
+    Objectives,
+    Workload,
+)
 from engine.text import clean_line
 from tui.widgets.prompt_settings import parameters, read, written
 
@@ -17,9 +28,7 @@ EXACTLY, FREELY, ONLY_EXACTLY = ENDS = ("exactly", "or until it ends", "exactly 
 _ARRIVALS = dict(zip(LOADS, (Arrival.CLOSED, Arrival.POISSON, Arrival.CONSTANT), strict=True))
 MOST_LEVELS = 20
 MOST_REQUESTS = 100_000
-MOST_RATE = 10_000.0
 MOST_SECONDS = 24 * 3600.0
-MOST_TOKENS = 1_000_000
 MOST_REPEATS = 20
 SAMPLED = ("temperature", "top_p")
 """Of `Sampling`, with fields of their own"""
@@ -74,20 +83,14 @@ def plan_of(values: Values, model: ModelOffer | None = None) -> LoadPlan:
     seconds = _optional(values, "seconds", "Seconds", 1, MOST_SECONDS)
     if requests is None and seconds is None:
         raise FieldError("requests", "Give a number of requests, or of seconds, or both: otherwise it would not end.")
-    file = values["file"].strip()
+    workload = _workload(values)
     return LoadPlan(
         levels=_levels(values),
         requests=None if requests is None else int(requests),
         duration_s=seconds,
         warmup=int(_number(values, "warmup", "Warm-up", 0, MOST_REQUESTS, whole=True)),
         repeats=int(_number(values, "repeats", "Repeats", 1, MOST_REPEATS, whole=True)),
-        workload=Workload(
-            prompt=_lengths(values, "in", "Tokens in"),
-            output=_lengths(values, "out", "Tokens out"),
-            shared_prefix=int(_number(values, "prefix", "Shared prefix", 0, MOST_TOKENS, whole=True)),
-            seed=int(_number(values, "seed", "Seed", 0, 2**32 - 1, whole=True)),
-            file=Path(file).expanduser() if file else None,
-        ),
+        workload=workload,
         sampling=Sampling(ignore_eos=values["end"] != FREELY, **_sampling(values, model)),
         insists_on_ignore_eos=values["end"] == ONLY_EXACTLY,
         objectives=Objectives(
@@ -100,6 +103,20 @@ def plan_of(values: Values, model: ModelOffer | None = None) -> LoadPlan:
         lora=values["lora"].strip() or None,
         transport=Transport(values["transport"]) if values["transport"] else None,
     )
+
+
+def _workload(values: Values) -> Workload:
+    file = values["file"].strip()
+    workload = Workload(
+        prompt=_lengths(values, "in", "Tokens in"),
+        output=_lengths(values, "out", "Tokens out"),
+        shared_prefix=int(_number(values, "prefix", "Shared prefix", 0, MOST_TOKENS, whole=True)),
+        seed=int(_number(values, "seed", "Seed", 0, 2**32 - 1, whole=True)),
+        file=Path(file).expanduser() if file else None,
+    )
+    if wrong := wrong_prefix(workload):
+        raise FieldError("prefix", wrong)
+    return workload
 
 
 def values_of(plan: LoadPlan) -> Values:

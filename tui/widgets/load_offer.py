@@ -78,7 +78,7 @@ def caution(plan: LoadPlan, offer: Offer | None) -> str:
     if plan.style and plan.style not in model.styles:
         return f"{clean_line(model.name)} is not asked as {plan.style.value}."
     workload = plan.workload
-    wanted = workload.output.mean + (0 if workload.file else max(workload.prompt.mean, workload.shared_prefix))
+    wanted = workload.output.mean + (0 if workload.file else workload.prompt.mean)
     most = model.context_tokens
     if most is not None and wanted > most:
         return f"{wanted:,.0f} tokens a request are more than the {most:,} that {clean_line(model.name)} takes."

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Show
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -30,6 +31,8 @@ from tui.widgets.load_words import OUTCOMES, answered_now, refusal, start_text
 from tui.widgets.tab_bar import TabBar
 
 CLOCK_S = 1.0
+LOOK_S = 10.0
+"""So often the earlier tests are looked at anew while the last one is told: others do load tests too"""
 UNDER_WAY = "◐"
 NOTICE_S = 8.0
 
@@ -95,6 +98,7 @@ class LoadPane(LoadOffering):
     def on_mount(self) -> None:
         self.add_class(f"-{Mode.START.value}")
         self.set_interval(CLOCK_S, self._tick)
+        self.set_interval(LOOK_S, self._look_at_earlier)
 
     def on_unmount(self) -> None:
         if self._run:
@@ -125,6 +129,12 @@ class LoadPane(LoadOffering):
         elif could != refusal(model, snapshot):
             self._show()
             self._look_for_offer()
+            self.refresh_bindings()
+
+    @on(Show)
+    def _look_at_earlier(self) -> None:
+        if self.display and self._session.mode is Mode.START:
+            self._read_earlier()
 
     def _tick(self) -> None:
         if self.display and self._run and self._session.mode in (Mode.LIVE, Mode.START):
@@ -148,7 +158,7 @@ class LoadPane(LoadOffering):
             refusal(self._model, self._snapshot),
             self._session.earlier,
             self._session.trouble,
-            f"A load test of {other.deployment} is under way." if other else "",
+            self._why_not() if other else "",
         )
         page = self.query_one(StartPage)
         if page.content != text:
@@ -194,16 +204,13 @@ class LoadPane(LoadOffering):
             case "stop_load":
                 return self._run is not None and mode is Mode.LIVE
             case "new":
-                return mode is not Mode.FORM and mode is not Mode.LIVE
+                return mode not in (Mode.FORM, Mode.LIVE) and not self._why_not()
             case "earlier":
                 return mode in (Mode.START, Mode.REPORT, Mode.LIVE)
         return True
 
     def action_new(self) -> None:
-        if why_not := self._why_not():
-            self._refuse(why_not)
-        else:
-            self._enter(Mode.FORM)
+        self._enter(Mode.FORM)
 
     def action_stop_load(self) -> None:
         if self._run:
@@ -259,6 +266,7 @@ class LoadPane(LoadOffering):
         run = self._run = LoadRun(name, plan)
         self._watch = self.api.subscribe(partial(self._look_after, run))
         self._mark_tab()
+        self.refresh_bindings()
         if self._model and self._model.name == name:
             self._enter(Mode.LIVE)
         self._start(run)
@@ -295,6 +303,7 @@ class LoadPane(LoadOffering):
             self._watch()
             self._watch = None
         self._mark_tab()
+        self.refresh_bindings()
 
     def _not_begun(self, run: LoadRun, why: str) -> None:
         self._over()

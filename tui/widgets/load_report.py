@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
+from engine.load.report import doubts
 from engine.load_result import LoadResult
 from engine.text import clean_line
 from tui import format as fmt
@@ -91,9 +92,9 @@ class LoadReport(Page):
             return
         table, *more = level_table(result.levels, width, inks)
         yield table
+        for doubt in doubts(result):
+            yield Text(f"{NOTICE} {doubt}", style=inks.doubt)
         for level in result.levels:
-            for doubt in level.doubts:
-                yield Text(f"{NOTICE} {level.level.words}: {doubt.value}: {DOUBTS[doubt]}", style=inks.doubt)
             for line in failure_lines(level.failures):
                 yield Text(f"{line}", style=inks.failed)
         bars = level_bars(result.levels, width, inks, plain=self._plain)

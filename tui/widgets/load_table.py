@@ -11,9 +11,9 @@ from rich.text import Text
 from engine.load_plan import Arrival, Level
 from engine.load_result import Digest, Failures, LevelResult
 from engine.text import clean_line
-from tui.widgets.glyphs import UNKNOWN, bar, with_unit
+from tui.widgets.glyphs import bar, with_unit
 from tui.widgets.load_inks import Inks
-from tui.widgets.load_words import amounts, pair, rate
+from tui.widgets.load_words import amounts, pair, rate, side_by_side
 from tui.widgets.state import NOTICE
 
 GAP = 2
@@ -64,8 +64,13 @@ def _columns(levels: Sequence[LevelResult]) -> Iterator[_Column]:
     yield _Column("E2E p50/p99", lambda level: pair(level.e2e_intended))
     if any(level.goodput_per_s is not None for level in levels):
         yield _Column("goodput/s", lambda level: rate(level.goodput_per_s))
-    if any(level.server for level in levels):
-        yield _Column("server TTFT", lambda level: pair(level.server.ttft) if level.server else UNKNOWN)
+    if any(_server_ttft(level) is not None for level in levels):
+        yield _Column("TTFT mean/server's", lambda level: side_by_side(level.ttft.mean, _server_ttft(level)))
+
+
+def _server_ttft(level: LevelResult) -> float | None:
+    """Its mean: the server's quantiles are interpolated."""
+    return level.server.ttft.mean if level.server else None
 
 
 def _table(

@@ -19,7 +19,7 @@ OUTCOMES = {
     LoadOutcome.FAILED: Look("▲", "failed", "text-error"),
 }
 DOUBTS = {
-    Doubt.CLIENT_SLOW: "its loop woke late or its core was full, and latencies hold its own delay",
+    Doubt.CLIENT_SLOW: "its loop woke late, it sent late, or its core was full, and latencies hold its own delay",
     Doubt.NOT_SENT: "more were under way than are allowed: the rate was lower than asked for",
     Doubt.OVERLOADED: "more came than was answered, and latencies depend on how long it went on",
     Doubt.OTHERS: "the server counted more requests than were sent from here",
@@ -55,6 +55,11 @@ DEFINITIONS = (
         "what its own histograms grew by meanwhile, all clients together; quantiles lie somewhere within a bucket,"
         " means are exact",
     ),
+    (
+        "mean/server's",
+        "two means of TTFT: the client's, from sending, and the server's own; the client's is more by the network, the"
+        " server's front end, and its own delay",
+    ),
     ("±", "standard deviation"),
 )
 
@@ -75,7 +80,8 @@ def what_is_sent(plan: LoadPlan) -> str:
     """E.g. `300 requests of ~128 tokens in, 64 out, at 1, 4, 16 at once`"""
     workload = plan.workload
     source = f"from {workload.file.name}" if workload.file else f"of ~{workload.prompt.mean:g} tokens in"
-    out = f"{'' if plan.sampling.ignore_eos and not workload.output.spread else 'up to '}{workload.output.mean:g} out"
+    about = "~" if workload.output.spread else ""
+    out = f"{'' if plan.sampling.ignore_eos else 'up to '}{about}{workload.output.mean:g} out"
     most = "at most " if plan.requests and plan.duration_s else ""
     total = total_requests(plan)
     count = f"{most}{total:,} requests" if total else "Requests"
@@ -139,6 +145,16 @@ def pair(digest: Digest | None) -> str:
     return f"{low}/{high} {unit}"
 
 
+def side_by_side(first: float | None, second: float | None) -> str:
+    """Two times in one unit, e.g. `17.4/16.2 ms`"""
+    known = [abs(value) for value in (first, second) if value is not None]
+    if not known:
+        return UNKNOWN
+    divisor, unit = scale_for(max(known), "s")
+    low, high = (UNKNOWN if value is None else three_figures(value / divisor) for value in (first, second))
+    return f"{low}/{high} {unit}"
+
+
 def rate(value: float | None) -> str:
     return UNKNOWN if value is None else with_unit(value, "")
 
@@ -149,9 +165,10 @@ def doubts(result: LoadResult) -> list[Doubt]:
 
 
 def briefly(result: LoadResult) -> str:
-    """What was asked for, and the most that came of it."""
+    """What was asked for, and the most that came of it, or why nothing did."""
     best = max((level.output_tokens_per_s for level in result.levels), default=None)
-    return f"{loads(result.plan)}  {'nothing was measured' if best is None else f'best {rate(best)} tok/s'}"
+    nothing = clean_line(result.message) or "nothing was measured"
+    return f"{loads(result.plan)}  {nothing if best is None else f'best {rate(best)} tok/s'}"
 
 
 def summary(result: LoadResult) -> str:
