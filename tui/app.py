@@ -14,6 +14,7 @@ from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.notifications import Notify
 
 from tui import collecting
 from tui.palette import ConsoleCommands
@@ -93,6 +94,13 @@ class Console(App[None]):
     def action_help_quit(self) -> None:
         """ctrl+c, which ends other programs."""
         self.notify("ctrl+q leaves the console; what runs goes on running.", markup=False)
+
+    def on_notify(self, event: Notify) -> None:
+        """Before Textual shows it: it takes the place of the same one, if that is still there."""
+        fresh = event.notification
+        for notice in list(self._notifications):
+            if (notice.title, notice.message) == (fresh.title, fresh.message):
+                self._unnotify(notice, refresh=False)
 
     def _draw_all(self, _: App[object]) -> None:
         """After a suspension nothing of the console is left in the terminal."""

@@ -1,6 +1,6 @@
 """The console as its user sees it, by keys, against an engine that the test holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,7 @@ from textual.widgets import Static
 from engine.deployment import State
 from engine.request import Action
 from engine.snapshot import OperationStatus, Outcome, ProfileProblem, RuntimeStatus, Step, StepKind
-from tests.tui.driving import MODELS, opened, screen_text, shown, still, until
+from tests.tui.driving import MODELS, opened, screen_text, settled, shown, still, until
 from tests.tui.fake_api import INVALID, NOW, FakeApi, model, snapshot
 from tui import format as write
 from tui.app import Console
@@ -282,6 +282,35 @@ async def test_help_explains_every_key_of_every_pane(api: FakeApi) -> None:
                     assert binding.tooltip.lower() != binding.description == binding.description.lower()
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+
+
+@pytest.mark.parametrize(
+    ("keys", "first", "key"),
+    [
+        ((), "Model", "enter"),
+        (("1",), "Logs", "f"),
+        (("2",), "Metrics", "enter"),
+        (("3", "ctrl+r"), "Playground", "r"),
+        (("ctrl+g",), "GPUs", "escape  q  ctrl+g"),
+    ],
+)
+async def test_help_begins_with_the_keys_of_the_place_where_one_is(
+    api: FakeApi, keys: Sequence[str], first: str, key: str
+) -> None:
+    async with Console(lambda: api).run_test(size=(120, 400)) as pilot:
+        await opened(pilot)
+        for one in keys:
+            await pilot.press(one)
+            await settled(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))
+        await shown(pilot, "States")
+        box = pilot.app.screen.query_one("#help-body").region
+        lines = [line[box.x : box.right] for line in screen_text(pilot).splitlines()[box.y : box.bottom]]
+        assert lines[0].strip() == first
+        assert lines[1].split("   ")[0].strip() == key
+        assert {"}", "{", "[", "/"} <= {line[: line.find("  ")] for line in lines}
+        assert not any("_bracket" in line for line in lines)
 
 
 async def test_the_palette_finds_actions_on_models(api: FakeApi) -> None:

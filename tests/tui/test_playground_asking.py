@@ -58,6 +58,11 @@ def said(app: Harness, where: str) -> str:
     return str(app.screen.query_one(where, Static).content)
 
 
+def offered(app: Harness) -> set[str]:
+    """Keys that can be pressed here and now."""
+    return {key for key, active in app.screen.active_bindings.items() if active.enabled}
+
+
 async def test_a_chat_has_its_turns_until_a_new_one_begins() -> None:
     app = Harness()
     async with app.run_test(size=(100, 24)) as pilot:
@@ -93,6 +98,25 @@ async def test_single_prompts_and_completions_stand_alone() -> None:
         assert (completion.request.history, completion.request.style) == ((), Style.COMPLETION)
         await pilot.press("ctrl+t")
         assert app.told.startswith("chat · after 1 turn"), "the conversation was not lost meanwhile"
+
+
+async def test_keys_that_would_only_refuse_are_not_offered() -> None:
+    app = Harness()
+    async with app.run_test(size=(100, 24)) as pilot:
+        app.select("llama", State.STARTING)
+        app.editor.focus()
+        await pilot.pause()
+        assert {"ctrl+t", "ctrl+n"} <= offered(app), "it is not known yet how it can be asked"
+        await ready(pilot, app, replace(OFFER, models=(OFFER.models[1], CHAT)))
+        await until(pilot, lambda: not {"ctrl+t", "ctrl+n"} & offered(app))
+        await pilot.press("ctrl+t", "ctrl+n")
+        assert not app._notifications
+        await choose_model(pilot, app, "prose")
+        await until(pilot, lambda: {"ctrl+t", "ctrl+n"} <= offered(app))
+        played = await send(pilot, app, "one")
+        await until(pilot, lambda: "ctrl+n" not in offered(app))
+        played.end()
+        await until(pilot, lambda: "ctrl+n" in offered(app))
 
 
 async def test_a_conversation_that_is_too_long_says_what_to_do() -> None:

@@ -15,3 +15,8 @@ class Behind(Screen[ScreenResultType]):
         if self is not self.app.screen:
             self._repaint_required = False
             self._repaint_regions.clear()
+
+    def on_screen_suspend(self) -> None:
+        """The screen in front shows the messages, perhaps at another place."""
+        for messages in self.query("ToastRack"):
+            messages.display = False

@@ -237,6 +237,11 @@ class MainScreen(Behind[None]):
         self._refresh_pane()
         self.refresh_bindings()
 
+    @on(events.DescendantFocus)
+    def _keys_moved(self) -> None:
+        """The styles keep messages away from where the keys are."""
+        self.set_class(self._detail.has_focus_within, "-in-pane")
+
     def on_resize(self) -> None:
         if self.snapshot:
             self.call_after_refresh(self._fit_overview, self.snapshot)
@@ -420,7 +425,7 @@ class MainScreen(Behind[None]):
     def action_help(self) -> None:
         from tui.screens.help import Help
 
-        self.app.push_screen(Help(self._pane_key))
+        self.app.push_screen(Help(self.focused or self, self._pane_key))
 
     def action_suspend(self) -> None:
         self.app.action_suspend_process()

@@ -24,7 +24,7 @@ from tui.widgets.prompt_history import HistoryList, PromptHistory
 from tui.widgets.prompt_offers import start_of
 from tui.widgets.prompt_reasoning import Piece
 from tui.widgets.prompt_runs import PromptRun, PromptSession
-from tui.widgets.prompt_settings import Mode, PromptSettings
+from tui.widgets.prompt_settings import Mode, PromptSettings, modes_of
 from tui.widgets.prompt_status import hindrance_to, obstacle, status_line, told_line
 from tui.widgets.streamed_text import StreamedText
 
@@ -136,6 +136,10 @@ class PlaygroundPane(PlaygroundFacts):
             return self.is_mounted and self.history.list.has_focus
         if action == "leave_editing":
             return session.editing is not None
+        if action == "mode":
+            return self._model is not None and len(modes_of(self.asked_model)) > 1
+        if action == "new":
+            return self._model is not None and session.running is None and Mode.CHAT in modes_of(self.asked_model)
         return self._model is not None or action == "history"
 
     def on_key(self, event: Key) -> None:
@@ -243,17 +247,11 @@ class PlaygroundPane(PlaygroundFacts):
             self._show_status()
 
     def action_mode(self) -> None:
-        session, asked = self._session, self.asked_model
-        before, mode = session.settings.mode_for(asked), session.settings.next_mode(asked)
-        if mode is before:
-            self.notify(f"This model is asked by {mode.value} only.", markup=False)
-        session.settings = replace(session.settings, mode=mode)
+        session = self._session
+        session.settings = replace(session.settings, mode=session.settings.next_mode(self.asked_model))
         self.show_told()
 
     def action_new(self) -> None:
-        if self._session.running is not None:
-            self.notify("A prompt is under way: press escape to cancel it first.", severity="warning", markup=False)
-            return
         self._session.begin_anew()
         self._show_run()
         self._editor.focus()
@@ -325,7 +323,6 @@ class PlaygroundPane(PlaygroundFacts):
         if run in self._session.runs:
             self._ended_at = time.monotonic()
             self.show_history()
-            self.refresh_bindings()
             if run is self._session.shown and not run.timing.total_s:
                 self._show_answer()  # it never was on its way: nothing has been said of it
             self.show_told()
@@ -365,7 +362,6 @@ class PlaygroundPane(PlaygroundFacts):
         self.show_history()
         self._show_answer()
         self.show_told()
-        self.refresh_bindings()
 
     def show_history(self) -> None:
         session = self._session
@@ -386,6 +382,7 @@ class PlaygroundPane(PlaygroundFacts):
         self._editor.ask_for_inputs(tensors=session.settings.mode_for(self.asked_model) is Mode.TENSORS)
         start = start_of(self._model, session.settings.transport)
         self.query_one("#told", Static).update(told_line(session, self.asked_model, session.offer.said(start)))
+        self.refresh_bindings()
 
     def _show_status(self) -> None:
         run = self._session.shown
