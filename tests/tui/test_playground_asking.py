@@ -1,42 +1,22 @@
-"""How the playground puts prompts: conversations, options, tensors, saved prompts, and two deployments at a time."""
+"""How the playground puts prompts: conversations, options, tensors, and two deployments at a time."""
 
 from dataclasses import replace
 
 import pytest
-from textual.events import Paste
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList, Select, Static, TextArea
+from textual.widgets import Input, Select, TextArea
 
 from engine.deployment import State
-from engine.errors import Refused
 from engine.inference.offer import ModelOffer, Offer, Parameter
 from engine.inference.prompt import Fault, PromptOutcome, PromptRequest, Role, Sampling, Style, Transport, Turn
-from engine.prompt_record import SavedPrompt
-from engine.snapshot import Model
 from tests.tui.driving import screen_text
+from tests.tui.playground_at_hand import CHAT, MIXTRAL, OFFER, TENSORS, ready, said
 from tests.tui.test_playground_answers import kept
 from tests.tui.test_playground_pane import NOW, Harness, Played, send, until
-from tui.screens.prompt_blanks import PromptBlanks
 from tui.screens.prompt_comparison import PromptComparison
-from tui.screens.prompt_library import PromptLibrary
 from tui.screens.prompt_options import PromptOptions
-from tui.screens.prompt_saving import PromptSaving
 from tui.screens.prompt_timings import PromptTimings
 from tui.widgets.prompt_settings import read, written
-
-PARAMETERS = (Parameter("max_tokens", 1, 300, why="max_model_len 300"), Parameter("temperature", 0, 2, "1"))
-CHAT = ModelOffer("prose", (Style.CHAT, Style.COMPLETION), 300, PARAMETERS, ("sql", "legal"))
-OFFER = Offer((CHAT, ModelOffer("tiny", (Style.COMPLETION,))), (Transport.OPENAI, Transport.TRITON_GRPC))
-TENSORS = Offer((ModelOffer("add", example='{"INPUT0": [1, 2]}'),), (Transport.TRITON_HTTP,))
-MIXTRAL = Model("mixtral", State.READY)
-
-
-async def ready(pilot: Pilot[None], app: Harness, offer: Offer | None = OFFER, *others: Model) -> None:
-    if offer:
-        app.fake.offered = offer
-    app.select("llama", State.READY, *others)
-    await until(pilot, lambda: app.fake.offers_asked and "asking" not in app.told)
-    app.editor.focus()
 
 
 async def answered(pilot: Pilot[None], app: Harness, text: str, answer: str) -> Played:
@@ -52,10 +32,6 @@ async def options(pilot: Pilot[None], app: Harness) -> PromptOptions:
     await until(pilot, lambda: isinstance(app.screen, PromptOptions) and app.screen.query("#option-transport"))
     assert isinstance(app.screen, PromptOptions)
     return app.screen
-
-
-def said(app: Harness, where: str) -> str:
-    return str(app.screen.query_one(where, Static).content)
 
 
 def offered(app: Harness) -> set[str]:
@@ -360,85 +336,6 @@ async def test_escape_cancels_both(how: str) -> None:
         await until(pilot, lambda: "cancelled" in app.status)
         await until(pilot, lambda: said(app, "#comparison-words").startswith("There is no answer."))
         assert len(app.fake.asked) == (2 if how == "at once" else 1), "what waited is not sent any more"
-
-
-# -- saved prompts -----------------------------------------------------------------------------------------------------
-
-
-async def library(pilot: Pilot[None], app: Harness) -> PromptLibrary:
-    await pilot.press("ctrl+l")
-    await until(pilot, lambda: isinstance(app.screen, PromptLibrary) and said(app, "#library-says") != "Reading …")
-    assert isinstance(app.screen, PromptLibrary)
-    return app.screen
-
-
-async def test_a_saved_prompt_asks_for_its_blanks() -> None:
-    app = Harness()
-    app.fake.saved = [
-        SavedPrompt("explain", PromptRequest("Explain {{thing}} to {{who=all}}.", sampling=Sampling(9)), "Explains")
-    ]
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app)
-        await library(pilot, app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, PromptBlanks))
-        await pilot.press("enter", "enter")
-        await until(pilot, lambda: "thing" in said(app, "#blanks-says"))
-        app.post_message(Paste("MoE:\nall of it"))  # a text of several lines, as from a file
-        await pilot.press("enter", "enter")
-        await until(pilot, lambda: app.editor.text == "Explain MoE:\nall of it to all.")
-        assert "max_tokens 9" in app.told
-
-
-async def test_what_a_model_cannot_take_of_a_saved_prompt_is_said() -> None:
-    app = Harness()
-    app.fake.saved = [SavedPrompt("talk", PromptRequest("And?", history=(Turn(Role.USER, "Hm"),)))]
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app, Offer((ModelOffer("tiny", (Style.COMPLETION,)),), (Transport.OPENAI,)))
-        await library(pilot, app)
-        await pilot.press("enter")
-        await until(pilot, lambda: app.editor.text == "And?")
-        assert any("earlier turns are not sent" in notice.message for notice in app._notifications)
-
-
-async def test_the_present_prompt_is_saved_and_written_over_only_when_asked_twice() -> None:
-    app = Harness()
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app)
-        await library(pilot, app)
-        assert "No prompt is saved yet" in said(app, "#library-says")
-        await pilot.press("s")
-        await until(pilot, lambda: "nothing to save" in said(app, "#library-says"))
-        await pilot.press("escape")
-        await pilot.press(*"hello")
-        app.fake.saved = [SavedPrompt("greet", PromptRequest("old"))]
-        app.fake.save_error = Refused("The name greet is taken.", "Choose another.")
-        await library(pilot, app)
-        await pilot.press("s")
-        await until(pilot, lambda: isinstance(app.screen, PromptSaving))
-        await pilot.press(*"greet", "enter")
-        await until(pilot, lambda: "is taken" in said(app, "#saving-says"))
-        assert len(app.fake.saved) == 1
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, PromptLibrary))
-        assert (app.fake.saved[-1].name, app.fake.saved[-1].request.prompt) == ("greet", "hello")
-        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 2)
-
-
-async def test_nothing_is_written_over_where_nothing_may_be_written() -> None:
-    app = Harness()
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app)
-        await pilot.press(*"hello")
-        app.fake.save_error = Refused("tritontui is read-only.")
-        await library(pilot, app)
-        await pilot.press("s")
-        await until(pilot, lambda: isinstance(app.screen, PromptSaving))
-        await pilot.press(*"greet", "enter")
-        await until(pilot, lambda: said(app, "#saving-says") == "▲ tritontui is read-only.")
-        await pilot.press("enter")
-        await pilot.pause(0.1)
-        assert app.fake.saved == []
 
 
 # -- what is typed -----------------------------------------------------------------------------------------------------
