@@ -17,6 +17,7 @@ from engine.runtimes.docker import DockerRuntime
 from engine.settings import Settings
 from tests.real.docker_support import SHELL_IMAGE, Launches, PrivateEngine, import_shell_image
 from tests.real.performing import NotDone, perform
+from tests.real.triton_support import free_ports
 from tui.app import Console
 from tui.screens.main import MainScreen
 from tui.widgets.model_list import ModelList
@@ -29,7 +30,7 @@ runtime: process
 program: {program}
 repository: .
 env: {{FAULT: {fault}}}
-expose: {{http: auto, metrics: auto}}
+expose: {{http: {http}, metrics: {metrics}}}
 ready: {{timeout: 60s}}
 """
 
@@ -55,7 +56,8 @@ async def console(tmp_path: Path, fault: str) -> AsyncIterator[Pilot[None]]:
     program = tmp_path / "server"
     program.write_text(f"#!{sys.executable}\n{PROGRAM.read_text()}")
     program.chmod(0o755)
-    (folder / "bad.yaml").write_text(PROFILE.format(program=program, fault=fault))
+    http, metrics = free_ports(2)  # what is `auto` may be given to a server of a test that runs beside this one, too
+    (folder / "bad.yaml").write_text(PROFILE.format(program=program, fault=fault, http=http, metrics=metrics))
     engine = Engine(Settings(tmp_path / "config", tmp_path / "state", tmp_path / "cache", (folder,), tmp_path))
     app = Console(lambda: engine)
     try:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from engine.settings import Settings
 from engine.snapshot import Model, StepKind
 from tests.real.docker_support import Launches, wait_until
 from tests.real.performing import NotDone, perform
+from tests.real.triton_support import free_ports
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("misbehaving_server.py")
@@ -34,7 +35,7 @@ runtime: process
 program: {program}
 repository: .
 env: {{FAULT: {fault}}}
-expose: {{http: auto, metrics: auto}}
+expose: {{http: {ports[0]}, metrics: {ports[1]}}}
 ready: {{timeout: 60s{prompt}}}
 """
 
@@ -46,13 +47,17 @@ class Bench:
     engine: Engine
     folder: Path
     name: str
+    ports: list[int] = field(default_factory=lambda: free_ports(2))
+    """What is `auto` may be given to a server of a test that runs beside this one, too"""
 
     @property
     def profile(self) -> Path:
         return self.folder / "profiles" / "one.yaml"
 
     def write(self, fault: str = "none", extra: str = "", prompt: str = "") -> None:
-        text = PROFILE.format(name=self.name, program=self.folder / "server", fault=fault, prompt=prompt)
+        text = PROFILE.format(
+            name=self.name, program=self.folder / "server", fault=fault, ports=self.ports, prompt=prompt
+        )
         self.profile.write_text(text + extra)
 
     def model(self) -> Model:

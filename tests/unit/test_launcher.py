@@ -23,6 +23,7 @@ from engine.request import Action, Request
 from engine.settings import Settings
 from engine.snapshot import OperationStatus, Outcome, Step, StepKind
 from engine.store import Entry, Journal
+from tests.real.triton_support import free_ports
 from tests.unit.operations_bench import until
 
 SERVER = """\
@@ -46,7 +47,7 @@ stack: triton
 runtime: process
 program: {program}
 repository: .
-expose: {{http: auto}}
+expose: {{http: {port}}}
 """
 BEGIN = """
 import sys, time
@@ -87,6 +88,7 @@ class Place:
     def is_at(self, operation: str, step: str) -> Callable[[], bool]:
         def there() -> bool:
             status = self.status(operation)
+            assert status is None or status.outcome is Outcome.RUNNING, status.message
             return status is not None and status.current is not None and status.current.kind == step
 
         return there
@@ -110,7 +112,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     program.write_text(SERVER.format(python=sys.executable, ready=str(tmp_path / "ready")))
     program.chmod(0o755)
     (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "m.yaml").write_text(PROFILE.format(program=program))
+    (port,) = free_ports(1)  # what is `auto` may be given to a server of a test that runs beside this one, too
+    (tmp_path / "profiles" / "m.yaml").write_text(PROFILE.format(program=program, port=port))
     folders = {kind: tmp_path / kind for kind in ("config", "state", "cache")}
     one = Place(Settings(folders["config"], folders["state"], folders["cache"], (), tmp_path), tmp_path / "ready")
     yield one
