@@ -359,7 +359,7 @@ async def test_what_vllm_offers_and_takes(vllm: Service) -> None:
         assert (result.error, result.model, result.style) == ("", model, Style.COMPLETION), "a chat was tried first"
         assert (result.timing.tokens_out, result.ended_by) == (8, "length")
     refused = await ask(vllm, PromptRequest("x", lora="stile"))
-    assert (refused.fault, refused.error.endswith("Did you mean 'style'?")) == (Fault.UNFIT, True)
+    assert (refused.fault, refused.error.endswith("Name one of those that it lists: style.")) == (Fault.UNFIT, True)
     refused = await ask(vllm, PromptRequest("x", style=Style.CHAT))
     assert (refused.fault, "chat template" in refused.error) == (Fault.REFUSED, True)
     for name, parameter in limits.items():

@@ -208,7 +208,7 @@ def bench(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Be
     return Bench(tmp_path, server.url)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
